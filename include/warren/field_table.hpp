@@ -1,0 +1,151 @@
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <warren/export.hpp>
+
+namespace warren::inline v0 {
+
+class FieldValue;
+struct FieldEntry;
+
+/// AMQP's decimal (field type `D`): value / 10^scale.
+struct Decimal {
+  std::uint8_t scale = 0;
+  std::uint32_t value = 0;
+  friend bool operator==(const Decimal&, const Decimal&) = default;
+};
+
+/// A byte array (RabbitMQ's field type `x`), told apart from a string (`S`).
+struct Binary {
+  std::string bytes{};
+  friend bool operator==(const Binary&, const Binary&) = default;
+};
+
+/// AMQP's timestamp (field type `T`): whole seconds.
+using Timestamp = std::chrono::sys_seconds;
+
+/// AMQP's array (field type `A`).
+using FieldArray = std::vector<FieldValue>;
+
+/// An AMQP field table (`F`): headers of a message, arguments of a declaration, client properties.
+///
+/// Keeps the order of its entries. Keys are at most 255 bytes; what is longer, or nested deeper than 32
+/// levels, is refused with InvalidArgument when it is sent. Look-up is linear: tables are small.
+/// Not synchronised, like any container.
+class WARREN_EXPORT FieldTable {
+ public:
+  FieldTable() noexcept;
+  FieldTable(std::initializer_list<FieldEntry> entries);
+  FieldTable(const FieldTable&);
+  FieldTable(FieldTable&&) noexcept;
+  FieldTable& operator=(const FieldTable&);
+  FieldTable& operator=(FieldTable&&) noexcept;
+  ~FieldTable();
+
+  /// Sets a key, replacing the value that it had.
+  void set(std::string_view key, FieldValue value);
+  /// Adds an entry at the end without looking for the key.
+  void append(std::string key, FieldValue value);
+  /// The value of a key, or nullptr. Valid until the table changes.
+  [[nodiscard]] const FieldValue* find(std::string_view key) const noexcept;
+  [[nodiscard]] bool contains(std::string_view key) const noexcept { return find(key) != nullptr; }
+  /// Removes a key; false where there was none.
+  bool erase(std::string_view key);
+  void clear() noexcept;
+
+  [[nodiscard]] bool empty() const noexcept;
+  [[nodiscard]] std::size_t size() const noexcept;
+  [[nodiscard]] const FieldEntry* begin() const noexcept;
+  [[nodiscard]] const FieldEntry* end() const noexcept;
+
+  /// Same keys with equal values of the same field types, in the same order.
+  friend WARREN_EXPORT bool operator==(const FieldTable&, const FieldTable&);
+
+ private:
+  std::vector<FieldEntry> entries_;
+};
+
+/// A value of a field table: every AMQP 0-9-1 field type that RabbitMQ reads
+/// (https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
+class WARREN_EXPORT FieldValue {
+ public:
+  using Variant =
+      std::variant<std::monostate, bool, std::int8_t, std::uint8_t, std::int16_t, std::uint16_t, std::int32_t,
+                   std::uint32_t, std::int64_t, float, double, Decimal, std::string, Binary, Timestamp, FieldArray,
+                   FieldTable>;
+
+  /// AMQP's void (`V`).
+  FieldValue() noexcept = default;
+  FieldValue(bool value) noexcept : value_(value) {}
+  /// The integer type of the same width and sign. RabbitMQ reads no unsigned 64-bit type: such a value is
+  /// sent as a signed one.
+  /// @throws InvalidArgument where it is above 2^63 - 1
+  template <std::integral T>
+    requires(!std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t>)
+  FieldValue(T value) : value_(from_integer(value)) {}
+  FieldValue(float value) noexcept : value_(value) {}
+  FieldValue(double value) noexcept : value_(value) {}
+  FieldValue(Decimal value) noexcept : value_(value) {}
+  /// A long string (`S`): UTF-8 by convention, up to what a frame holds.
+  FieldValue(std::string value) noexcept : value_(std::move(value)) {}
+  FieldValue(std::string_view value) : value_(std::string(value)) {}
+  FieldValue(const char* value) : value_(std::string(value)) {}
+  FieldValue(Binary value) noexcept : value_(std::move(value)) {}
+  FieldValue(Timestamp value) noexcept : value_(value) {}
+  FieldValue(FieldArray value) noexcept : value_(std::move(value)) {}
+  FieldValue(FieldTable value) noexcept : value_(std::move(value)) {}
+
+  [[nodiscard]] const Variant& variant() const noexcept { return value_; }
+  [[nodiscard]] bool is_void() const noexcept { return std::holds_alternative<std::monostate>(value_); }
+
+  /// The value where it is of this very type, else nullptr.
+  template <typename T>
+  [[nodiscard]] const T* get_if() const noexcept {
+    return std::get_if<T>(&value_);
+  }
+  /// The value of any of the integer types.
+  [[nodiscard]] std::optional<std::int64_t> as_integer() const noexcept;
+  /// The bytes of a string or a byte array.
+  [[nodiscard]] std::optional<std::string_view> as_string() const noexcept;
+
+  friend WARREN_EXPORT bool operator==(const FieldValue&, const FieldValue&);
+
+ private:
+  template <typename T>
+  static Variant from_integer(T value) {
+    if constexpr (sizeof(T) == 8) {
+      if constexpr (std::is_unsigned_v<T>) return checked_unsigned(static_cast<std::uint64_t>(value));
+      return static_cast<std::int64_t>(value);
+    } else if constexpr (sizeof(T) == 4) {
+      return static_cast<std::conditional_t<std::is_signed_v<T>, std::int32_t, std::uint32_t>>(value);
+    } else if constexpr (sizeof(T) == 2) {
+      return static_cast<std::conditional_t<std::is_signed_v<T>, std::int16_t, std::uint16_t>>(value);
+    } else {
+      return static_cast<std::conditional_t<std::is_signed_v<T>, std::int8_t, std::uint8_t>>(value);
+    }
+  }
+  static std::int64_t checked_unsigned(std::uint64_t value);
+
+  Variant value_;
+};
+
+/// One entry of a FieldTable.
+struct FieldEntry {
+  std::string key{};
+  FieldValue value{};
+  friend bool operator==(const FieldEntry&, const FieldEntry&) = default;
+};
+
+}  // namespace warren::inline v0

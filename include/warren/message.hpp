@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <warren/export.hpp>
+#include <warren/field_table.hpp>
+
+namespace warren::inline v0 {
+
+/// Whether a message survives a restart of the broker in a durable queue (`delivery-mode`).
+enum class DeliveryMode : std::uint8_t { transient = 1, persistent = 2 };
+
+/// The properties of a message (AMQP 0-9-1 section 1.8.3.1, `basic` class). What is not set is not sent.
+///
+/// Strings are at most 255 bytes. All properties with their headers must fit one frame (128 KiB by default);
+/// publishing refuses what does not with InvalidArgument, before anything is sent.
+struct Properties {
+  std::optional<std::string> content_type{};      ///< MIME type of the body
+  std::optional<std::string> content_encoding{};  ///< MIME encoding of the body
+  FieldTable headers{};                           ///< headers of the application; keys in `x-` belong to the broker
+  std::optional<DeliveryMode> delivery_mode{};    ///< Publisher sets persistent where it is not set
+  std::optional<std::uint8_t> priority{};         ///< 0 to 9; used by queues declared with a maximum priority
+  std::optional<std::string> correlation_id{};
+  std::optional<std::string> reply_to{};
+  /// Time to live in a queue, 0 to 2^32 - 1 ms (https://www.rabbitmq.com/docs/ttl).
+  std::optional<std::chrono::milliseconds> expiration{};
+  std::optional<std::string> message_id{};
+  std::optional<Timestamp> timestamp{};     ///< whole seconds
+  std::optional<std::string> type{};        ///< name of the kind of message
+  std::optional<std::string> user_id{};     ///< checked by the broker: 406 where it is not the connection's user
+  std::optional<std::string> app_id{};
+  std::optional<std::string> cluster_id{};  ///< deprecated by AMQP; kept so that nothing is lost
+
+  friend bool operator==(const Properties&, const Properties&) = default;
+};
+
+/// A message: a body of any bytes, and its properties. A plain value.
+class WARREN_EXPORT Message {
+ public:
+  Message() = default;
+  /// @param body  any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB from then on
+  explicit Message(std::string body, Properties properties = {})
+      : body_(std::move(body)), properties_(std::move(properties)) {}
+
+  /// A message with content type `application/json`. The text is sent as it is, unchecked.
+  [[nodiscard]] static Message json(std::string text);
+  /// A message with content type `text/plain; charset=utf-8`.
+  [[nodiscard]] static Message text(std::string text);
+
+  [[nodiscard]] std::string_view body() const noexcept { return body_; }
+  [[nodiscard]] const Properties& properties() const noexcept { return properties_; }
+  [[nodiscard]] Properties& properties() noexcept { return properties_; }
+  /// The body itself, to fill in place.
+  [[nodiscard]] std::string& body_buffer() noexcept { return body_; }
+
+  friend bool operator==(const Message&, const Message&) = default;
+
+ private:
+  std::string body_;
+  Properties properties_;
+};
+
+}  // namespace warren::inline v0

@@ -1,0 +1,6 @@
+#pragma once
+
+#define WARREN_VERSION_MAJOR 0
+#define WARREN_VERSION_MINOR 1
+#define WARREN_VERSION_PATCH 0
+#define WARREN_VERSION_STRING "0.1.0"
