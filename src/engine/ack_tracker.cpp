@@ -1,0 +1,75 @@
+#include "engine/ack_tracker.hpp"
+
+namespace warren::inline v0::engine {
+
+bool AckTracker::delivered(std::uint64_t tag) {
+  if (tag != first_ + states_.size()) return false;
+  states_.push_back(State::unsettled);
+  ++unsettled_;
+  return true;
+}
+
+AckTracker::State* AckTracker::find(std::uint64_t tag) {
+  if (tag < first_ || tag - first_ >= states_.size()) return nullptr;
+  return &states_[static_cast<std::size_t>(tag - first_)];
+}
+
+AckTracker::Settlement AckTracker::acknowledge(std::uint64_t tag) {
+  State* state = find(tag);
+  // A tag below the window was settled and forgotten; 0 was never one.
+  if (state == nullptr) return tag != 0 && tag < first_ ? Settlement::already_settled : Settlement::unknown_tag;
+  if (*state != State::unsettled) return Settlement::already_settled;
+  *state = State::pending;
+  --unsettled_;
+  ++pending_;
+  return Settlement::accepted;
+}
+
+AckTracker::Settlement AckTracker::acknowledge_up_to(std::uint64_t tag) {
+  const Settlement result = acknowledge(tag);
+  if (result != Settlement::accepted) return result;
+  for (std::uint64_t below = first_; below < tag; ++below) {
+    if (*find(below) == State::unsettled) acknowledge(below);
+  }
+  return result;
+}
+
+AckTracker::Settlement AckTracker::settle(std::uint64_t tag) {
+  const Settlement result = acknowledge(tag);
+  if (result != Settlement::accepted) return result;
+  *find(tag) = State::settled;
+  --pending_;
+  drop_settled_front();
+  return result;
+}
+
+void AckTracker::flush(std::vector<Ack>& acks) {
+  if (pending_ == 0) return;
+  std::uint64_t last_of_prefix = 0;
+  std::size_t merged = 0;
+  while (!states_.empty() && states_.front() != State::unsettled) {
+    if (states_.front() == State::pending) {
+      last_of_prefix = first_;
+      ++merged;
+      --pending_;
+    }
+    states_.pop_front();
+    ++first_;
+  }
+  if (merged != 0) acks.push_back({last_of_prefix, merged > 1});
+  for (std::size_t i = 0; pending_ != 0; ++i) {
+    if (states_[i] != State::pending) continue;
+    states_[i] = State::settled;
+    --pending_;
+    acks.push_back({first_ + i, false});
+  }
+}
+
+void AckTracker::drop_settled_front() {
+  while (!states_.empty() && states_.front() == State::settled) {
+    states_.pop_front();
+    ++first_;
+  }
+}
+
+}  // namespace warren::inline v0::engine
