@@ -6,4 +6,5 @@
 #include <warren/error.hpp>
 #include <warren/field_table.hpp>
 #include <warren/message.hpp>
+#include <warren/uri.hpp>
 #include <warren/version.hpp>

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <vector>
+
+#include "engine/wakeup.hpp"
+
+namespace warren::inline v0::engine {
+
+using Bytes = std::vector<char>;
+
+/// Writes to the socket without blocking.
+class DirectWriter {
+ public:
+  virtual ~DirectWriter() = default;
+  /// Bytes taken, 0 to size. An error reads as 0: the I/O thread meets it again and reports it.
+  virtual std::size_t write(const char* data, std::size_t size) noexcept = 0;
+};
+
+/// What waits to be written on a connection: the only thing of the I/O thread's that others write into.
+///
+/// Order in the outbox is order on the wire, so what must agree with it (confirm numbers) is taken inside
+/// `encode`, under the outbox's lock. Bounded in bytes: one entry that finds it below its bound is admitted
+/// whole. A caller whose entry stands alone sends it itself; else the I/O thread is woken, if it sleeps.
+class Outbox {
+ public:
+  enum class Admission { accepted, full, closed };
+  enum class Entry {
+    control,  ///< never refused for want of space
+    lone,     ///< refused while full; sent at once where nothing is ahead of it
+    bulk,     ///< refused while full; sent at once only after a pause, else batched
+  };
+
+  explicit Outbox(std::size_t bound) : bound_(bound) {}
+
+  /// Opens it for a connection. `writer` may be null (TLS: only the I/O thread writes).
+  void open(DirectWriter* writer);
+  /// Refuses all that comes from now on, drops what is in it, and wakes who waits for space.
+  void close();
+
+  /// Calls `encode(Bytes&)`, which appends whole frames or throws with the buffer as it was.
+  /// Any thread; blocks for a lock only. May be called with a channel's or a publisher's lock held.
+  template <typename Encode>
+  Admission append(Entry entry, Encode&& encode) {
+    const std::lock_guard lock(mutex_);
+    if (!open_) return Admission::closed;
+    if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
+    const bool was_empty = pending_.empty();
+    encode(pending_);
+    appended(entry, was_empty);
+    return Admission::accepted;
+  }
+
+  /// Waits until there is space, the outbox is closed, or the deadline passes (false). No other lock may be
+  /// held: the I/O thread may need it before it makes space.
+  bool wait_for_space(std::chrono::steady_clock::time_point deadline);
+
+  /// The I/O thread: swaps what is pending into an empty buffer. Where there is nothing, it counts as asleep
+  /// from this moment on, and is woken by the next entry. True where there is something to write.
+  bool take(Bytes& out);
+  /// The I/O thread: back from its sleep.
+  void awake();
+
+  [[nodiscard]] Wakeup& wakeup() noexcept { return wakeup_; }
+
+ private:
+  void appended(Entry entry, bool was_empty);
+
+  std::mutex mutex_;
+  std::condition_variable space_;
+  Bytes pending_;
+  const std::size_t bound_;
+  DirectWriter* writer_ = nullptr;
+  bool open_ = false;
+  bool asleep_ = false;
+  std::chrono::steady_clock::time_point last_direct_{};
+  Wakeup wakeup_;
+};
+
+}  // namespace warren::inline v0::engine

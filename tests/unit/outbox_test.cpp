@@ -1,0 +1,118 @@
+#include <poll.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+
+#include "engine/outbox.hpp"
+#include "support/catch.hpp"
+
+using warren::engine::Bytes;
+using warren::engine::Outbox;
+using namespace std::chrono_literals;
+
+namespace {
+
+class RecordingWriter final : public warren::engine::DirectWriter {
+ public:
+  std::size_t write(const char* data, std::size_t size) noexcept override {
+    const std::size_t taken = std::min(size, room);
+    written.append(data, taken);
+    room -= taken;
+    return taken;
+  }
+  std::string written;
+  std::size_t room = 1'000'000;
+};
+
+auto text(std::string bytes) {
+  return [bytes = std::move(bytes)](Bytes& out) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+}
+
+bool woken(Outbox& outbox) {
+  pollfd descriptor{outbox.wakeup().descriptor(), POLLIN, 0};
+  const bool readable = ::poll(&descriptor, 1, 0) == 1;
+  outbox.wakeup().clear();
+  return readable;
+}
+
+std::string taken(Outbox& outbox) {
+  Bytes out;
+  return outbox.take(out) ? std::string(out.begin(), out.end()) : std::string();
+}
+
+}  // namespace
+
+TEST_CASE("an entry is written by its caller only where the I/O thread sleeps and nothing is ahead") {
+  RecordingWriter writer;
+  Outbox outbox(1024);
+  outbox.open(&writer);
+  CHECK(outbox.append(Outbox::Entry::lone, text("a")) == Outbox::Admission::accepted);
+  CHECK(writer.written.empty());  // not asleep yet
+  CHECK(taken(outbox) == "a");
+  CHECK(taken(outbox).empty());  // asleep from here on
+  outbox.append(Outbox::Entry::lone, text("b"));
+  CHECK(writer.written == "b");
+  CHECK_FALSE(woken(outbox));
+}
+
+TEST_CASE("what a caller could not write whole is left to the I/O thread, in order") {
+  RecordingWriter writer;
+  writer.room = 2;
+  Outbox outbox(1024);
+  outbox.open(&writer);
+  CHECK(taken(outbox).empty());
+  outbox.append(Outbox::Entry::control, text("12345"));
+  CHECK(writer.written == "12");
+  CHECK(woken(outbox));
+  writer.room = 100;
+  outbox.append(Outbox::Entry::control, text("6"));
+  CHECK_FALSE(woken(outbox));
+  CHECK(taken(outbox) == "3456");
+}
+
+TEST_CASE("a burst of bulk entries wakes the I/O thread once and is batched") {
+  RecordingWriter writer;
+  Outbox outbox(1024);
+  outbox.open(nullptr);
+  CHECK(taken(outbox).empty());
+  outbox.append(Outbox::Entry::bulk, text("a"));
+  CHECK(woken(outbox));
+  outbox.append(Outbox::Entry::bulk, text("b"));
+  CHECK_FALSE(woken(outbox));
+  CHECK(taken(outbox) == "ab");
+}
+
+TEST_CASE("a full outbox refuses, admits control, and wakes who waits for space") {
+  Outbox outbox(4);
+  outbox.open(nullptr);
+  CHECK(outbox.append(Outbox::Entry::bulk, text("much more than four")) == Outbox::Admission::accepted);
+  CHECK(outbox.append(Outbox::Entry::bulk, text("x")) == Outbox::Admission::full);
+  CHECK(outbox.append(Outbox::Entry::control, text("c")) == Outbox::Admission::accepted);
+  CHECK_FALSE(outbox.wait_for_space(std::chrono::steady_clock::now() + 1ms));
+  std::string seen;
+  std::thread io([&] { seen = taken(outbox); });
+  CHECK(outbox.wait_for_space(std::chrono::steady_clock::now() + 10s));
+  io.join();
+  CHECK(seen == "much more than fourc");
+  CHECK(outbox.append(Outbox::Entry::bulk, text("x")) == Outbox::Admission::accepted);
+}
+
+TEST_CASE("closing wakes waiters and refuses all") {
+  Outbox outbox(1);
+  outbox.open(nullptr);
+  outbox.append(Outbox::Entry::bulk, text("xy"));
+  std::thread closer([&] { outbox.close(); });
+  CHECK(outbox.wait_for_space(std::chrono::steady_clock::now() + 10s));
+  closer.join();
+  CHECK(outbox.append(Outbox::Entry::control, text("x")) == Outbox::Admission::closed);
+  CHECK(taken(outbox).empty());
+}
+
+TEST_CASE("an encoder that throws leaves the outbox as it was") {
+  Outbox outbox(64);
+  outbox.open(nullptr);
+  CHECK_THROWS_AS(outbox.append(Outbox::Entry::lone, [](Bytes&) { throw std::runtime_error("no"); }),
+                  std::runtime_error);
+  CHECK(taken(outbox).empty());
+}
