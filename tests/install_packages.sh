@@ -1,19 +1,48 @@
-#!/usr/bin/env bash
-# Installs the Debian packages that warren is built and tested with, where they are missing.
-set -euo pipefail
-packages=(build-essential cmake ninja-build pkg-config librabbitmq-dev libfmt-dev libssl-dev catch2
-  nlohmann-json3-dev libcli11-dev libcpp-httplib-dev rabbitmq-server python3-aio-pika)
+#!/bin/bash
+# Installs the Debian packages that building and testing warren needs, those
+# that are missing only. No system service is started by it.
+set -eu
+
+packages=(
+    build-essential cmake ninja-build pkg-config
+    librabbitmq-dev libfmt-dev libssl-dev catch2
+    nlohmann-json3-dev libcli11-dev libcpp-httplib-dev
+    rabbitmq-server python3-aio-pika
+)
+policy=/usr/sbin/policy-rc.d
+
 missing=()
 for package in "${packages[@]}"; do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    # pkg-config is a real package or one provided by pkgconf; both have an entry
+    status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
-# Installing the broker must not start the system's service.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-  trap 'rm -f "$policy"' EXIT
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod +x "$policy"
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "all packages are installed"
+    exit 0
 fi
+if [ "$(id -u)" != 0 ]; then
+    echo "${0##*/}: missing: ${missing[*]}; run this as root" >&2
+    exit 1
+fi
+
+if [ -e "$policy" ] || [ -L "$policy" ]; then
+    # Someone else's policy stays untouched, but it has to forbid starting.
+    rc=0
+    "$policy" rabbitmq-server start > /dev/null 2>&1 || rc=$?
+    if [ "$rc" != 101 ]; then
+        echo "${0##*/}: $policy exists and would let services start (it answered $rc); not installing" >&2
+        exit 1
+    fi
+else
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+
+echo "installing: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
 apt-get update
-DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+apt-get install -y --no-install-recommends "${missing[@]}"

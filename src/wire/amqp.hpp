@@ -1,0 +1,70 @@
+#pragma once
+
+// The only header that includes rabbitmq-c. From 0.12 <amqp.h> is a shim with a #warning.
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/framing.h>
+#include <rabbitmq-c/tcp_socket.h>
+#else
+#include <amqp.h>
+#include <amqp_framing.h>
+#include <amqp_tcp_socket.h>
+#endif
+
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+
+namespace warren::inline v0::wire {
+
+struct ConnectionDeleter {
+  using pointer = amqp_connection_state_t;
+  void operator()(amqp_connection_state_t state) const noexcept { amqp_destroy_connection(state); }
+};
+using ConnectionState = std::unique_ptr<std::remove_pointer_t<amqp_connection_state_t>, ConnectionDeleter>;
+
+/// Owns an amqp_pool_t. What it handed out is valid until recycle() or its destruction.
+class Pool {
+ public:
+  Pool() noexcept { init_amqp_pool(&pool_, page_size); }
+  ~Pool() { empty_amqp_pool(&pool_); }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  [[nodiscard]] amqp_pool_t* get() noexcept { return &pool_; }
+  /// Takes back all that was handed out, keeping the pages for the next use.
+  void recycle() noexcept { recycle_amqp_pool(&pool_); }
+
+  /// Room for `count` values, uninitialised; nullptr for none.
+  template <typename T>
+  requires std::is_trivially_copyable_v<T>
+  [[nodiscard]] T* allocate(std::size_t count) {
+    if (count == 0) return nullptr;
+    if (count > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_alloc();
+    void* memory = amqp_pool_alloc(&pool_, count * sizeof(T));
+    if (memory == nullptr) throw std::bad_alloc();
+    return static_cast<T*>(memory);
+  }
+
+ private:
+  static constexpr std::size_t page_size = 4096;
+  amqp_pool_t pool_{};
+};
+
+/// A view for the C API, which takes no const. It is only read.
+[[nodiscard]] inline amqp_bytes_t to_bytes(std::string_view text) noexcept {
+  amqp_bytes_t bytes{};
+  bytes.len = text.size();
+  bytes.bytes = const_cast<char*>(text.data());
+  return bytes;
+}
+
+[[nodiscard]] inline std::string_view to_view(const amqp_bytes_t& bytes) noexcept {
+  return bytes.len == 0 ? std::string_view()
+                        : std::string_view(static_cast<const char*>(bytes.bytes), bytes.len);
+}
+
+}  // namespace warren::inline v0::wire

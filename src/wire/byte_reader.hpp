@@ -1,0 +1,41 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "wire/malformed.hpp"
+
+namespace warren::inline v0::wire {
+
+/// Reads big-endian values from the front of a view, never past its end.
+class ByteReader {
+ public:
+  explicit ByteReader(std::string_view bytes) noexcept : rest_(bytes) {}
+
+  [[nodiscard]] bool empty() const noexcept { return rest_.empty(); }
+  [[nodiscard]] std::string_view rest() const noexcept { return rest_; }
+
+  std::string_view take(std::size_t count) {
+    if (count > rest_.size()) throw MalformedFrame("a field reaches beyond its end");
+    const std::string_view taken = rest_.substr(0, count);
+    rest_.remove_prefix(count);
+    return taken;
+  }
+
+  template <std::unsigned_integral T>
+  T number() {
+    std::uint64_t value = 0;
+    for (const char byte : take(sizeof(T))) value = (value << 8U) | static_cast<unsigned char>(byte);
+    return static_cast<T>(value);
+  }
+
+  std::string_view short_string() { return take(number<std::uint8_t>()); }
+  std::string_view long_string() { return take(number<std::uint32_t>()); }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace warren::inline v0::wire

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <warren/error.hpp>
+
+namespace warren::inline v0::wire {
+
+/// AMQP's short string has one byte for its length.
+inline constexpr std::size_t max_short_string = 255;
+/// Tables and arrays in one another, the outermost table included.
+inline constexpr int max_nesting = 32;
+
+[[noreturn]] inline void refuse(std::string operation, std::string text) {
+  throw InvalidArgument(
+      ErrorDetails{.operation = std::move(operation), .text = std::move(text), .permanent = true});
+}
+
+inline void check_short_string(std::string_view value, const char* operation, const char* name) {
+  if (value.size() > max_short_string) {
+    refuse(operation, std::string(name) + " is " + std::to_string(value.size()) + " bytes, above 255");
+  }
+}
+
+}  // namespace warren::inline v0::wire

@@ -1,0 +1,203 @@
+#include "wire/frame.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <string>
+
+#include "wire/byte_reader.hpp"
+#include "wire/check.hpp"
+#include "wire/method_frame.hpp"
+#include "wire/properties_codec.hpp"
+
+namespace warren::inline v0::wire {
+namespace {
+
+constexpr char frame_end = static_cast<char>(0xCE);
+constexpr std::size_t frame_prefix = 7;
+constexpr std::uint32_t unlimited_frame = 128U << 20U;
+constexpr std::size_t max_method_frame = 128U << 10U;
+constexpr std::size_t first_guess = 64;
+
+std::size_t payload_limit(std::uint32_t frame_max) {
+  const std::size_t limit = frame_max == 0 ? unlimited_frame : frame_max;
+  return limit > frame_overhead ? limit - frame_overhead : 0;
+}
+
+template <std::unsigned_integral T>
+void put(char* at, T value) noexcept {
+  for (std::size_t i = 0; i < sizeof(T); ++i) {
+    at[i] = static_cast<char>(static_cast<std::uint64_t>(value) >> (8U * (sizeof(T) - 1 - i)) & 0xFFU);
+  }
+}
+
+template <std::unsigned_integral T>
+void append(Bytes& out, T value) {
+  char bytes[sizeof(T)];
+  put(bytes, value);
+  out.insert(out.end(), bytes, bytes + sizeof(T));
+}
+
+void append_short_string(Bytes& out, std::string_view text) {
+  append(out, static_cast<std::uint8_t>(text.size()));
+  out.insert(out.end(), text.begin(), text.end());
+}
+
+// Takes back what was appended, unless it is kept.
+class Rollback {
+ public:
+  explicit Rollback(Bytes& out) noexcept : out_(out), size_(out.size()) {}
+  ~Rollback() {
+    if (!kept_) out_.resize(size_);
+  }
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  void keep() noexcept { kept_ = true; }
+
+ private:
+  Bytes& out_;
+  std::size_t size_;
+  bool kept_ = false;
+};
+
+// Starts a frame whose length is not known yet; returns where it starts.
+std::size_t begin_frame(Bytes& out, FrameType type, std::uint16_t channel) {
+  const std::size_t start = out.size();
+  append(out, static_cast<std::uint8_t>(type));
+  append(out, channel);
+  append(out, std::uint32_t{0});
+  return start;
+}
+
+void finish_frame(Bytes& out, std::size_t start) {
+  put(out.data() + start + 3, static_cast<std::uint32_t>(out.size() - start - frame_prefix));
+  out.push_back(frame_end);
+}
+
+// rabbitmq-c's encoders need the room beforehand and do not say how much. False where `limit` is too little.
+template <typename Encode>
+bool append_encoded(Bytes& out, std::size_t limit, Encode encode) {
+  const std::size_t start = out.size();
+  for (std::size_t room = std::min(first_guess, limit);; room = std::min(room * 4, limit)) {
+    out.resize(start + room);
+    amqp_bytes_t target{};
+    target.len = room;
+    target.bytes = out.data() + start;
+    const int length = encode(target);
+    if (length >= 0) {
+      out.resize(start + static_cast<std::size_t>(length));
+      return true;
+    }
+    if (room == limit) return false;
+  }
+}
+
+void append_publish(Bytes& out, std::uint16_t channel, std::string_view exchange,
+                    std::string_view routing_key, bool mandatory) {
+  const std::size_t start = begin_frame(out, FrameType::method, channel);
+  append(out, static_cast<std::uint32_t>(AMQP_BASIC_PUBLISH_METHOD));
+  append(out, std::uint16_t{0});  // ticket, of no use since 0-9-1
+  append_short_string(out, exchange);
+  append_short_string(out, routing_key);
+  append(out, static_cast<std::uint8_t>(mandatory ? 1 : 0));
+  finish_frame(out, start);
+}
+
+void append_header(Bytes& out, std::uint16_t channel, amqp_basic_properties_t& properties,
+                   std::uint64_t body_size, std::size_t limit) {
+  constexpr std::size_t fixed = 12;
+  const std::size_t start = begin_frame(out, FrameType::header, channel);
+  append(out, static_cast<std::uint16_t>(AMQP_BASIC_CLASS));
+  append(out, std::uint16_t{0});  // weight
+  append(out, body_size);
+  const auto encode = [&](amqp_bytes_t target) {
+    return amqp_encode_properties(AMQP_BASIC_CLASS, &properties, target);
+  };
+  if (limit <= fixed || !append_encoded(out, limit - fixed, encode)) {
+    refuse("basic.publish",
+           "the properties do not fit one frame of " + std::to_string(limit + frame_overhead) + " bytes");
+  }
+  finish_frame(out, start);
+}
+
+}  // namespace
+
+std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max) {
+  if (input.empty()) return std::nullopt;
+  ByteReader reader(input);
+  const auto type = reader.number<std::uint8_t>();
+  switch (static_cast<FrameType>(type)) {
+    case FrameType::method:
+    case FrameType::header:
+    case FrameType::body:
+    case FrameType::heartbeat:
+      break;
+    default:
+      throw MalformedFrame("unknown frame type " + std::to_string(type));
+  }
+  if (input.size() < frame_prefix) return std::nullopt;
+  const auto channel = reader.number<std::uint16_t>();
+  const std::size_t length = reader.number<std::uint32_t>();
+  if (length > payload_limit(frame_max)) {
+    throw MalformedFrame("a frame with " + std::to_string(length) + " bytes is above the negotiated maximum");
+  }
+  if (input.size() < length + frame_overhead) return std::nullopt;
+  const std::string_view payload = reader.take(length);
+  if (reader.take(1).front() != frame_end) throw MalformedFrame("a frame does not end with 0xCE");
+  input = reader.rest();
+  return Frame{static_cast<FrameType>(type), channel, payload};
+}
+
+ContentHeader decode_content_header(std::string_view payload) {
+  ByteReader reader(payload);
+  ContentHeader header;
+  header.class_id = reader.number<std::uint16_t>();
+  reader.take(2);  // weight
+  header.body_size = reader.number<std::uint64_t>();
+  header.properties = reader.rest();
+  return header;
+}
+
+void append_method(Bytes& out, std::uint16_t channel, amqp_method_number_t method, void* decoded) {
+  Rollback rollback(out);
+  const std::size_t start = begin_frame(out, FrameType::method, channel);
+  append(out, static_cast<std::uint32_t>(method));
+  const auto encode = [&](amqp_bytes_t target) { return amqp_encode_method(method, decoded, target); };
+  if (!append_encoded(out, max_method_frame - frame_overhead - 4, encode)) {
+    const char* name = amqp_method_name(method);
+    refuse(name == nullptr ? "method" : name, "the arguments do not fit one frame of 131072 bytes");
+  }
+  finish_frame(out, start);
+  rollback.keep();
+}
+
+void append_heartbeat(Bytes& out) {
+  Rollback rollback(out);
+  finish_frame(out, begin_frame(out, FrameType::heartbeat, 0));
+  rollback.keep();
+}
+
+void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
+                    std::string_view routing_key, bool mandatory, const Properties& properties,
+                    const std::optional<std::int64_t>& stamp, std::string_view body,
+                    std::uint32_t frame_max) {
+  check_short_string(exchange, "basic.publish", "exchange");
+  check_short_string(routing_key, "basic.publish", "routing_key");
+  thread_local Pool pool;  // its pages are kept from message to message
+  pool.recycle();
+  amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp);
+
+  Rollback rollback(out);
+  const std::size_t limit = payload_limit(frame_max);
+  append_publish(out, channel, exchange, routing_key, mandatory);
+  append_header(out, channel, encodable, body.size(), limit);
+  while (!body.empty()) {
+    const std::string_view part = body.substr(0, limit);
+    const std::size_t start = begin_frame(out, FrameType::body, channel);
+    out.insert(out.end(), part.begin(), part.end());
+    finish_frame(out, start);
+    body.remove_prefix(part.size());
+  }
+  rollback.keep();
+}
+
+}  // namespace warren::inline v0::wire

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <warren/message.hpp>
+
+namespace warren::inline v0::wire {
+
+/// Frames on their way out, one after the other.
+using Bytes = std::vector<char>;
+
+/// What a frame adds to its payload: type, channel, length, and the end byte (AMQP 0-9-1 section 4.2.3).
+inline constexpr std::size_t frame_overhead = 8;
+
+enum class FrameType : std::uint8_t { method = 1, header = 2, body = 3, heartbeat = 8 };
+
+struct Frame {
+  FrameType type = FrameType::heartbeat;
+  std::uint16_t channel = 0;
+  std::string_view payload{};  ///< into the input
+};
+
+/// Takes the first frame off `input`; nullopt, and `input` untouched, where it is not complete yet.
+/// @param frame_max  as negotiated, in bytes with the overhead; 0, AMQP's "no limit", is taken as 128 MiB
+/// @throws MalformedFrame  unknown type, payload above frame_max - 8, wrong end byte; as soon as it shows
+[[nodiscard]] std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max);
+
+/// The payload of a header frame.
+struct ContentHeader {
+  std::uint16_t class_id = 0;
+  std::uint64_t body_size = 0;
+  std::string_view properties{};  ///< from the property flags on, for decode_properties
+};
+/// @throws MalformedFrame
+[[nodiscard]] ContentHeader decode_content_header(std::string_view payload);
+
+void append_heartbeat(Bytes& out);
+
+/// Appends a message: basic.publish, header, and body in frames of at most `frame_max` bytes.
+/// @param stamp      sent as the last header, `warren-stamp`, of type int64
+/// @param frame_max  as for next_frame
+/// @throws InvalidArgument  exchange or routing key above 255 bytes, a property that cannot be sent, a header
+///                          frame above frame_max. `out` is as it was, after any exception.
+void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
+                    std::string_view routing_key, bool mandatory, const Properties& properties,
+                    const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max);
+
+}  // namespace warren::inline v0::wire

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <stdexcept>
+
+namespace warren::inline v0::wire {
+
+/// The peer sent what is no AMQP 0-9-1. The connection cannot be used any more (reply code 501 or 502).
+class MalformedFrame : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace warren::inline v0::wire

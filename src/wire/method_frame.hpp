@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+
+#include "wire/amqp.hpp"
+#include "wire/frame.hpp"
+
+namespace warren::inline v0::wire {
+
+/// Appends a method frame. `decoded` is rabbitmq-c's struct for the method.
+/// @throws InvalidArgument  above 128 KiB, RabbitMQ's default frame_max. `out` is as it was, after any
+/// exception.
+void append_method(Bytes& out, std::uint16_t channel, amqp_method_number_t method, void* decoded);
+
+}  // namespace warren::inline v0::wire

@@ -1,0 +1,48 @@
+#include "wire/status.hpp"
+
+namespace warren::inline v0::wire {
+namespace {
+
+[[noreturn]] void fail(const std::string& operation, std::uint16_t code, std::string text, bool permanent) {
+  throw ConnectionError({.operation = operation,
+                         .code = code,
+                         .text = std::move(text),
+                         .scope = ErrorScope::connection,
+                         .permanent = permanent});
+}
+
+// 403: credentials; 530: virtual host; 402: path. 320 (forced close) and 541 (internal) pass with time.
+bool is_permanent(std::uint16_t code) { return code == 403 || code == 530 || code == 402; }
+
+bool is_permanent_status(int status) {
+  return status == AMQP_STATUS_INCOMPATIBLE_AMQP_VERSION ||
+         status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD || status == AMQP_STATUS_INVALID_PARAMETER;
+}
+
+}  // namespace
+
+void check_status(int status, const std::string& operation) {
+  if (status < 0) fail(operation, 0, amqp_error_string2(status), is_permanent_status(status));
+}
+
+void check_reply(const amqp_rpc_reply_t& reply, const std::string& operation) {
+  switch (reply.reply_type) {
+    case AMQP_RESPONSE_NORMAL:
+      return;
+    case AMQP_RESPONSE_LIBRARY_EXCEPTION:
+      check_status(reply.library_error, operation);
+      break;
+    case AMQP_RESPONSE_SERVER_EXCEPTION:
+      if (reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
+        const auto& close = *static_cast<const amqp_connection_close_t*>(reply.reply.decoded);
+        fail(operation, close.reply_code, std::string(to_view(close.reply_text)),
+             is_permanent(close.reply_code));
+      }
+      break;
+    case AMQP_RESPONSE_NONE:
+      break;
+  }
+  fail(operation, 0, "the broker answered out of turn", false);
+}
+
+}  // namespace warren::inline v0::wire

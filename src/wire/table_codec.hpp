@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include <warren/field_table.hpp>
+
+#include "wire/amqp.hpp"
+
+namespace warren::inline v0::wire {
+
+/// Header with the publisher's own number, by which a returned message is recognised.
+inline constexpr std::string_view stamp_key = "warren-stamp";
+
+/// The table for rabbitmq-c's encoder. Refers to `table` and `pool`: both must outlive its use.
+/// @param stamp  added last under stamp_key, in place of an entry of that name
+/// @throws InvalidArgument  key above 255 bytes, nesting above 32, string above 2^32 - 1 bytes
+[[nodiscard]] amqp_table_t to_amqp(const FieldTable& table, Pool& pool,
+                                   std::optional<std::int64_t> stamp = std::nullopt);
+
+/// Replaces `out` by an encoded table, given without its four bytes of length.
+/// @throws MalformedFrame  `out` then holds the entries before the fault
+void decode_table(std::string_view bytes, FieldTable& out);
+
+}  // namespace warren::inline v0::wire

@@ -1,0 +1,143 @@
+#include "wire/transport.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "wire/amqp.hpp"
+#include "wire/status.hpp"
+#include "wire/table_codec.hpp"
+
+namespace warren::inline v0::wire {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
+// rabbitmq-c's deadlines are an int of milliseconds.
+constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
+
+timeval until(Clock::time_point deadline) {
+  const auto left = std::max(deadline - Clock::now(), Clock::duration(std::chrono::milliseconds(1)));
+  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(left).count();
+  return {static_cast<time_t>(microseconds / 1'000'000), static_cast<suseconds_t>(microseconds % 1'000'000)};
+}
+
+[[noreturn]] void refuse(const std::string& operation, std::string text) {
+  throw ConnectionError(
+      {.operation = operation, .text = std::move(text), .scope = ErrorScope::connection, .permanent = true});
+}
+
+// What the broker may assume of this client (https://www.rabbitmq.com/docs/connections#capabilities).
+FieldTable with_capabilities(FieldTable properties) {
+  properties.set("capabilities", FieldTable{{"publisher_confirms", true},
+                                            {"basic.nack", true},
+                                            {"consumer_cancel_notify", true},
+                                            {"connection.blocked", true},
+                                            {"exchange_exchange_bindings", true},
+                                            {"authentication_failure_close", true}});
+  return properties;
+}
+
+amqp_rpc_reply_t log_in(amqp_connection_state_t state, const Endpoint& endpoint, const LoginOptions& options,
+                        const amqp_table_t& properties) {
+  const int channel_max = options.channel_max;
+  const int frame_max = static_cast<int>(options.frame_max);
+  const int heartbeat =
+      static_cast<int>(std::min<std::chrono::seconds::rep>(options.heartbeat.count(), 65'535));
+  if (endpoint.mechanism == AuthMechanism::external) {
+    // The identity is the certificate's; rabbitmq-c fails on an empty one.
+    return amqp_login_with_properties(state, endpoint.vhost.c_str(), channel_max, frame_max, heartbeat,
+                                      &properties, AMQP_SASL_METHOD_EXTERNAL, "guest");
+  }
+  return amqp_login_with_properties(state, endpoint.vhost.c_str(), channel_max, frame_max, heartbeat,
+                                    &properties, AMQP_SASL_METHOD_PLAIN, endpoint.user.c_str(),
+                                    endpoint.password.c_str());
+}
+
+// From here on the socket is read past rabbitmq-c: nothing may be left in its own buffers.
+void empty_library_buffers(amqp_connection_state_t state, Clock::time_point deadline,
+                           const std::string& operation) {
+  while (amqp_frames_enqueued(state) || amqp_data_in_buffer(state) || !amqp_release_buffers_ok(state)) {
+    amqp_frame_t frame;
+    const timeval left = until(deadline);
+    check_status(amqp_simple_wait_frame_noblock(state, &frame, &left), operation);
+    amqp_maybe_release_buffers(state);
+  }
+}
+
+}  // namespace
+
+struct Transport::State {
+  ConnectionState connection;
+  int descriptor = -1;
+  Negotiated negotiated;
+};
+
+Transport::Transport(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+Transport::~Transport() = default;
+
+int Transport::descriptor() const noexcept { return state_->descriptor; }
+const Negotiated& Transport::negotiated() const noexcept { return state_->negotiated; }
+
+std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const LoginOptions& options) {
+  const std::string operation = fmt::format("connect to {}:{}", endpoint.host, endpoint.effective_port());
+  if (endpoint.tls) refuse(operation, "this build of warren has no TLS");
+  if (endpoint.vhost.find('\0') != std::string::npos || endpoint.user.find('\0') != std::string::npos ||
+      endpoint.password.find('\0') != std::string::npos) {
+    refuse(operation, "virtual host, user and password cannot hold a NUL byte");
+  }
+  const Clock::time_point deadline =
+      Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
+
+  auto state = std::make_unique<State>();
+  state->connection.reset(amqp_new_connection());
+  if (!state->connection) throw std::bad_alloc();
+  amqp_connection_state_t connection = state->connection.get();
+  amqp_socket_t* socket = amqp_tcp_socket_new(connection);
+  if (socket == nullptr) throw std::bad_alloc();
+
+  timeval left = until(deadline);
+  check_status(amqp_socket_open_noblock(socket, endpoint.host.c_str(), endpoint.effective_port(), &left),
+               operation);
+  left = until(deadline);
+  check_status(amqp_set_handshake_timeout(connection, &left), operation);
+  Pool pool;
+  const FieldTable properties = with_capabilities(options.client_properties);
+  check_reply(log_in(connection, endpoint, options, to_amqp(properties, pool)), operation);
+  empty_library_buffers(connection, deadline, operation);
+
+  const int frame_max = amqp_get_frame_max(connection);
+  if (frame_max < static_cast<int>(smallest_frame_max)) {
+    refuse(operation,
+           fmt::format("the negotiated frame_max is {} bytes, below {}", frame_max, smallest_frame_max));
+  }
+  state->negotiated.frame_max = static_cast<std::uint32_t>(frame_max);
+  state->negotiated.channel_max = static_cast<std::uint16_t>(amqp_get_channel_max(connection));
+  state->negotiated.heartbeat = std::chrono::seconds(amqp_get_heartbeat(connection));
+  state->descriptor = amqp_get_sockfd(connection);
+  return std::unique_ptr<Transport>(new Transport(std::move(state)));
+}
+
+Transport::Result Transport::read(char* data, std::size_t size) noexcept {
+  for (;;) {
+    const ssize_t count = ::recv(state_->descriptor, data, size, MSG_DONTWAIT);
+    if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
+    if (count == 0) return {Status::closed, 0};
+    if (errno == EINTR) continue;
+    return {errno == EAGAIN || errno == EWOULDBLOCK ? Status::would_block : Status::closed, 0};
+  }
+}
+
+Transport::Result Transport::write(const char* data, std::size_t size) noexcept {
+  for (;;) {
+    const ssize_t count = ::send(state_->descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
+    if (count < 0 && errno == EINTR) continue;
+    return {count == 0 || errno == EAGAIN || errno == EWOULDBLOCK ? Status::would_block : Status::closed, 0};
+  }
+}
+
+}  // namespace warren::inline v0::wire

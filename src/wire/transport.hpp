@@ -1,0 +1,64 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include <warren/field_table.hpp>
+#include <warren/uri.hpp>
+
+namespace warren::inline v0::wire {
+
+/// How to log in.
+struct LoginOptions {
+  std::chrono::milliseconds timeout{30'000};  ///< for connecting and logging in together; at most 24 days
+  std::chrono::seconds heartbeat{30};         ///< proposed; 0 turns heartbeats off
+  std::uint32_t frame_max = 131'072;          ///< proposed, bytes
+  std::uint16_t channel_max = 2'047;          ///< proposed; 0: no limit
+  FieldTable client_properties{};             ///< beside the capabilities, which are always sent
+};
+
+/// What was agreed on.
+struct Negotiated {
+  std::uint32_t frame_max = 0;
+  std::uint16_t channel_max = 0;
+  std::chrono::seconds heartbeat{0};  ///< 0: off
+};
+
+/// A logged-in connection to a broker: bytes in, bytes out. Owns the rabbitmq-c state.
+///
+/// One thread at a time reads. Writes may come from another one, but one at a time.
+class Transport {
+ public:
+  enum class Status { ok, would_block, closed };
+  struct Result {
+    Status status = Status::ok;
+    std::size_t bytes = 0;  ///< with ok: at least 1
+  };
+
+  /// Connects and logs in. Blocks at most `options.timeout`, and for the resolution of the name.
+  /// @throws ConnectionError  permanent where the login, the virtual host or what was negotiated is refused
+  [[nodiscard]] static std::unique_ptr<Transport> connect(const Endpoint& endpoint,
+                                                          const LoginOptions& options);
+
+  ~Transport();
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  /// To poll; valid as long as the transport.
+  [[nodiscard]] int descriptor() const noexcept;
+  [[nodiscard]] const Negotiated& negotiated() const noexcept;
+  /// Never blocks.
+  [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
+  /// Never blocks, raises no SIGPIPE.
+  [[nodiscard]] Result write(const char* data, std::size_t size) noexcept;
+
+ private:
+  struct State;
+  explicit Transport(std::unique_ptr<State> state) noexcept;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace warren::inline v0::wire
