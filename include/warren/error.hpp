@@ -17,9 +17,9 @@ enum class ErrorScope {
 
 /// What an Error knows. `code` is an AMQP reply code (404, 406, …), or 0 where the broker did not speak.
 struct ErrorDetails {
-  std::string operation;                     ///< what was attempted, in AMQP's terms: `queue.declare "orders"`
+  std::string operation{};                   ///< what was attempted, in AMQP's terms: `queue.declare "orders"`
   std::uint16_t code = 0;                    ///< AMQP reply code, or 0
-  std::string text;                          ///< the broker's own words, or the system's
+  std::string text{};                        ///< the broker's own words, or the system's
   ErrorScope scope = ErrorScope::operation;  ///< what is gone
   bool permanent = false;                    ///< trying the same again cannot help
   bool in_doubt = false;                     ///< it may have happened all the same

@@ -1,0 +1,122 @@
+#include <poll.h>
+
+#include <future>
+
+#include "engine/channel_core.hpp"
+#include "support/catch.hpp"
+#include "wire/malformed.hpp"
+
+using namespace std::chrono_literals;
+using namespace warren::engine;
+namespace wire = warren::wire;
+
+namespace {
+
+auto in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
+
+// Plays the I/O thread's side of channel 3 with frames made by the encoders themselves.
+struct Script {
+  Script() {
+    outbox.open(nullptr);
+    Bytes nothing;
+    outbox.take(nothing);
+  }
+
+  // Waits until a caller appended something, and returns it.
+  Bytes sent() {
+    Bytes out;
+    while (!outbox.take(out)) {
+      pollfd descriptor{outbox.wakeup().descriptor(), POLLIN, 0};
+      REQUIRE(::poll(&descriptor, 1, 10'000) == 1);
+      outbox.wakeup().clear();
+    }
+    return out;
+  }
+
+  ChannelCore::After receive(const Bytes& bytes) {
+    ChannelCore::After after = ChannelCore::After::nothing;
+    std::string_view input(bytes.data(), bytes.size());
+    while (const auto frame = wire::next_frame(input, 131'072)) after = channel.on_frame(*frame, decoder);
+    return after;
+  }
+
+  auto get_async(std::chrono::milliseconds time = 10s) {
+    return std::async(std::launch::async, [this, time] {
+      return channel.call("basic.get", wire::id::basic_get_ok, in(time),
+                          [](Bytes& out, std::uint16_t number) { wire::basic_get(out, number, "orders", false); });
+    });
+  }
+
+  Outbox outbox{1024};
+  ChannelCore channel{outbox, 3};
+  wire::MethodDecoder decoder;
+};
+
+Bytes method(std::uint32_t id) {
+  Bytes bytes{1, 0, 3, 0, 0, 0, 0};
+  std::string arguments;
+  if (id == wire::id::basic_get_empty) arguments = std::string(1, '\0');
+  bytes[6] = static_cast<char>(4 + arguments.size());
+  for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>((id >> shift) & 0xFF));
+  bytes.insert(bytes.end(), arguments.begin(), arguments.end());
+  bytes.push_back(static_cast<char>(0xCE));
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("an answer reaches the call that asked for it") {
+  Script script;
+  auto get = script.get_async();
+  script.sent();
+  CHECK(script.receive(method(wire::id::basic_get_empty)) == ChannelCore::After::nothing);
+  CHECK(get.get().method == wire::id::basic_get_empty);
+}
+
+TEST_CASE("channel.close fails every waiter with its code and text, and everything after it") {
+  Script script;
+  auto first = script.get_async();
+  script.sent();
+  auto second = script.get_async();
+  script.sent();
+  Bytes close;
+  wire::channel_close(close, 3, 404, "NOT_FOUND - no queue 'orders'");
+  CHECK(script.receive(close) == ChannelCore::After::send_close_ok);
+  for (auto* call : {&first, &second}) {
+    try {
+      call->get();
+      FAIL("it returned");
+    } catch (const warren::ChannelError& error) {
+      CHECK(error.code() == 404);
+      CHECK(error.text() == "NOT_FOUND - no queue 'orders'");
+      CHECK(error.operation() == "basic.get");
+      CHECK(error.scope() == warren::ErrorScope::channel);
+      CHECK(error.permanent());
+    }
+  }
+  CHECK_FALSE(script.channel.is_open());
+  CHECK_THROWS_AS(script.get_async().get(), warren::ChannelError);
+}
+
+TEST_CASE("a call that gave up doesn't take the next one's answer") {
+  Script script;
+  auto impatient = script.get_async(1ms);
+  script.sent();
+  CHECK_THROWS_AS(impatient.get(), warren::TimeoutError);
+  auto patient = script.get_async();
+  script.sent();
+  script.receive(method(wire::id::basic_get_empty));  // the late one
+  CHECK(patient.wait_for(0s) == std::future_status::timeout);
+  script.receive(method(wire::id::basic_get_empty));
+  CHECK(patient.get().method == wire::id::basic_get_empty);
+}
+
+TEST_CASE("answers that nobody asked for are refused") {
+  Script script;
+  CHECK_THROWS_AS(script.receive(method(wire::id::basic_get_empty)), wire::MalformedFrame);
+  auto get = script.get_async();
+  script.sent();
+  CHECK_THROWS_AS(script.receive(method(wire::id::basic_qos_ok)), wire::MalformedFrame);
+  script.channel.fail({.text = "lost", .scope = warren::ErrorScope::connection});
+  CHECK_THROWS_AS(get.get(), warren::ConnectionError);
+}
