@@ -3,8 +3,19 @@
 /// @file
 /// The whole of warren. Each header below may also be included alone.
 
+#include <warren/channel.hpp>
+#include <warren/connection.hpp>
+#include <warren/connection_options.hpp>
+#include <warren/consumer.hpp>
+#include <warren/delivery.hpp>
 #include <warren/error.hpp>
+#include <warren/exchange.hpp>
 #include <warren/field_table.hpp>
+#include <warren/log.hpp>
 #include <warren/message.hpp>
+#include <warren/outcome.hpp>
+#include <warren/publisher.hpp>
+#include <warren/queue.hpp>
+#include <warren/retry_policy.hpp>
 #include <warren/uri.hpp>
 #include <warren/version.hpp>

@@ -16,11 +16,24 @@ namespace id = wire::id;
   throw ChannelError(std::move(details));
 }
 
-// 403, 404, 405 and 406 stay as they are until somebody changes the broker or the call.
-bool is_permanent(std::uint16_t code) { return code >= 402 && code <= 406 && code != 405; }
+// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call.
+bool is_permanent(std::uint16_t code) {
+  return code == 402 || code == 403 || code == 404 || code == 406 || code == 540;
+}
 
 bool answers(std::uint32_t method, std::uint32_t expected) {
   return method == expected || (expected == id::basic_get_ok && method == id::basic_get_empty);
+}
+
+const ErrorDetails closed_by_us{.text = "the channel is closed", .scope = ErrorScope::channel};
+
+void check(AckTracker::Settlement settlement, const char* operation, std::uint64_t tag) {
+  if (settlement == AckTracker::Settlement::accepted) return;
+  throw InvalidArgument({.operation = operation,
+                         .text = settlement == AckTracker::Settlement::already_settled
+                                     ? fmt::format("delivery {} was settled before", tag)
+                                     : fmt::format("there is no delivery {}", tag),
+                         .permanent = true});
 }
 
 }  // namespace
@@ -30,23 +43,114 @@ void ChannelCore::set_sink(std::weak_ptr<ChannelSink> sink) {
   sink_ = std::move(sink);
 }
 
+std::shared_ptr<ChannelSink> ChannelCore::sink() const {
+  const std::lock_guard lock(mutex_);
+  return sink_.lock();
+}
+
 bool ChannelCore::is_open() const {
   const std::lock_guard lock(mutex_);
-  return !error_;
+  return !error_ && !closing_;
 }
 
 void ChannelCore::check_open(const std::string& operation) const {
   if (error_) raise(*error_, operation);
+  if (closing_) raise(closed_by_us, operation);
+}
+
+void ChannelCore::refuse_frame(const std::string& operation) const {
+  throw InvalidArgument({.operation = operation,
+                         .text = fmt::format("the arguments do not fit one frame of {} bytes", frame_max_),
+                         .permanent = true});
 }
 
 Reply ChannelCore::wait(std::unique_lock<std::mutex> lock, Waiter& waiter, const std::string& operation,
                         Deadline deadline) {
   if (!waiter.answered.wait_until(lock, deadline, [&] { return waiter.done; })) {
     // It stays in the queue, so that the answers behind its own find their callers.
+    waiter.given_up = true;
     throw TimeoutError({.operation = operation, .text = "no answer before the deadline", .in_doubt = true});
   }
   if (waiter.error) raise(*waiter.error, operation);
   return std::move(waiter.reply);
+}
+
+std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
+  if (error_ || closing_) return nullptr;
+  auto waiter = std::make_shared<Waiter>();
+  waiter->expected = id::channel_close_ok;
+  append_acks();
+  closing_ = true;
+  const auto admission = outbox_.append(
+      Outbox::Entry::control, [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
+  if (admission == Outbox::Admission::closed) return nullptr;
+  waiters_.push_back(waiter);
+  return waiter;
+}
+
+void ChannelCore::begin_close() {
+  const std::lock_guard lock(mutex_);
+  send_close();
+}
+
+void ChannelCore::close(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  const auto waiter = send_close();
+  if (!waiter) return;
+  if (!waiter->answered.wait_until(lock, deadline, [&] { return waiter->done; })) {
+    throw TimeoutError({.operation = "channel.close", .text = "no answer before the deadline", .in_doubt = true});
+  }
+}
+
+std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag) {
+  const std::lock_guard lock(mutex_);
+  if (error_ || closing_) return std::nullopt;
+  return acks_.acknowledge(tag);
+}
+
+void ChannelCore::flush_acks() {
+  const std::lock_guard lock(mutex_);
+  if (!error_ && !closing_) append_acks();
+}
+
+void ChannelCore::append_acks() {
+  if (!acks_.has_pending()) return;
+  merged_.clear();
+  acks_.flush(merged_);
+  outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
+    for (const AckTracker::Ack& ack : merged_) wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
+  });
+}
+
+void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
+  const std::lock_guard lock(mutex_);
+  check_open("basic.ack");
+  check(multiple ? acks_.acknowledge_up_to(tag) : acks_.acknowledge(tag), "basic.ack", tag);
+  append_acks();
+}
+
+void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
+  const char* operation = reject ? "basic.reject" : "basic.nack";
+  const std::lock_guard lock(mutex_);
+  check_open(operation);
+  check(acks_.settle(tag), operation, tag);
+  append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
+    if (reject) {
+      wire::basic_reject(out, number, tag, requeue);
+    } else {
+      wire::basic_nack(out, number, tag, false, requeue);
+    }
+  });
+}
+
+void ChannelCore::settled_by_broker(std::uint64_t tag) {
+  const std::lock_guard lock(mutex_);
+  acks_.settle(tag);
+}
+
+std::size_t ChannelCore::unsettled() const {
+  const std::lock_guard lock(mutex_);
+  return acks_.unsettled();
 }
 
 void ChannelCore::answer(Reply reply) {
@@ -55,6 +159,11 @@ void ChannelCore::answer(Reply reply) {
     throw wire::MalformedFrame(fmt::format("an answer {:#010x} that nobody asked for", reply.method));
   }
   Waiter& waiter = *waiters_.front();
+  if (waiter.given_up && waiter.late == LateDelivery::requeue && reply.content) {
+    const std::uint64_t tag = reply.content->delivery.delivery_tag();
+    acks_.settle(tag);
+    outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::basic_nack(out, number_, tag, false, true); });
+  }
   waiter.reply = std::move(reply);
   waiter.done = true;
   waiter.answered.notify_all();
@@ -70,6 +179,8 @@ void ChannelCore::fail(const ErrorDetails& error) {
     error_ = error;
     for (const auto& waiter : waiters_) {
       waiter->error = error;
+      // Of a channel's closing the broker says which call it was; of a lost connection nobody knows.
+      waiter->error->in_doubt = error.scope == ErrorScope::connection;
       waiter->done = true;
       waiter->answered.notify_all();
     }
@@ -81,57 +192,105 @@ void ChannelCore::fail(const ErrorDetails& error) {
 
 ChannelCore::After ChannelCore::on_frame(const wire::Frame& frame, wire::MethodDecoder& decoder) {
   if (frame.type == wire::FrameType::method) return on_method(decoder.decode(frame.payload));
-  if (ContentAssembler::ContentPtr content = assembler_.add(frame)) deliver(std::move(content));
+  if (ContentAssembler::ContentPtr content = assembler_.add(frame)) complete(std::move(content));
   return After::nothing;
 }
 
-void ChannelCore::deliver(ContentAssembler::ContentPtr content) {
-  if (content->method == id::basic_get_ok) {
-    Reply reply{.method = content->method, .message_count = content->message_count};
-    reply.content = std::move(content);
-    answer(std::move(reply));
-    return;
-  }
+void ChannelCore::complete(ContentAssembler::ContentPtr content) {
   std::shared_ptr<ChannelSink> sink;
   {
     const std::lock_guard lock(mutex_);
+    if (content->method != id::basic_return && !acks_.delivered(content->delivery.delivery_tag())) {
+      throw wire::MalformedFrame("a delivery out of turn");
+    }
     sink = sink_.lock();
   }
-  if (!sink) return;
-  if (content->method == id::basic_return) {
+  if (content->method == id::basic_get_ok) {
+    Reply reply{.method = content->method};
+    reply.content = std::move(content);
+    answer(std::move(reply));
+  } else if (!sink) {
+    assembler_.recycle(std::move(content));
+  } else if (content->method == id::basic_return) {
     sink->on_return(std::move(content));
   } else {
+    has_arrivals_ = true;
     sink->on_delivery(std::move(content));
   }
 }
 
+bool ChannelCore::end_turn() {
+  has_arrivals_ = false;
+  const auto sink = this->sink();
+  if (!sink) return false;
+  const bool wants_tick = sink->on_turn_end(spare_);
+  for (auto& content : spare_) assembler_.recycle(std::move(content));
+  spare_.clear();
+  return wants_tick;
+}
+
+bool ChannelCore::tick() {
+  const auto sink = this->sink();
+  return sink && sink->on_tick();
+}
+
+void ChannelCore::unblocked() {
+  if (const auto sink = this->sink()) sink->on_unblocked();
+}
+
+ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
+  const ErrorDetails error{.code = method.code,
+                           .text = std::string(method.text),
+                           .scope = ErrorScope::channel,
+                           .permanent = is_permanent(method.code)};
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_) {
+      // Both sides closed at once. The answer to ours is still to come; nothing else is.
+      while (waiters_.size() > 1) {
+        Waiter& waiter = *waiters_.front();
+        waiter.error = error;
+        waiter.done = true;
+        waiter.answered.notify_all();
+        waiters_.pop_front();
+      }
+      assembler_.reset();
+      return After::answer_close;
+    }
+  }
+  fail(error);
+  return After::send_close_ok;
+}
+
 ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
   // channel.close may come at any point, even within a content.
-  if (method.id == id::channel_close) {
-    fail({.code = method.code,
-          .text = std::string(method.text),
-          .scope = ErrorScope::channel,
-          .permanent = is_permanent(method.code)});
-    return After::send_close_ok;
-  }
+  if (method.id == id::channel_close) return on_close(method);
   if (assembler_.open()) throw wire::MalformedFrame("a method within a message on the same channel");
 
   switch (method.id) {
     case id::basic_deliver:
     case id::basic_return:
     case id::basic_get_ok:
+      if (!assembles_) assembler_.set_channel(weak_from_this());
+      assembles_ = true;
       assembler_.begin(method);
       return After::nothing;
     case id::channel_close_ok:
       answer({.method = method.id});
-      fail({.text = "the channel is closed", .scope = ErrorScope::channel});
+      fail(closed_by_us);
       return After::closed;
     case id::channel_flow:
       return After::nothing;  // RabbitMQ does not send it
+    case id::basic_cancel:
+      if (const auto sink = this->sink()) sink->on_cancel();
+      return After::nothing;
     case id::basic_ack:
     case id::basic_nack:
-    case id::basic_cancel:
-      break;
+      if (const auto sink = this->sink();
+          sink && !sink->on_confirm(method.delivery_tag, method.multiple, method.id == id::basic_ack)) {
+        throw wire::MalformedFrame("a confirm for a number that was never given out");
+      }
+      return After::nothing;
     default:
       answer({.method = method.id,
               .name = std::string(method.name),
@@ -139,18 +298,6 @@ ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
               .consumer_count = method.consumer_count});
       return After::nothing;
   }
-  std::shared_ptr<ChannelSink> sink;
-  {
-    const std::lock_guard lock(mutex_);
-    sink = sink_.lock();
-  }
-  if (!sink) return After::nothing;
-  if (method.id == id::basic_cancel) {
-    sink->on_cancel();
-  } else if (!sink->on_confirm(method.delivery_tag, method.multiple, method.id == id::basic_ack)) {
-    throw wire::MalformedFrame("a confirm for a number that was never given out");
-  }
-  return After::nothing;
 }
 
 }  // namespace warren::inline v0::engine

@@ -8,9 +8,11 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <warren/error.hpp>
 
+#include "engine/ack_tracker.hpp"
 #include "engine/content_assembler.hpp"
 #include "engine/outbox.hpp"
 #include "wire/method_decoder.hpp"
@@ -23,13 +25,24 @@ class ChannelSink {
  public:
   virtual ~ChannelSink() = default;
   virtual void on_delivery(ContentAssembler::ContentPtr) {}
+  /// After the deliveries of one turn. `spare` takes contents back for their memory.
+  /// True asks for on_tick within ack_delay.
+  virtual bool on_turn_end(std::vector<ContentAssembler::ContentPtr>& /*spare*/) { return false; }
+  /// True asks for the next one.
+  virtual bool on_tick() { return false; }
   virtual void on_return(ContentAssembler::ContentPtr) {}
   /// basic.ack and basic.nack. False is a fault of the broker's: such a number was never given out.
   virtual bool on_confirm(std::uint64_t /*tag*/, bool /*multiple*/, bool /*acknowledged*/) { return true; }
+  /// The broker ended the subscription (basic.cancel).
   virtual void on_cancel() {}
+  /// The broker takes publishes again (connection.unblocked).
+  virtual void on_unblocked() {}
   /// The channel takes nothing more. Its last call; nothing may be appended for it after this has returned.
   virtual void on_closed(const ErrorDetails&) {}
 };
+
+/// How long an acknowledgement may wait for others to be merged with.
+inline constexpr std::chrono::milliseconds ack_delay{5};
 
 /// What the broker answered to a synchronous method.
 struct Reply {
@@ -40,31 +53,47 @@ struct Reply {
   ContentAssembler::ContentPtr content{};  ///< of basic.get-ok
 };
 
-/// One channel: its state, who waits for which answer, and what is to be settled. Any thread calls, the I/O
-/// thread answers. Answers come in the order of the calls (AMQP 0-9-1 section 2.2.1), so that calls of many
-/// threads may be under way at once.
-class ChannelCore {
+/// One channel: its state, who waits for which answer, and what is to be settled. One generation: where it is
+/// gone, another one takes its place, so that what was delivered on this one can't be settled there.
+///
+/// Any thread calls, the I/O thread answers. Answers come in the order of the calls (AMQP 0-9-1 section 2.2.1),
+/// so that calls of many threads may be under way at once.
+class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
 
-  ChannelCore(Outbox& outbox, std::uint16_t number) : outbox_(outbox), number_(number) {}
+  ChannelCore(Outbox& outbox, std::uint16_t number, std::uint32_t frame_max)
+      : outbox_(outbox), number_(number), frame_max_(frame_max) {}
 
   [[nodiscard]] std::uint16_t number() const noexcept { return number_; }
-  /// Before the first delivery or confirm can come. The sink must outlive the channel's last frame.
+  [[nodiscard]] std::uint32_t frame_max() const noexcept { return frame_max_; }
+  /// Before the first delivery or confirm can come.
   void set_sink(std::weak_ptr<ChannelSink> sink);
+
+  /// What becomes of a message that basic.get brings after its caller gave up.
+  enum class LateDelivery { keep, requeue };
 
   /// Sends a method and waits for its answer. `encode(Bytes&, channel)` appends one frame or throws.
   /// @throws ChannelError, ConnectionError  the channel or connection is gone
   /// @throws TimeoutError                   in doubt: the answer may still come, and is then dropped
+  /// @throws InvalidArgument                the frame is above frame_max
   template <typename Encode>
-  Reply call(const std::string& operation, std::uint32_t expected, Deadline deadline, Encode&& encode) {
+  Reply call(const std::string& operation, std::uint32_t expected, Deadline deadline, Encode&& encode,
+             LateDelivery late = LateDelivery::keep) {
     auto waiter = std::make_shared<Waiter>();
     waiter->expected = expected;
+    waiter->late = late;
     std::unique_lock lock(mutex_);
     check_open(operation);
     waiters_.push_back(waiter);
     try {
-      append(operation, Outbox::Entry::control, encode);
+      append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
+        const std::size_t before = out.size();
+        encode(out, number);
+        if (out.size() - before <= frame_max_) return;
+        out.resize(before);
+        refuse_frame(operation);
+      });
     } catch (...) {
       waiters_.pop_back();
       throw;
@@ -72,7 +101,7 @@ class ChannelCore {
     return wait(std::move(lock), *waiter, operation, deadline);
   }
 
-  /// Appends frames that have no answer (a settlement, a raw publish).
+  /// Appends frames that have no answer (a raw publish).
   /// @returns false where the outbox is full
   template <typename Encode>
   bool send(const std::string& operation, Outbox::Entry entry, Encode&& encode) {
@@ -81,21 +110,56 @@ class ChannelCore {
     return append(operation, entry, encode);
   }
 
+  /// Sends channel.close, where nobody did yet, and refuses what comes later. Does not wait.
+  void begin_close();
+  /// The same, and waits for the answer. Does nothing where the channel is gone.
+  /// @throws TimeoutError
+  void close(Deadline deadline);
+
   /// Whether calls can still succeed.
   [[nodiscard]] bool is_open() const;
+
+  // --- settling deliveries ---
+
+  using Settlement = AckTracker::Settlement;
+  /// Acknowledges with the next flush. Nothing where the channel is gone.
+  std::optional<Settlement> acknowledge_later(std::uint64_t tag);
+  /// Sends what acknowledge_later gathered, merged. Nothing where the channel is gone.
+  void flush_acks();
+  /// Acknowledges now. @throws ChannelError, ConnectionError, InvalidArgument (settled before)
+  void acknowledge(std::uint64_t tag, bool multiple);
+  /// basic.nack, or basic.reject, now. Throws as acknowledge().
+  void refuse(std::uint64_t tag, bool requeue, bool reject);
+  /// The broker counts it as settled: it was sent without asking for an acknowledgement.
+  void settled_by_broker(std::uint64_t tag);
+  /// Deliveries that nobody settled.
+  [[nodiscard]] std::size_t unsettled() const;
 
   // --- the I/O thread's ---
 
   /// What the connection must do after a frame.
-  enum class After { nothing, send_close_ok, closed };
+  enum class After {
+    nothing,
+    send_close_ok,  ///< and forget the channel
+    answer_close,   ///< send close-ok; our own close is still to be answered
+    closed,         ///< forget the channel
+  };
   /// @throws wire::MalformedFrame  the connection is to be closed
   After on_frame(const wire::Frame& frame, wire::MethodDecoder& decoder);
+  /// Whether deliveries came since the last end_turn(), which hands them over.
+  [[nodiscard]] bool has_arrivals() const noexcept { return has_arrivals_; }
+  /// True asks for tick().
+  bool end_turn();
+  bool tick();
+  void unblocked();
   /// Fails everybody who waits, and everything that comes.
   void fail(const ErrorDetails& error);
 
  private:
   struct Waiter {
     std::uint32_t expected = 0;
+    LateDelivery late = LateDelivery::keep;
+    bool given_up = false;
     bool done = false;
     std::optional<ErrorDetails> error{};
     Reply reply{};
@@ -103,6 +167,7 @@ class ChannelCore {
   };
 
   void check_open(const std::string& operation) const;
+  [[noreturn]] void refuse_frame(const std::string& operation) const;
   template <typename Encode>
   bool append(const std::string& operation, Outbox::Entry entry, Encode&& encode) {
     switch (outbox_.append(entry, [&](Bytes& out) { encode(out, number_); })) {
@@ -116,18 +181,31 @@ class ChannelCore {
     throw ConnectionError(
         {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
   }
+  std::shared_ptr<Waiter> send_close();
+  void append_acks();
   Reply wait(std::unique_lock<std::mutex> lock, Waiter& waiter, const std::string& operation, Deadline deadline);
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
-  void deliver(ContentAssembler::ContentPtr content);
+  After on_close(const wire::InboundMethod& method);
+  void complete(ContentAssembler::ContentPtr content);
+  [[nodiscard]] std::shared_ptr<ChannelSink> sink() const;
 
   Outbox& outbox_;
   const std::uint16_t number_;
+  const std::uint32_t frame_max_;
   mutable std::mutex mutex_;
   std::deque<std::shared_ptr<Waiter>> waiters_;
   std::optional<ErrorDetails> error_;  // set: closed
+  bool closing_ = false;               // our channel.close is on its way
   std::weak_ptr<ChannelSink> sink_;
-  ContentAssembler assembler_;  // the I/O thread's own
+  AckTracker acks_;
+  std::vector<AckTracker::Ack> merged_;
+
+  // The I/O thread's own.
+  ContentAssembler assembler_;
+  bool assembles_ = false;
+  bool has_arrivals_ = false;
+  std::vector<ContentAssembler::ContentPtr> spare_;
 };
 
 }  // namespace warren::inline v0::engine

@@ -1,12 +1,10 @@
 #include "engine/connection_core.hpp"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 
+#include "engine/system.hpp"
 #include "wire/malformed.hpp"
 
 namespace warren::inline v0::engine {
@@ -15,22 +13,25 @@ namespace {
 namespace id = wire::id;
 using namespace std::chrono_literals;
 
+// Of each turn, so that neither direction starves the other.
 constexpr std::size_t bytes_per_turn = 512 * 1024;
 constexpr std::size_t read_ahead = 64 * 1024;
-
-// Signals are for the application's threads.
-std::thread start_without_signals(auto&& body) {
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread(body);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
-}
+constexpr std::size_t smallest_outbox = 256 * 1024;
 
 ErrorDetails lost(std::string text, std::uint16_t code = 0) {
   return {.code = code, .text = std::move(text), .scope = ErrorScope::connection};
+}
+
+const ErrorDetails closed_by_us = lost("the connection is closed");
+
+wire::LoginOptions login(const ConnectionOptions& options) {
+  wire::LoginOptions login{.timeout = options.connect_timeout,
+                           .heartbeat = options.heartbeat,
+                           .frame_max = options.frame_max,
+                           .channel_max = options.channel_max,
+                           .client_properties = options.client_properties};
+  if (!options.name.empty()) login.client_properties.set("connection_name", options.name);
+  return login;
 }
 
 }  // namespace
@@ -41,38 +42,66 @@ struct ConnectionCore::Turn {
 
   Bytes output;
   std::size_t written = 0;
+  bool outbox_empty = false;
   std::vector<char> input;
-  std::size_t begin = 0;  // of what was read and not dispatched
-  std::size_t end = 0;
+  std::size_t end = 0;  // of what was read and not dispatched
   bool more_to_read = false;
+  std::shared_ptr<ChannelCore> channel;  // of the last frame: the next one is mostly its, too
+  std::vector<std::shared_ptr<ChannelCore>> arrivals;
+  std::vector<std::shared_ptr<ChannelCore>> ticking;
+  Deadline tick_at = Deadline::max();
   Deadline last_sent = Clock::now();
   Deadline last_received = last_sent;
 };
 
-ConnectionCore::ConnectionCore(CoreOptions options)
-    : options_(std::move(options)), outbox_(std::max(options_.outbox_bytes, std::size_t{256} * 1024)) {}
+ConnectionCore::ConnectionCore(std::vector<Endpoint> endpoints, ConnectionOptions options)
+    : endpoints_(std::move(endpoints)),
+      options_(std::move(options)),
+      events_(options_.log_level, options_.on_log, options_.on_state),
+      outbox_(std::max(options_.outbox_bytes, smallest_outbox)) {}
 
 ConnectionCore::~ConnectionCore() { close(Clock::now()); }
 
 void ConnectionCore::open() {
+  enter(ConnectionState::connecting);
+  try {
+    connect();
+  } catch (const Error& error) {
+    enter(ConnectionState::closed, error.details());
+    throw;
+  }
+  outbox_.open(this);
+  enter(ConnectionState::open);
+  io_ = start_thread("warren-io", [this] { run(); });
+}
+
+void ConnectionCore::connect() {
   std::optional<ErrorDetails> last;
-  for (const Endpoint& endpoint : options_.endpoints) {
+  for (const Endpoint& endpoint : endpoints_) {
     try {
-      transport_ = wire::Transport::connect(endpoint, options_.login);
-      break;
+      transport_ = wire::Transport::connect(endpoint, login(options_));
+      negotiated_ = transport_->negotiated();
+      events_.log(LogLevel::info, fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
+      return;
     } catch (const ConnectionError& error) {
+      events_.log(LogLevel::warning, error.what());
       last = error.details();
     }
   }
-  if (!transport_) {
-    throw ConnectionError(last.value_or(ErrorDetails{.operation = "connect", .text = "no endpoint was given"}));
-  }
-  outbox_.open(this);
-  state_ = State::open;
-  io_ = start_without_signals([this] { run(); });
+  throw ConnectionError(last.value_or(
+      ErrorDetails{.operation = "connect", .text = "no endpoint was given", .scope = ErrorScope::connection}));
 }
 
-ConnectionCore::State ConnectionCore::state() const {
+void ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetails>& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (state_ == state && state != ConnectionState::connecting) return;
+    state_ = state;
+  }
+  events_.state({.state = state, .error = error});
+}
+
+ConnectionState ConnectionCore::state() const {
   const std::lock_guard lock(mutex_);
   return state_;
 }
@@ -82,52 +111,69 @@ std::optional<std::string> ConnectionCore::blocked() const {
   return blocked_;
 }
 
-void ConnectionCore::raise(const std::string& operation) const {
-  ErrorDetails details = error_.value_or(lost("the connection is closed"));
-  details.operation = operation;
-  throw ConnectionError(std::move(details));
+void ConnectionCore::raise_timeout(ErrorDetails details) const {
+  const auto reason = blocked();
+  if (!reason) throw TimeoutError(std::move(details));
+  details.text = fmt::format("the broker blocks the connection ({}): {}", *reason, details.text);
+  throw BlockedError(std::move(details));
 }
 
-std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline) {
+void ConnectionCore::raise(const std::string& operation) const {
+  ErrorDetails error = error_.value_or(closed_by_us);
+  error.operation = operation;
+  throw ConnectionError(std::move(error));
+}
+
+std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink) {
   const std::string operation = "channel.open";
   std::shared_ptr<ChannelCore> channel;
   {
     const std::lock_guard lock(mutex_);
-    if (state_ != State::open) raise(operation);
+    if (state_ != ConnectionState::open) raise(operation);
     // A number is free only once its close-ok is on its way: it is in the map until then.
     std::uint32_t number = 1;
     for (const auto& [taken, open] : channels_) {
       if (taken != number) break;
       ++number;
     }
-    if (number > transport_->negotiated().channel_max) {
+    if (number > negotiated_.channel_max) {
       throw ChannelError({.operation = operation,
-                          .text = fmt::format("all {} channels are open", transport_->negotiated().channel_max)});
+                          .text = fmt::format("all {} channels are open", negotiated_.channel_max),
+                          .scope = ErrorScope::channel});
     }
-    channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number));
+    channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+    channel->set_sink(std::move(sink));
     channels_.emplace(channel->number(), channel);
   }
-  channel->call(operation, id::channel_open_ok, deadline, wire::channel_open);
+  try {
+    channel->call(operation, id::channel_open_ok, deadline, wire::channel_open);
+  } catch (const TimeoutError& error) {
+    channel->begin_close();  // it may still open: nobody would know
+    raise_timeout(error.details());
+  }
   return channel;
 }
 
-void ConnectionCore::close_channel(ChannelCore& channel, Deadline deadline) {
-  if (!channel.is_open()) return;
-  channel.call("channel.close", id::channel_close_ok, deadline,
-               [](Bytes& out, std::uint16_t number) { wire::channel_close(out, number, 200, "bye"); });
-}
-
 void ConnectionCore::close(Deadline deadline) noexcept {
+  bool closing = false;
   {
     const std::lock_guard lock(mutex_);
     close_deadline_ = std::min(close_deadline_, deadline);
-    if (state_ == State::open) {
-      state_ = State::closing;
+    closing = state_ == ConnectionState::open;
+  }
+  if (closing) {
+    enter(ConnectionState::closing);
+    try {
       outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
+    } catch (...) {  // no memory for 20 bytes: the deadline ends it
     }
   }
   outbox_.wakeup().wake();
-  if (io_.joinable() && io_.get_id() != std::this_thread::get_id()) io_.join();
+  {
+    const std::lock_guard lock(join_mutex_);
+    if (io_.joinable()) io_.join();
+  }
+  events_.close(deadline);
 }
 
 // Called by whoever appends, with the outbox's lock held.
@@ -139,137 +185,180 @@ std::size_t ConnectionCore::write(const char* data, std::size_t size) noexcept {
 void ConnectionCore::run() noexcept {
   try {
     loop();
-    end(lost("the connection is closed"));
+    end(closed_by_us, false);
   } catch (const wire::MalformedFrame& fault) {
-    end(lost(fmt::format("the broker broke the protocol: {}", fault.what()), 501));
+    end(lost(fmt::format("the broker broke the protocol: {}", fault.what())), true);
   } catch (const Error& error) {
-    end(error.details());
+    end(error.details(), state() != ConnectionState::closing);
   } catch (const std::exception& error) {
-    end(lost(error.what()));
+    end(lost(error.what()), true);
   }
+  transport_.reset();  // nobody writes any more: the outbox is closed
 }
 
-void ConnectionCore::end(const ErrorDetails& error) {
+void ConnectionCore::end(const ErrorDetails& error, bool lost) {
   outbox_.close();
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels;
   {
     const std::lock_guard lock(mutex_);
-    state_ = State::closed;
-    if (!error_) error_ = error;
+    error_ = lost ? error : closed_by_us;
+    blocked_.reset();
+    is_blocked_ = false;
     channels.swap(channels_);
   }
+  if (lost) {
+    events_.log(LogLevel::error, fmt::format("the connection was lost: {}", Error(error).what()));
+    enter(ConnectionState::closed, error);
+  } else {
+    events_.log(LogLevel::info, "the connection is closed");
+    enter(ConnectionState::closed);
+  }
   for (const auto& [number, channel] : channels) channel->fail(*error_);
-  changed_.notify_all();
 }
 
 void ConnectionCore::loop() {
-  Turn turn(transport_->negotiated().frame_max);
-  const auto heartbeat = std::chrono::duration_cast<Clock::duration>(transport_->negotiated().heartbeat);
+  Turn turn(negotiated_.frame_max);
   for (;;) {
-    while (write_pending(turn)) {
-    }
-    const auto now = Clock::now();
-    if (heartbeat > 0s) {
-      if (now - turn.last_received > 2 * heartbeat) {
-        throw ConnectionError(lost("the broker was silent for two heartbeats"));
-      }
-      if (now - turn.last_sent >= heartbeat / 2 && turn.output.empty()) {
-        outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::append_heartbeat(out); });
-        turn.last_sent = now;
-        continue;
-      }
-    }
+    write_pending(turn);
+    keep_alive(turn);
     {
       const std::lock_guard lock(mutex_);
-      if (state_ == State::closed || (state_ != State::open && now >= close_deadline_)) return;
+      if (state_ == ConnectionState::closed) return;
+      if (state_ == ConnectionState::closing && Clock::now() >= close_deadline_) return;
     }
     wait(turn);
     read(turn);
+    hand_over(turn);
   }
 }
 
-// True where all was written and there may be more to take.
-bool ConnectionCore::write_pending(Turn& turn) {
-  if (turn.output.empty() && !outbox_.take(turn.output)) return false;
-  while (turn.written < turn.output.size()) {
+void ConnectionCore::write_pending(Turn& turn) {
+  for (std::size_t total = 0; total < bytes_per_turn;) {
+    if (turn.output.empty()) {
+      turn.outbox_empty = !outbox_.take(turn.output);
+      if (turn.outbox_empty) return;
+    }
     const auto result = transport_->write(turn.output.data() + turn.written, turn.output.size() - turn.written);
-    if (result.status == wire::Transport::Status::would_block) return false;
-    // What the broker said before it closed is still to be read: let the reader meet the end.
-    if (result.status == wire::Transport::Status::closed) break;
-    turn.written += result.bytes;
-    turn.last_sent = Clock::now();
+    if (result.status == wire::Transport::Status::would_block) return;
+    if (result.status == wire::Transport::Status::ok) {
+      turn.written += result.bytes;
+      total += result.bytes;
+      turn.last_sent = Clock::now();
+      if (turn.written < turn.output.size()) continue;
+    }  // closed: what the broker said before it closed is still to be read, and the reader meets the end
+    turn.output.clear();
+    turn.written = 0;
   }
-  turn.output.clear();
-  turn.written = 0;
-  return true;
+}
+
+void ConnectionCore::keep_alive(Turn& turn) {
+  const auto heartbeat = negotiated_.heartbeat;
+  if (heartbeat == 0s) return;
+  const auto now = Clock::now();
+  if (now - turn.last_received > 2 * heartbeat) {
+    throw ConnectionError(lost("the broker was silent for two heartbeats"));
+  }
+  // While bytes wait for the broker to read them, a heartbeat would say nothing.
+  if (now - turn.last_sent < heartbeat / 2 || !turn.output.empty()) return;
+  outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::append_heartbeat(out); });
+  turn.last_sent = now;
+  turn.outbox_empty = false;
 }
 
 void ConnectionCore::wait(Turn& turn) {
-  pollfd descriptors[2] = {{transport_->descriptor(), POLLIN, 0}, {outbox_.wakeup().descriptor(), POLLIN, 0}};
-  if (!turn.output.empty()) descriptors[0].events |= POLLOUT;
-  auto next = Deadline::max();
-  if (const auto heartbeat = transport_->negotiated().heartbeat; heartbeat > 0s) {
-    next = std::min(turn.last_received + 2 * heartbeat + 1ms, Clock::now() + heartbeat / 2);
+  auto timeout = 0ms;
+  if (!turn.more_to_read && (turn.outbox_empty || !turn.output.empty())) {
+    auto next = turn.tick_at;
+    if (const auto heartbeat = negotiated_.heartbeat; heartbeat > 0s) {
+      next = std::min(next, turn.last_received + 2 * heartbeat + 1ms);
+      if (turn.output.empty()) next = std::min(next, turn.last_sent + heartbeat / 2);
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (state_ == ConnectionState::closing) next = std::min(next, close_deadline_);
+    }
+    timeout = next == Deadline::max()
+                  ? -1ms
+                  : std::max(std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()), 0ms);
   }
-  {
-    const std::lock_guard lock(mutex_);
-    if (state_ == State::closing) next = std::min(next, close_deadline_);
-  }
-  int timeout = -1;
-  if (turn.more_to_read) {
-    timeout = 0;
-  } else if (next != Deadline::max()) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
-    timeout = static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
-  }
-  if (::poll(descriptors, 2, timeout) > 0 && (descriptors[1].revents & POLLIN) != 0) outbox_.wakeup().clear();
+  outbox_.wakeup().wait(transport_->descriptor(), !turn.output.empty(), timeout);
   outbox_.awake();
 }
 
 void ConnectionCore::read(Turn& turn) {
   turn.more_to_read = false;
   for (std::size_t total = 0; total < bytes_per_turn;) {
-    const auto result = transport_->read(turn.input.data() + turn.end, turn.input.size() - turn.end);
+    const std::size_t room = turn.input.size() - turn.end;
+    const auto result = transport_->read(turn.input.data() + turn.end, room);
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::closed) {
-      const std::lock_guard lock(mutex_);
-      throw ConnectionError(error_.value_or(lost("the broker closed the connection, or it was lost")));
+      throw ConnectionError(lost("the broker closed the connection, or it was lost"));
     }
     total += result.bytes;
     turn.end += result.bytes;
     turn.last_received = Clock::now();
-    std::string_view input(turn.input.data() + turn.begin, turn.end - turn.begin);
-    while (const auto frame = wire::next_frame(input, transport_->negotiated().frame_max)) dispatch(*frame);
-    turn.begin = turn.end - input.size();
+    std::string_view input(turn.input.data(), turn.end);
+    while (const auto frame = wire::next_frame(input, negotiated_.frame_max)) dispatch(turn, *frame);
     // Room for one whole frame must stay.
-    std::copy(turn.input.begin() + static_cast<std::ptrdiff_t>(turn.begin),
-              turn.input.begin() + static_cast<std::ptrdiff_t>(turn.end), turn.input.begin());
-    turn.end -= turn.begin;
-    turn.begin = 0;
+    std::copy(input.begin(), input.end(), turn.input.begin());
+    turn.end = input.size();
+    if (result.bytes < room) return;
   }
   turn.more_to_read = true;
 }
 
-void ConnectionCore::dispatch(const wire::Frame& frame) {
+void ConnectionCore::hand_over(Turn& turn) {
+  for (const auto& channel : turn.arrivals) {
+    const bool ticks = std::find(turn.ticking.begin(), turn.ticking.end(), channel) != turn.ticking.end();
+    if (channel->end_turn() && !ticks) turn.ticking.push_back(channel);
+  }
+  turn.arrivals.clear();
+  if (tick_requested_.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(mutex_);
+    tick_requested_ = false;
+    turn.ticking.insert(turn.ticking.end(), tick_requests_.begin(), tick_requests_.end());
+    tick_requests_.clear();
+  }
+  if (turn.ticking.empty()) return;
+  const auto now = Clock::now();
+  if (turn.tick_at == Deadline::max()) turn.tick_at = now + ack_delay;
+  if (now < turn.tick_at) return;
+  std::erase_if(turn.ticking, [](const auto& channel) { return !channel->tick(); });
+  turn.tick_at = turn.ticking.empty() ? Deadline::max() : now + ack_delay;
+}
+
+void ConnectionCore::request_tick(std::shared_ptr<ChannelCore> channel) {
+  {
+    const std::lock_guard lock(mutex_);
+    tick_requests_.push_back(std::move(channel));
+    tick_requested_.store(true, std::memory_order_release);
+  }
+  outbox_.wakeup().wake();
+}
+
+void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
   if (frame.type == wire::FrameType::heartbeat) return;
   if (frame.channel == 0) {
     if (frame.type != wire::FrameType::method) throw wire::MalformedFrame("a message on channel 0");
     on_connection_method(decoder_.decode(frame.payload));
     return;
   }
-  std::shared_ptr<ChannelCore> channel;
-  {
+  if (!turn.channel || turn.channel->number() != frame.channel) {
     const std::lock_guard lock(mutex_);
     const auto found = channels_.find(frame.channel);
     if (found == channels_.end()) throw wire::MalformedFrame("a frame for a channel that is not open");
-    channel = found->second;
+    turn.channel = found->second;
   }
-  const ChannelCore::After after = channel->on_frame(frame, decoder_);
+  const bool had_arrivals = turn.channel->has_arrivals();
+  const ChannelCore::After after = turn.channel->on_frame(frame, decoder_);
+  if (!had_arrivals && turn.channel->has_arrivals()) turn.arrivals.push_back(turn.channel);
   if (after == ChannelCore::After::nothing) return;
   // The channel refuses writers from here on, so that nothing can follow its close-ok.
-  if (after == ChannelCore::After::send_close_ok) {
+  if (after != ChannelCore::After::closed) {
     outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::channel_close_ok(out, frame.channel); });
   }
+  if (after == ChannelCore::After::answer_close) return;
+  turn.channel.reset();
   const std::lock_guard lock(mutex_);
   channels_.erase(frame.channel);
 }
@@ -277,32 +366,41 @@ void ConnectionCore::dispatch(const wire::Frame& frame) {
 void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
   switch (method.id) {
     case id::connection_close: {
-      const bool permanent = method.code == 403 || method.code == 530;
       ErrorDetails error = lost(std::string(method.text), method.code);
-      error.permanent = permanent;
+      error.permanent = wire::is_permanent_close(method.code);
       Bytes answer;
       wire::connection_close_ok(answer);
       (void)transport_->write(answer.data(), answer.size());
       throw ConnectionError(std::move(error));
     }
-    case id::connection_close_ok: {
-      const std::lock_guard lock(mutex_);
-      state_ = State::closed;
+    case id::connection_close_ok:
+      if (state() != ConnectionState::closing) throw wire::MalformedFrame("a close-ok that nobody asked for");
+      enter(ConnectionState::closed);
       return;
-    }
-    case id::connection_blocked: {
-      const std::lock_guard lock(mutex_);
-      blocked_ = std::string(method.text);
-      return;
-    }
-    case id::connection_unblocked: {
-      const std::lock_guard lock(mutex_);
-      blocked_.reset();
-      return;
-    }
+    case id::connection_blocked:
+      return on_blocked(std::string(method.text));
+    case id::connection_unblocked:
+      return on_blocked(std::nullopt);
     default:
       throw wire::MalformedFrame("an unexpected method on channel 0");
   }
+}
+
+void ConnectionCore::on_blocked(std::optional<std::string> reason) {
+  std::vector<std::shared_ptr<ChannelCore>> channels;
+  {
+    const std::lock_guard lock(mutex_);
+    if (reason == blocked_) return;
+    blocked_ = reason;
+    is_blocked_ = reason.has_value();
+    if (!reason) {
+      for (const auto& [number, channel] : channels_) channels.push_back(channel);
+    }
+  }
+  events_.log(LogLevel::warning,
+              reason ? fmt::format("the broker blocks publishing: {}", *reason) : "the broker takes publishes again");
+  events_.state({.state = state(), .blocked = std::move(reason)});
+  for (const auto& channel : channels) channel->unblocked();
 }
 
 }  // namespace warren::inline v0::engine

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/delivery_access.hpp"
 #include "wire/malformed.hpp"
 #include "wire/properties_codec.hpp"
 
@@ -11,8 +12,7 @@ namespace {
 constexpr std::uint16_t basic_class = 60;
 constexpr std::size_t kept_body = 64 * 1024;
 constexpr std::size_t most_spare = 1'024;
-// RabbitMQ's own ceiling is 512 MiB; what a header claims is reserved only up to a sane first step.
-constexpr std::uint64_t largest_body = std::uint64_t{512} << 20;
+// What a header claims is reserved only up to a sane first step.
 constexpr std::uint64_t first_reserve = std::uint64_t{16} << 20;
 
 }  // namespace
@@ -21,20 +21,16 @@ void ContentAssembler::begin(const wire::InboundMethod& method) {
   if (open()) throw wire::MalformedFrame("a message begins within another one on the same channel");
   if (spare_.empty()) {
     content_ = std::make_unique<Content>();
+    DeliveryAccess::channel(content_->delivery, channel_);
   } else {
     content_ = std::move(spare_.back());
     spare_.pop_back();
   }
   content_->method = method.id;
-  content_->delivery_tag = method.delivery_tag;
-  content_->redelivered = method.redelivered;
-  content_->message_count = method.message_count;
   content_->code = method.code;
   content_->text.assign(method.text);
-  content_->exchange.assign(method.exchange);
-  content_->routing_key.assign(method.routing_key);
-  content_->consumer_tag.assign(method.name);
-  content_->message.body_buffer().clear();
+  DeliveryAccess::method(content_->delivery, method);
+  message().body_buffer().clear();
   has_header_ = false;
 }
 
@@ -44,9 +40,9 @@ ContentAssembler::ContentPtr ContentAssembler::add(const wire::Frame& frame) {
     if (has_header_) throw wire::MalformedFrame("two headers for one message");
     const wire::ContentHeader header = wire::decode_content_header(frame.payload);
     if (header.class_id != basic_class) throw wire::MalformedFrame("a content header of another class");
-    if (header.body_size > largest_body) throw wire::MalformedFrame("a body above 512 MiB");
-    wire::decode_properties(header.properties, content_->message.properties());
-    content_->message.body_buffer().reserve(static_cast<std::size_t>(std::min(header.body_size, first_reserve)));
+    if (header.body_size > wire::max_body) throw wire::MalformedFrame("a body above 512 MiB");
+    wire::decode_properties(header.properties, message().properties(), content_->stamp);
+    message().body_buffer().reserve(static_cast<std::size_t>(std::min(header.body_size, first_reserve)));
     missing_ = header.body_size;
     has_header_ = true;
     return missing_ == 0 ? complete() : nullptr;
@@ -55,10 +51,12 @@ ContentAssembler::ContentPtr ContentAssembler::add(const wire::Frame& frame) {
     throw wire::MalformedFrame("a body frame ahead of its header");
   }
   if (frame.payload.size() > missing_) throw wire::MalformedFrame("more body than the header said");
-  content_->message.body_buffer().append(frame.payload);
+  message().body_buffer().append(frame.payload);
   missing_ -= frame.payload.size();
   return missing_ == 0 ? complete() : nullptr;
 }
+
+Message& ContentAssembler::message() noexcept { return DeliveryAccess::message(content_->delivery); }
 
 ContentAssembler::ContentPtr ContentAssembler::complete() { return std::move(content_); }
 
@@ -66,7 +64,8 @@ void ContentAssembler::reset() noexcept { content_.reset(); }
 
 void ContentAssembler::recycle(ContentPtr content) {
   if (content == nullptr || spare_.size() >= most_spare) return;
-  if (content->message.body_buffer().capacity() > kept_body) std::string().swap(content->message.body_buffer());
+  std::string& body = DeliveryAccess::message(content->delivery).body_buffer();
+  if (body.capacity() > kept_body) std::string().swap(body);
   spare_.push_back(std::move(content));
 }
 

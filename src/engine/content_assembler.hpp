@@ -2,10 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include <warren/message.hpp>
+#include <warren/delivery.hpp>
 
 #include "wire/frame.hpp"
 #include "wire/methods.hpp"
@@ -14,16 +15,11 @@ namespace warren::inline v0::engine {
 
 /// A message as it came in, with what its method said.
 struct Content {
-  std::uint32_t method = 0;  ///< basic_deliver, basic_get_ok or basic_return of wire::id
-  std::uint64_t delivery_tag = 0;
-  bool redelivered = false;
-  std::uint32_t message_count = 0;  ///< basic.get-ok: how many are left
-  std::uint16_t code = 0;           ///< basic.return
-  std::string text{};               ///< basic.return
-  std::string exchange{};
-  std::string routing_key{};
-  std::string consumer_tag{};
-  Message message{};
+  std::uint32_t method = 0;           ///< basic_deliver, basic_get_ok or basic_return of wire::id
+  std::uint16_t code = 0;             ///< basic.return
+  std::string text{};                 ///< basic.return
+  std::optional<std::int64_t> stamp{};  ///< of the publisher's, see wire::stamp_key
+  Delivery delivery{};
 };
 
 /// Puts the frames of one channel together: method, header, body frames, in this order and with nothing of the
@@ -33,6 +29,8 @@ class ContentAssembler {
  public:
   using ContentPtr = std::unique_ptr<Content>;
 
+  /// The channel that deliveries are to be settled on.
+  void set_channel(std::weak_ptr<ChannelCore> channel) noexcept { channel_ = std::move(channel); }
   /// A basic.deliver, basic.get-ok or basic.return. @throws wire::MalformedFrame while a content is open
   void begin(const wire::InboundMethod& method);
   /// A header or body frame. The content where it is complete, else null.
@@ -47,7 +45,9 @@ class ContentAssembler {
 
  private:
   [[nodiscard]] ContentPtr complete();
+  [[nodiscard]] Message& message() noexcept;
 
+  std::weak_ptr<ChannelCore> channel_;
   ContentPtr content_;
   bool has_header_ = false;
   std::uint64_t missing_ = 0;  // bytes of the body

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <vector>
 
-#include "engine/wakeup.hpp"
+#include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
 

@@ -17,6 +17,7 @@ constexpr std::size_t frame_prefix = 7;
 constexpr std::uint32_t unlimited_frame = 128U << 20U;
 constexpr std::size_t max_method_frame = 128U << 10U;
 constexpr std::size_t first_guess = 64;
+constexpr std::size_t large_body = 64U << 10U;
 
 std::size_t payload_limit(std::uint32_t frame_max) {
   const std::size_t limit = frame_max == 0 ? unlimited_frame : frame_max;
@@ -179,17 +180,22 @@ void append_heartbeat(Bytes& out) {
 void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
                     std::string_view routing_key, bool mandatory, const Properties& properties,
                     const std::optional<std::int64_t>& stamp, std::string_view body,
-                    std::uint32_t frame_max) {
+                    std::uint32_t frame_max, std::optional<DeliveryMode> default_mode) {
   check_short_string(exchange, "basic.publish", "exchange");
   check_short_string(routing_key, "basic.publish", "routing_key");
+  if (body.size() > max_body) {
+    refuse("basic.publish", "the body is " + std::to_string(body.size()) + " bytes, above 512 MiB");
+  }
   thread_local Pool pool;  // its pages are kept from message to message
   pool.recycle();
-  amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp);
+  amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp, default_mode);
 
   Rollback rollback(out);
   const std::size_t limit = payload_limit(frame_max);
   append_publish(out, channel, exchange, routing_key, mandatory);
   append_header(out, channel, encodable, body.size(), limit);
+  // A large body at once, rather than by doubling; small ones share the room that doubling makes.
+  if (body.size() >= large_body) out.reserve(out.size() + body.size() + (body.size() / limit + 1) * frame_overhead);
   while (!body.empty()) {
     const std::string_view part = body.substr(0, limit);
     const std::size_t start = begin_frame(out, FrameType::body, channel);

@@ -13,6 +13,9 @@ namespace warren::inline v0::wire {
 /// Frames on their way out, one after the other.
 using Bytes = std::vector<char>;
 
+/// RabbitMQ's own ceiling for a body.
+inline constexpr std::uint64_t max_body = std::uint64_t{512} << 20U;
+
 /// What a frame adds to its payload: type, channel, length, and the end byte (AMQP 0-9-1 section 4.2.3).
 inline constexpr std::size_t frame_overhead = 8;
 
@@ -43,10 +46,12 @@ void append_heartbeat(Bytes& out);
 /// Appends a message: basic.publish, header, and body in frames of at most `frame_max` bytes.
 /// @param stamp      sent as the last header, `warren-stamp`, of type int64
 /// @param frame_max  as for next_frame
+/// @param default_mode  where the properties have no delivery mode
 /// @throws InvalidArgument  exchange or routing key above 255 bytes, a property that cannot be sent, a header
-///                          frame above frame_max. `out` is as it was, after any exception.
+///                          frame above frame_max, a body above 512 MiB. `out` is as it was, after any exception.
 void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
                     std::string_view routing_key, bool mandatory, const Properties& properties,
-                    const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max);
+                    const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
+                    std::optional<DeliveryMode> default_mode = std::nullopt);
 
 }  // namespace warren::inline v0::wire

@@ -47,7 +47,8 @@ std::optional<std::chrono::milliseconds> parse_expiration(std::string_view text)
 
 }  // namespace
 
-amqp_basic_properties_t to_amqp(const Properties& properties, Pool& pool, std::optional<std::int64_t> stamp) {
+amqp_basic_properties_t to_amqp(const Properties& properties, Pool& pool, std::optional<std::int64_t> stamp,
+                                std::optional<DeliveryMode> default_mode) {
   amqp_basic_properties_t out{};
   set_text(out, AMQP_BASIC_CONTENT_TYPE_FLAG, out.content_type, properties.content_type, "content_type");
   set_text(out, AMQP_BASIC_CONTENT_ENCODING_FLAG, out.content_encoding, properties.content_encoding,
@@ -56,8 +57,8 @@ amqp_basic_properties_t to_amqp(const Properties& properties, Pool& pool, std::o
     out.headers = to_amqp(properties.headers, pool, stamp);
     out._flags |= AMQP_BASIC_HEADERS_FLAG;
   }
-  if (properties.delivery_mode) {
-    out.delivery_mode = static_cast<std::uint8_t>(*properties.delivery_mode);
+  if (const auto mode = properties.delivery_mode ? properties.delivery_mode : default_mode) {
+    out.delivery_mode = static_cast<std::uint8_t>(*mode);
     out._flags |= AMQP_BASIC_DELIVERY_MODE_FLAG;
   }
   if (properties.priority) {
@@ -83,7 +84,8 @@ amqp_basic_properties_t to_amqp(const Properties& properties, Pool& pool, std::o
   return out;
 }
 
-void decode_properties(std::string_view payload, Properties& out) {
+void decode_properties(std::string_view payload, Properties& out, std::optional<std::int64_t>& stamp) {
+  stamp.reset();
   ByteReader reader(payload);
   const auto flags = reader.number<std::uint16_t>();
   // Bit 0 announces more flags, and bit 1 is none: the class has 14 properties.
@@ -107,6 +109,10 @@ void decode_properties(std::string_view payload, Properties& out) {
   text(AMQP_BASIC_CONTENT_ENCODING_FLAG, out.content_encoding);
   if (has(AMQP_BASIC_HEADERS_FLAG)) {
     decode_table(reader.long_string(), out.headers);
+    if (const FieldValue* value = out.headers.find(stamp_key)) {
+      stamp = value->as_integer();
+      if (stamp) out.headers.erase(stamp_key);
+    }
   } else {
     out.headers.clear();
   }

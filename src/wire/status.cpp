@@ -1,5 +1,7 @@
 #include "wire/status.hpp"
 
+#include "wire/transport.hpp"
+
 namespace warren::inline v0::wire {
 namespace {
 
@@ -11,15 +13,15 @@ namespace {
                          .permanent = permanent});
 }
 
-// 403: credentials; 530: virtual host; 402: path. 320 (forced close) and 541 (internal) pass with time.
-bool is_permanent(std::uint16_t code) { return code == 403 || code == 530 || code == 402; }
-
 bool is_permanent_status(int status) {
   return status == AMQP_STATUS_INCOMPATIBLE_AMQP_VERSION ||
          status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD || status == AMQP_STATUS_INVALID_PARAMETER;
 }
 
 }  // namespace
+
+// 403: credentials; 530: virtual host; 402: path. 320 (forced close) and 541 (internal) pass with time.
+bool is_permanent_close(std::uint16_t code) noexcept { return code == 402 || code == 403 || code == 530; }
 
 void check_status(int status, const std::string& operation) {
   if (status < 0) fail(operation, 0, amqp_error_string2(status), is_permanent_status(status));
@@ -36,7 +38,7 @@ void check_reply(const amqp_rpc_reply_t& reply, const std::string& operation) {
       if (reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         const auto& close = *static_cast<const amqp_connection_close_t*>(reply.reply.decoded);
         fail(operation, close.reply_code, std::string(to_view(close.reply_text)),
-             is_permanent(close.reply_code));
+             is_permanent_close(close.reply_code));
       }
       break;
     case AMQP_RESPONSE_NONE:

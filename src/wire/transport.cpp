@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <warren/version.hpp>
+
 #include "wire/amqp.hpp"
+#include "wire/resolver.hpp"
 #include "wire/status.hpp"
 #include "wire/table_codec.hpp"
 
@@ -31,7 +34,13 @@ timeval until(Clock::time_point deadline) {
 }
 
 // What the broker may assume of this client (https://www.rabbitmq.com/docs/connections#capabilities).
-FieldTable with_capabilities(FieldTable properties) {
+FieldTable client_properties(FieldTable properties) {
+  const auto set_default = [&](const char* key, const char* value) {
+    if (!properties.contains(key)) properties.set(key, value);
+  };
+  set_default("product", "warren");
+  set_default("version", WARREN_VERSION_STRING);
+  set_default("platform", "C++");
   properties.set("capabilities", FieldTable{{"publisher_confirms", true},
                                             {"basic.nack", true},
                                             {"consumer_cancel_notify", true},
@@ -91,7 +100,21 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
   }
   const Clock::time_point deadline =
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
+  const auto addresses = resolve(endpoint.host, endpoint.effective_port(), deadline, operation);
+  for (std::size_t i = 0;; ++i) {
+    // An address that swallows packets must leave time for those behind it.
+    const auto share = (deadline - Clock::now()) / static_cast<int>(addresses.size() - i);
+    try {
+      return connect(addresses[i], endpoint, options, Clock::now() + share, operation);
+    } catch (const ConnectionError& error) {
+      if (error.code() != 0 || error.permanent() || i + 1 == addresses.size()) throw;
+    }
+  }
+}
 
+std::unique_ptr<Transport> Transport::connect(const std::string& address, const Endpoint& endpoint,
+                                              const LoginOptions& options, Clock::time_point deadline,
+                                              const std::string& operation) {
   auto state = std::make_unique<State>();
   state->connection.reset(amqp_new_connection());
   if (!state->connection) throw std::bad_alloc();
@@ -100,12 +123,11 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
   if (socket == nullptr) throw std::bad_alloc();
 
   timeval left = until(deadline);
-  check_status(amqp_socket_open_noblock(socket, endpoint.host.c_str(), endpoint.effective_port(), &left),
-               operation);
+  check_status(amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left), operation);
   left = until(deadline);
   check_status(amqp_set_handshake_timeout(connection, &left), operation);
   Pool pool;
-  const FieldTable properties = with_capabilities(options.client_properties);
+  const FieldTable properties = client_properties(options.client_properties);
   check_reply(log_in(connection, endpoint, options, to_amqp(properties, pool)), operation);
   empty_library_buffers(connection, deadline, operation);
 

@@ -4,12 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <warren/field_table.hpp>
 #include <warren/uri.hpp>
 
 namespace warren::inline v0::wire {
+
+/// Whether connection.close with this code means that trying the same again can't help.
+[[nodiscard]] bool is_permanent_close(std::uint16_t code) noexcept;
 
 /// How to log in.
 struct LoginOptions {
@@ -38,7 +42,7 @@ class Transport {
     std::size_t bytes = 0;  ///< with ok: at least 1
   };
 
-  /// Connects and logs in. Blocks at most `options.timeout`, and for the resolution of the name.
+  /// Connects and logs in. Blocks at most `options.timeout`, shared out among the host's addresses.
   /// @throws ConnectionError  permanent where the login, the virtual host or what was negotiated is refused
   [[nodiscard]] static std::unique_ptr<Transport> connect(const Endpoint& endpoint,
                                                           const LoginOptions& options);
@@ -58,6 +62,10 @@ class Transport {
  private:
   struct State;
   explicit Transport(std::unique_ptr<State> state) noexcept;
+  static std::unique_ptr<Transport> connect(const std::string& address, const Endpoint& endpoint,
+                                            const LoginOptions& options,
+                                            std::chrono::steady_clock::time_point deadline,
+                                            const std::string& operation);
   std::unique_ptr<State> state_;
 };
 

@@ -12,16 +12,16 @@ namespace {
 
 auto in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
 
-CoreOptions options() {
+std::vector<warren::Endpoint> broker() {
   const char* url = std::getenv("AMQP_URL");
   if (url == nullptr) FAIL("AMQP_URL is not set: run tests/run.sh, which starts a private broker");
-  return {.endpoints = {warren::Uri::parse(url).endpoint}, .login = {.heartbeat = 1s}};
+  return {warren::Uri::parse(url).endpoint};
 }
 
 }  // namespace
 
 TEST_CASE("a core declares, publishes and gets; a 404 closes one channel, whose number is used again") {
-  ConnectionCore core(options());
+  ConnectionCore core(broker(), {.heartbeat = 1s});
   core.open();
   const auto channel = core.open_channel(in(5s));
   const Reply queue = channel->call("queue.declare", wire::id::queue_declare_ok, in(5s), [](Bytes& out, auto number) {
@@ -35,7 +35,7 @@ TEST_CASE("a core declares, publishes and gets; a 404 closes one channel, whose 
     wire::basic_get(out, number, queue.name, true);
   });
   REQUIRE(got.content != nullptr);
-  CHECK(got.content->message.body() == body);
+  CHECK(got.content->delivery.body() == body);
 
   try {
     channel->call("basic.get", wire::id::basic_get_ok, in(5s),
@@ -44,11 +44,11 @@ TEST_CASE("a core declares, publishes and gets; a 404 closes one channel, whose 
   } catch (const warren::ChannelError& error) {
     CHECK(error.code() == 404);
   }
-  CHECK(core.state() == ConnectionCore::State::open);
+  CHECK(core.state() == warren::ConnectionState::open);
   const auto again = core.open_channel(in(5s));
   CHECK(again->number() == channel->number());
-  core.close_channel(*again, in(5s));
+  again->close(in(5s));
   core.close(in(5s));
-  CHECK(core.state() == ConnectionCore::State::closed);
+  CHECK(core.state() == warren::ConnectionState::closed);
   CHECK_THROWS_AS(core.open_channel(in(5s)), warren::ConnectionError);
 }

@@ -48,7 +48,7 @@ struct Script {
   }
 
   Outbox outbox{1024};
-  ChannelCore channel{outbox, 3};
+  ChannelCore channel{outbox, 3, 131'072};
   wire::MethodDecoder decoder;
 };
 

@@ -40,10 +40,10 @@ std::string encoded(const Properties& properties, std::optional<std::int64_t> st
   return std::string(wire::decode_content_header(header->payload).properties);
 }
 
-std::string encoded_table(const FieldTable& table) {
+std::string encoded_table(const FieldTable& table, std::optional<std::int64_t> stamp = std::nullopt) {
   Properties properties;
   properties.headers = table;
-  return encoded(properties).substr(6);
+  return encoded(properties, stamp).substr(6);
 }
 
 FieldTable every_type() {
@@ -145,21 +145,34 @@ TEST_CASE("Properties come back", "[codec]") {
   all.cluster_id = "h";
   Properties out;
   const std::string bytes = encoded(all);
-  wire::decode_properties(bytes, out);
+  std::optional<std::int64_t> stamp;
+  wire::decode_properties(bytes, out, stamp);
   CHECK(out == all);
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    CHECK_THROWS_AS(wire::decode_properties(bytes.substr(0, size), out), wire::MalformedFrame);
+    CHECK_THROWS_AS(wire::decode_properties(bytes.substr(0, size), out, stamp), wire::MalformedFrame);
   }
-  wire::decode_properties(encoded({}), out);
+  wire::decode_properties(encoded({}), out, stamp);
   CHECK(out == Properties());
 }
 
 TEST_CASE("The stamp is the last header, and there is one", "[codec]") {
   Properties properties;
   properties.headers = {{"warren-stamp", 1}, {"mine", 2}};
+  const std::string bytes = encoded_table(properties.headers, 42);
+  FieldTable on_the_wire;
+  wire::decode_table(bytes, on_the_wire);
+  CHECK(on_the_wire == FieldTable{{"mine", 2}, {"warren-stamp", std::int64_t{42}}});
+
   Properties out;
-  wire::decode_properties(encoded(properties, 42), out);
-  CHECK(out.headers == FieldTable{{"mine", 2}, {"warren-stamp", std::int64_t{42}}});
+  std::optional<std::int64_t> stamp;
+  wire::decode_properties(encoded(properties, 42), out, stamp);
+  CHECK(stamp == 42);
+  CHECK(out.headers == FieldTable{{"mine", 2}});
+
+  properties.headers = {{"warren-stamp", "somebody else's"}};
+  wire::decode_properties(encoded(properties), out, stamp);
+  CHECK_FALSE(stamp.has_value());
+  CHECK(out.headers == properties.headers);
 }
 
 TEST_CASE("What cannot be sent leaves the buffer as it was", "[codec]") {

@@ -42,10 +42,10 @@ TEST_CASE("method, header and bodies become one message, whatever the split") {
       content = assembler.add(script.frames[i]);
     }
     REQUIRE(content != nullptr);
-    CHECK(content->message.body() == body);
-    CHECK(content->delivery_tag == 7);
-    CHECK(content->exchange == "shop");
-    CHECK(content->message.properties().content_type == "text/plain");
+    CHECK(content->delivery.body() == body);
+    CHECK(content->delivery.delivery_tag() == 7);
+    CHECK(content->delivery.exchange() == "shop");
+    CHECK(content->delivery.properties().content_type == "text/plain");
     CHECK_FALSE(assembler.open());
   }
 }
@@ -82,7 +82,7 @@ TEST_CASE("a recycled content carries nothing over") {
   content = assembler.add(second.frames[1]);
   REQUIRE(content != nullptr);
   CHECK(content.get() == memory);
-  CHECK(content->message.body().empty());
-  CHECK(content->exchange.empty());
+  CHECK(content->delivery.body().empty());
+  CHECK(content->delivery.exchange().empty());
   CHECK(content->method == warren::wire::id::basic_get_ok);
 }

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <warren/channel.hpp>
+#include <warren/connection_options.hpp>
+#include <warren/export.hpp>
+#include <warren/log.hpp>
+#include <warren/uri.hpp>
+
+namespace warren::inline v0 {
+
+namespace engine {
+class ConnectionCore;
+}
+
+/// An AMQP connection with an I/O thread of its own, which keeps up heartbeats whatever the application does.
+///
+/// Any thread may call anything, the destructor excepted. Channels, publishers and consumers may outlive it:
+/// what they do then throws ConnectionError. A moved-from Connection may only be destroyed or assigned.
+class WARREN_EXPORT Connection {
+ public:
+  /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`.
+  ///
+  /// @param uri  see Uri::parse
+  /// @throws InvalidArgument   the URI or an option can't be right
+  /// @throws ConnectionError   no connection; permanent() for a wrong password, an unknown virtual host, a
+  ///                           negotiated frame_max below 8192
+  explicit Connection(std::string_view uri, ConnectionOptions options = {});
+  explicit Connection(Endpoint endpoint, ConnectionOptions options = {});
+  /// Tries the endpoints in turn, each once; throws the last one's error.
+  explicit Connection(std::vector<Endpoint> endpoints, ConnectionOptions options = {});
+  /// As close(). Never throws.
+  ~Connection();
+  Connection(Connection&&) noexcept;
+  Connection& operator=(Connection&&) noexcept;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /// Opens a channel (AMQP `channel.open`). Blocks at most `operation_timeout`.
+  /// @throws ConnectionError  the connection is closed
+  /// @throws ChannelError     as many channels as negotiated are open
+  /// @throws TimeoutError     no answer in time
+  [[nodiscard]] Channel open_channel();
+
+  /// Sends what was accepted and closes (AMQP `connection.close`). Blocks at most `close_timeout`, then cuts.
+  /// Everybody who waits on this connection gets a ConnectionError. Never throws; a second call does nothing.
+  void close() noexcept;
+
+  [[nodiscard]] ConnectionState state() const;
+  [[nodiscard]] bool is_open() const { return state() == ConnectionState::open; }
+  /// The broker's reason, while it blocks publishing on this connection (https://www.rabbitmq.com/docs/alarms).
+  [[nodiscard]] std::optional<std::string> blocked() const;
+
+ private:
+  friend class Publisher;
+  friend class Consumer;
+  std::shared_ptr<engine::ConnectionCore> core_;
+};
+
+}  // namespace warren::inline v0

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <warren/field_table.hpp>
+#include <warren/log.hpp>
+
+namespace warren::inline v0 {
+
+/// How to connect. Where a URI has a parameter for the same setting, the URI wins.
+struct ConnectionOptions {
+  /// Shown by the management page and in the broker's log (client property `connection_name`). Empty: none.
+  std::string name{};
+  /// Beside `product`, `version`, `platform` and the capabilities, which are always sent.
+  FieldTable client_properties{};
+  /// Proposed; the broker may choose a shorter one. A silence of two intervals counts as a lost connection.
+  /// 0 turns heartbeats off; at most 65535 s (https://www.rabbitmq.com/docs/heartbeats).
+  std::chrono::seconds heartbeat{30};
+  /// For connecting and logging in, per endpoint, the resolution of its name included.
+  std::chrono::milliseconds connect_timeout{30'000};
+  /// The deadline of each call that waits for an answer of the broker's, unless the call has one of its own.
+  std::chrono::milliseconds operation_timeout{30'000};
+  /// The most that close() and the destructor take.
+  std::chrono::milliseconds close_timeout{5'000};
+  std::uint16_t channel_max = 2'047;   ///< channels at once, proposed; 0: the broker's own limit
+  std::uint32_t frame_max = 131'072;   ///< bytes, proposed; at least 8192
+  std::size_t outbox_bytes = 1 << 20;  ///< what may wait to be written, in bytes; at least 256 KiB
+  LogLevel log_level = LogLevel::info;  ///< what is below is not reported
+  LogCallback on_log{};
+  StateCallback on_state{};
+};
+
+}  // namespace warren::inline v0

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <warren/delivery.hpp>
+#include <warren/export.hpp>
+#include <warren/field_table.hpp>
+#include <warren/outcome.hpp>
+#include <warren/retry_policy.hpp>
+
+namespace warren::inline v0 {
+
+class Connection;
+
+/// Who acknowledges.
+enum class AckMode : std::uint8_t {
+  after_handler,  ///< the consumer, by the handler's outcome
+  manual,         ///< the handler or whoever it passes the Delivery to; an exception is treated as in after_handler
+};
+
+struct ConsumerOptions {
+  /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The broker's
+  /// acknowledgement timeout, 30 minutes by default, counts those that wait here too
+  /// (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
+  std::uint16_t prefetch = 64;
+  std::size_t concurrency = 1;  ///< handlers at once, each on a thread of the consumer's, from 1
+  RetryPolicy retry{};          ///< what becomes of a message whose handler failed
+  AckMode ack_mode = AckMode::after_handler;
+  bool exclusive = false;             ///< the queue's only consumer; 403 where it has one
+  std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
+  std::string consumer_tag{};         ///< at most 255 bytes; empty: the broker chooses one
+  FieldTable arguments{};             ///< further arguments, such as `x-stream-offset`
+  /// How long running handlers may take to end once a stop began.
+  std::chrono::milliseconds drain_timeout{30'000};
+};
+
+/// What a consumer does at a moment.
+struct ConsumerStatus {
+  bool subscribed = false;      ///< the broker sends it messages
+  std::size_t waiting = 0;      ///< deliveries received whose handler has not started
+  std::size_t running = 0;      ///< handlers running, a copy that is being sent included
+  std::uint64_t acked = 0;      ///< messages acknowledged as handled
+  std::uint64_t retried = 0;    ///< copies confirmed on their way to another try
+  std::uint64_t parked = 0;     ///< copies confirmed in the parked queue
+  std::uint64_t stale = 0;      ///< outcomes that came too late: their channel was gone, the message comes again
+};
+
+/// Called for each message, on threads of the consumer's; `concurrency` at a time.
+using Handler = std::function<Outcome(const Delivery&)>;
+
+/// Runs a handler over a queue, on a channel of its own (AMQP `basic.consume`).
+///
+/// At least once: a message is acknowledged only after its handler returned, or after its copy was confirmed by
+/// the broker elsewhere (see RetryPolicy). Acknowledgements are merged and go out within milliseconds. A message
+/// may come again: after a crash, a lost connection, a stop. Any thread may call anything, the destructor
+/// excepted; run(), start() and stop() not from the handler. A moved-from Consumer may only be destroyed or
+/// assigned.
+class WARREN_EXPORT Consumer {
+ public:
+  /// Declares what the policy needs: where its queues do not exist, they are declared durable, without
+  /// arguments. Nothing is received before run() or start().
+  ///
+  /// The connection must outlive the runs, or they end with ConnectionError. Copies go over one publishing
+  /// connection beside it, opened when first needed.
+  /// @throws InvalidArgument  an option can't be right
+  /// @throws ConnectionError, ChannelError, TimeoutError  the policy's queues could not be declared
+  Consumer(Connection& connection, std::string queue, ConsumerOptions options = {});
+  /// As stop(). Never throws. A handler that does not end by then is left to its thread.
+  ~Consumer();
+  Consumer(Consumer&&) noexcept;
+  Consumer& operator=(Consumer&&) noexcept;
+  Consumer(const Consumer&) = delete;
+  Consumer& operator=(const Consumer&) = delete;
+
+  /// Subscribes, handles messages until `stop` is requested, then drains as stop(). Blocks for that long.
+  ///
+  /// A handler that returns acknowledges (or returns an Outcome); one that throws is retried by the policy.
+  /// @throws ChannelError            404 where there is no such queue, 403, 406
+  /// @throws ConnectionError         the connection is lost or closed
+  /// @throws ConsumerCancelledError  the broker ended the subscription and the queue is gone
+  /// @throws TimeoutError            a handler was still running at the end of `drain_timeout`
+  /// @throws what the handler threw, where the policy is none; its message is back in the queue
+  template <typename F>
+  void run(F&& handler, std::stop_token stop = {}) {
+    run_handler(to_handler(std::forward<F>(handler)), std::move(stop));
+  }
+  /// The same in the background: returns once subscribed. wait() says how it ended.
+  template <typename F>
+  void start(F&& handler) {
+    start_handler(to_handler(std::forward<F>(handler)));
+  }
+  /// Waits until the consumer ends by itself or by a stop(), and rethrows what ended it, once. Blocks for that
+  /// long. Returns at once where none was started.
+  void wait();
+  /// The same, at most so long; false where it still runs.
+  bool wait_for(std::chrono::milliseconds timeout);
+  /// Ends the subscription and drains: no new deliveries, running handlers end and are settled, what has not
+  /// started goes back to the queue. Blocks at most `drain_timeout` and operation_timeout; what ended the
+  /// consumer before is wait()'s to tell.
+  /// @throws TimeoutError  a handler still runs; its message goes back to the queue
+  void stop();
+
+  [[nodiscard]] ConsumerStatus status() const;
+  [[nodiscard]] const std::string& queue() const noexcept;
+
+ private:
+  struct Impl;
+
+  template <typename F>
+  static Handler to_handler(F&& handler) {
+    using Result = std::invoke_result_t<std::decay_t<F>&, const Delivery&>;
+    if constexpr (std::is_same_v<Result, Outcome>) {
+      return Handler(std::forward<F>(handler));
+    } else {
+      static_assert(std::is_void_v<Result>, "a handler returns nothing or a warren::Outcome");
+      return [call = std::forward<F>(handler)](const Delivery& delivery) mutable {
+        call(delivery);
+        return Outcome::ack;
+      };
+    }
+  }
+  void run_handler(Handler handler, std::stop_token stop);
+  void start_handler(Handler handler);
+
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace warren::inline v0

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <warren/export.hpp>
+#include <warren/message.hpp>
+
+namespace warren::inline v0 {
+
+namespace engine {
+class ChannelCore;
+class DeliveryAccess;
+}  // namespace engine
+
+/// What becomes of a message that is not acknowledged.
+enum class Requeue : bool {
+  no,  ///< dead-lettered where its queue has a dead-letter exchange, else deleted by the broker
+  yes  ///< back to its queue
+};
+
+/// A message as the broker delivered it, with what is needed to settle it. A value: copies settle the same
+/// delivery. It may outlive its channel, connection and consumer; settling it then throws.
+///
+/// A Consumer settles deliveries by itself, unless it is one with AckMode::manual. A delivery of Channel::get
+/// is settled by its receiver. Reading is safe from many threads at once; settling from any thread.
+class WARREN_EXPORT Delivery {
+ public:
+  Delivery() = default;
+
+  [[nodiscard]] const Message& message() const noexcept { return message_; }
+  [[nodiscard]] std::string_view body() const noexcept { return message_.body(); }
+  [[nodiscard]] const Properties& properties() const noexcept { return message_.properties(); }
+  [[nodiscard]] const FieldTable& headers() const noexcept { return message_.properties().headers; }
+  /// The exchange that it was published to. Of a copy that a retry policy made: the original's.
+  [[nodiscard]] const std::string& exchange() const noexcept { return exchange_; }
+  /// The routing key that it was published with. Of a copy that a retry policy made: the original's.
+  [[nodiscard]] const std::string& routing_key() const noexcept { return routing_key_; }
+  /// The subscription it came by; empty for Channel::get.
+  [[nodiscard]] const std::string& consumer_tag() const noexcept { return consumer_tag_; }
+  /// Its number on the channel that delivered it, from 1.
+  [[nodiscard]] std::uint64_t delivery_tag() const noexcept { return delivery_tag_; }
+  /// Whether it was, perhaps, delivered before (https://www.rabbitmq.com/docs/reliability#consumer).
+  [[nodiscard]] bool redelivered() const noexcept { return redelivered_; }
+  /// Of Channel::get only: how many messages were left in the queue.
+  [[nodiscard]] std::uint32_t messages_left() const noexcept { return messages_left_; }
+
+  /// Acknowledges it (AMQP `basic.ack`). Does not wait for the broker, which never answers. Any thread.
+  /// @throws ChannelError     the channel that delivered it is gone: the broker has, or will, deliver it again
+  /// @throws ConnectionError  likewise, with its connection
+  /// @throws InvalidArgument  it was settled before; nothing is sent
+  void ack() const;
+  /// Acknowledges it and every earlier unsettled delivery of its channel (`basic.ack` with `multiple`).
+  /// Throws as ack().
+  void ack_up_to() const;
+  /// Refuses it (AMQP `basic.nack`). Throws as ack().
+  void nack(Requeue requeue) const;
+  /// Refuses it (AMQP `basic.reject`), the same as nack() for one message. Throws as ack().
+  void reject(Requeue requeue) const;
+
+ private:
+  friend class engine::DeliveryAccess;
+
+  Message message_;
+  std::string exchange_;
+  std::string routing_key_;
+  std::string consumer_tag_;
+  std::uint64_t delivery_tag_ = 0;
+  std::uint32_t messages_left_ = 0;
+  bool redelivered_ = false;
+  std::weak_ptr<engine::ChannelCore> channel_;
+};
+
+}  // namespace warren::inline v0

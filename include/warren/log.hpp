@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include <warren/error.hpp>
+#include <warren/export.hpp>
+
+namespace warren::inline v0 {
+
+enum class LogLevel : std::uint8_t { debug, info, warning, error };
+
+/// One thing that happened, for people to read.
+struct LogEvent {
+  LogLevel level = LogLevel::info;
+  std::string text{};  ///< one line, no password in it
+};
+
+enum class ConnectionState : std::uint8_t {
+  connecting,  ///< not yet logged in
+  open,
+  closing,  ///< close() has begun
+  closed,   ///< by close(), by the broker, or lost
+};
+
+/// A change of a connection's state, or of its being blocked.
+struct StateEvent {
+  ConnectionState state = ConnectionState::connecting;
+  /// The broker's reason while it blocks publishing for a resource alarm (https://www.rabbitmq.com/docs/alarms).
+  std::optional<std::string> blocked{};
+  std::optional<ErrorDetails> error{};  ///< why it was lost
+};
+
+/// Called on a thread of the connection's for events, one call at a time, never on its I/O thread. What they
+/// throw is dropped. Events are dropped, oldest first, while more than 1,024 wait for a slow callback.
+using LogCallback = std::function<void(const LogEvent&)>;
+using StateCallback = std::function<void(const StateEvent&)>;
+
+/// `debug`, `info`, `warning`, `error`.
+[[nodiscard]] WARREN_EXPORT const char* to_string(LogLevel level) noexcept;
+/// `connecting`, `open`, `closing`, `closed`.
+[[nodiscard]] WARREN_EXPORT const char* to_string(ConnectionState state) noexcept;
+
+}  // namespace warren::inline v0

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include <warren/export.hpp>
+
+namespace warren::inline v0 {
+
+/// What a handler says of a message, where it says so by returning a value.
+enum class Outcome : std::uint8_t {
+  ack,      ///< handled: acknowledged
+  retry,    ///< failed: as if the handler had thrown
+  reject,   ///< can never be handled: parked at once, as if it had thrown Reject
+  requeue,  ///< back to its queue at once (`basic.nack` with requeue); a message that always comes back spins
+  /// `basic.nack` without requeue: for queues with a dead-letter exchange. Elsewhere the broker deletes it
+  /// (https://www.rabbitmq.com/docs/dlx).
+  dead_letter,
+};
+
+/// Thrown by a handler: this message can never be handled. Skips the retries; parked with reason `rejected`.
+class WARREN_EXPORT Reject : public std::runtime_error {
+ public:
+  /// @param why  goes into the header `retry-error-message`, cut at 1 KiB
+  explicit Reject(const std::string& why);
+  ~Reject() override;
+};
+
+/// Thrown by a handler: the body is not what it should be. As Reject, with reason `undecodable`.
+class WARREN_EXPORT Undecodable : public Reject {
+ public:
+  explicit Undecodable(const std::string& why);
+  ~Undecodable() override;
+};
+
+}  // namespace warren::inline v0

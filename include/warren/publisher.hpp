@@ -1,0 +1,132 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <warren/error.hpp>
+#include <warren/export.hpp>
+#include <warren/message.hpp>
+
+namespace warren::inline v0 {
+
+class Connection;
+namespace engine {
+class PublishWindow;
+struct PublishSlot;
+}  // namespace engine
+
+struct PublisherOptions {
+  std::string exchange{};     ///< where messages go unless said otherwise; empty: the default exchange
+  std::string routing_key{};  ///< likewise; with the default exchange: the queue's name
+  /// What no queue is bound for comes back as ReturnedError. Without it the broker confirms and drops it.
+  bool mandatory = true;
+  std::size_t window = 256;                   ///< messages in flight, from 1
+  std::size_t window_bytes = 16 << 20;        ///< bytes in flight, from 1; one larger message is admitted alone
+  std::chrono::milliseconds timeout{30'000};  ///< the deadline of a publish, from its call to its confirm
+};
+
+/// What one publish wants otherwise than its publisher. The text must live until the call returns.
+struct PublishOptions {
+  std::optional<std::string_view> exchange{};
+  std::optional<std::string_view> routing_key{};
+  std::optional<std::chrono::milliseconds> timeout{};
+};
+
+/// How a publish ended. Exactly one of these, once.
+enum class PublishOutcome : std::uint8_t {
+  pending,    ///< not yet
+  confirmed,  ///< the broker took responsibility (`basic.ack`)
+  nacked,     ///< it did not (`basic.nack`), as where a queue with Overflow::reject_publish is full
+  returned,   ///< no queue is bound for it (`basic.return`)
+  refused,    ///< the broker closed the channel for this message (404, 403, 406); it did not take it
+  unknown,    ///< the connection or channel was lost ahead of the confirm: in doubt
+};
+
+/// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time.
+///
+/// Where it is destroyed, or the result of publish_async is dropped, before the failure was seen, the next
+/// Publisher::flush throws that failure.
+class WARREN_EXPORT Confirmation {
+ public:
+  Confirmation() noexcept = default;
+  ~Confirmation();
+  Confirmation(Confirmation&& other) noexcept;
+  Confirmation& operator=(Confirmation&& other) noexcept;
+  Confirmation(const Confirmation&) = delete;
+  Confirmation& operator=(const Confirmation&) = delete;
+
+  /// Never blocks, but for a lock.
+  [[nodiscard]] PublishOutcome outcome() const;
+  /// Returns once confirmed. Blocks until the publish's own deadline.
+  /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
+  /// @throws TimeoutError, BlockedError  not settled in time: in doubt
+  void wait();
+  /// The same with a deadline of its own.
+  void wait_for(std::chrono::milliseconds timeout);
+
+ private:
+  friend class Publisher;
+  Confirmation(std::shared_ptr<engine::PublishWindow> window, engine::PublishSlot* slot) noexcept;
+  void release() noexcept;
+  std::shared_ptr<engine::PublishWindow> window_;
+  engine::PublishSlot* slot_ = nullptr;
+};
+
+/// Publishes with confirms, on a channel of its own (https://www.rabbitmq.com/docs/confirms).
+///
+/// Any thread may call anything, the destructor excepted; share one among many threads. Messages are persistent
+/// unless their properties say otherwise. A mandatory message carries the header `warren-stamp`, by which its
+/// return is recognised; warren strips it on receipt. After a failure that closed its channel the publisher
+/// opens another one by itself. A moved-from Publisher may only be destroyed or assigned.
+class WARREN_EXPORT Publisher {
+ public:
+  /// Opens a channel in confirm mode. Blocks at most twice ConnectionOptions::operation_timeout.
+  /// @throws InvalidArgument  an option can't be right
+  /// @throws ConnectionError, ChannelError, TimeoutError  as Connection::open_channel
+  explicit Publisher(Connection& connection, PublisherOptions options = {});
+  /// Waits for no confirm: use flush() first. Never throws.
+  ~Publisher();
+  Publisher(Publisher&&) noexcept;
+  Publisher& operator=(Publisher&&) noexcept;
+  Publisher(const Publisher&) = delete;
+  Publisher& operator=(const Publisher&) = delete;
+
+  /// Publishes and returns once the broker has taken responsibility (AMQP `basic.publish`, then `basic.ack`).
+  ///
+  /// Blocks at most the timeout, which covers waiting for room in the window. Where the broker is blocked, it
+  /// waits without sending.
+  /// @throws InvalidArgument  exchange, routing key or a property above its limit, a body above 512 MiB; nothing
+  ///                          was sent
+  /// @throws ReturnedError    no queue is bound for it
+  /// @throws NackedError      the broker refused it
+  /// @throws ChannelError     the broker closed the channel over it: 404 no such exchange, 403, 406 too large;
+  ///                          in doubt where other messages were in flight too
+  /// @throws BlockedError     out of time while the broker blocks; in doubt only where it was sent before
+  /// @throws TimeoutError     out of time; in doubt where it was sent, not where it waited for the window
+  /// @throws ConnectionError  the connection was lost (in doubt where it was sent), or is closed
+  void publish(const Message& message, const PublishOptions& options = {});
+
+  /// Publishes and returns at once where the window has room; else blocks for room, at most the timeout.
+  /// Throws as publish() where nothing was sent; else the Confirmation tells.
+  Confirmation publish_async(const Message& message, const PublishOptions& options = {});
+
+  /// Waits until nothing is in flight, at most `timeout`.
+  /// @throws TimeoutError, BlockedError  some are still in flight
+  /// @throws Error  the first failure of a publish_async whose Confirmation was dropped
+  void flush(std::chrono::milliseconds timeout);
+
+  /// Publishes whose outcome is open.
+  [[nodiscard]] std::size_t in_flight() const;
+  /// Closes the channel; what is in flight ends as unknown. Blocks at most `operation_timeout`. Never throws.
+  void close() noexcept;
+
+ private:
+  std::shared_ptr<engine::PublishWindow> window_;
+};
+
+}  // namespace warren::inline v0

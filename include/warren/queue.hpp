@@ -1,0 +1,100 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <warren/exchange.hpp>
+#include <warren/export.hpp>
+#include <warren/field_table.hpp>
+
+namespace warren::inline v0 {
+
+/// Kinds of queue (https://www.rabbitmq.com/docs/queues).
+enum class QueueType : std::uint8_t {
+  classic,  ///< sends no `x-queue-type`: classic, unless the virtual host has another default
+  quorum,   ///< replicated (https://www.rabbitmq.com/docs/quorum-queues)
+  stream,   ///< a log that is not consumed by reading (https://www.rabbitmq.com/docs/streams)
+};
+
+/// What a full queue does (`x-overflow`).
+enum class Overflow : std::uint8_t {
+  drop_head,           ///< RabbitMQ's default: the oldest message goes
+  reject_publish,      ///< the new one is refused: the publisher gets a NackedError
+  reject_publish_dlx,  ///< likewise, and dead-lettered; classic queues only
+};
+
+/// How a quorum queue hands dead letters over (`x-dead-letter-strategy`).
+enum class DeadLetterStrategy : std::uint8_t {
+  at_most_once,   ///< RabbitMQ's default: not confirmed, may be lost
+  at_least_once,  ///< needs Overflow::reject_publish; RabbitMQ 3.10 needs the feature flag `stream_queue`
+};
+
+/// Where a queue's leader starts (`x-queue-leader-locator`).
+enum class LeaderLocator : std::uint8_t { client_local, balanced };
+
+/// A queue's properties; each optional one becomes the argument that its comment names. All are immutable: to
+/// declare an existing queue with other ones is a 406.
+struct QueueOptions {
+  QueueType type = QueueType::classic;
+  bool durable = true;       ///< survives a restart of the broker; RabbitMQ 4.3 refuses false unless exclusive
+  bool exclusive = false;    ///< this connection's alone, deleted with it
+  bool auto_delete = false;  ///< deleted once its last consumer is gone
+  std::optional<std::chrono::milliseconds> message_ttl{};          ///< `x-message-ttl`, from 0
+  std::optional<std::chrono::milliseconds> expires{};              ///< `x-expires`: unused for so long; from 1
+  std::optional<std::int64_t> max_length{};                        ///< `x-max-length`, messages
+  std::optional<std::int64_t> max_length_bytes{};                  ///< `x-max-length-bytes`, bodies
+  std::optional<Overflow> overflow{};                              ///< `x-overflow`
+  std::optional<std::string> dead_letter_exchange{};               ///< `x-dead-letter-exchange`; "" is the default one
+  std::optional<std::string> dead_letter_routing_key{};            ///< `x-dead-letter-routing-key`; else the message's own
+  std::optional<DeadLetterStrategy> dead_letter_strategy{};        ///< `x-dead-letter-strategy`, quorum
+  std::optional<std::int64_t> delivery_limit{};                    ///< `x-delivery-limit`, quorum; 20 by default from 4.0, none before
+  bool single_active_consumer = false;                             ///< `x-single-active-consumer`
+  std::optional<std::uint8_t> max_priority{};                      ///< `x-max-priority`, classic; 1 to 255, few are better
+  std::optional<std::chrono::seconds> max_age{};                   ///< `x-max-age`, stream
+  std::optional<std::int64_t> max_segment_size_bytes{};            ///< `x-stream-max-segment-size-bytes`, stream
+  std::optional<std::int64_t> initial_group_size{};                ///< `x-quorum-initial-group-size`, of a stream `x-initial-cluster-size`
+  std::optional<LeaderLocator> leader_locator{};                   ///< `x-queue-leader-locator`
+  FieldTable arguments{};  ///< further arguments; a typed option of the same name wins
+};
+
+/// A queue that was declared, on the channel that declared it. Copies stand for the same queue.
+///
+/// Any thread. Each call that asks the broker blocks until it answers, at most
+/// ConnectionOptions::operation_timeout, and throws ChannelError (the broker refused, the channel is closed),
+/// ConnectionError or TimeoutError.
+class WARREN_EXPORT Queue {
+ public:
+  /// The name, as the broker gave it where none was asked for.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// Messages ready when it was declared.
+  [[nodiscard]] std::uint32_t message_count() const noexcept { return message_count_; }
+  /// Consumers when it was declared.
+  [[nodiscard]] std::uint32_t consumer_count() const noexcept { return consumer_count_; }
+
+  /// Routes what the exchange gets under `routing_key` to this queue (`queue.bind`).
+  /// @throws ChannelError  404 where either is missing
+  void bind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments = {});
+  void bind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments = {});
+  /// Takes a binding away; none of that kind is no error to RabbitMQ.
+  void unbind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments = {});
+  void unbind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments = {});
+  /// Deletes the messages that are ready (`queue.purge`), and says how many. Quorum and classic queues only.
+  std::uint32_t purge();
+  /// Deletes the queue (`queue.delete`), and says how many messages went with it. A missing one is no error.
+  /// @throws ChannelError  406 where `if_unused` or `if_empty` does not hold
+  std::uint32_t remove(RemoveOptions options = {});
+
+ private:
+  friend class Channel;
+  Queue(std::shared_ptr<engine::Session> session, std::string name, std::uint32_t messages, std::uint32_t consumers);
+  std::shared_ptr<engine::Session> session_;
+  std::string name_;
+  std::uint32_t message_count_ = 0;
+  std::uint32_t consumer_count_ = 0;
+};
+
+}  // namespace warren::inline v0

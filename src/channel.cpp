@@ -1,0 +1,136 @@
+#include <warren/channel.hpp>
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "engine/arguments.hpp"
+#include "engine/delivery_access.hpp"
+#include "engine/session.hpp"
+
+namespace warren::inline v0 {
+namespace {
+
+using engine::Bytes;
+namespace id = wire::id;
+
+std::string declare_queue_operation(std::string_view name) { return fmt::format("queue.declare \"{}\"", name); }
+std::string declare_exchange_operation(std::string_view name) {
+  return fmt::format("exchange.declare \"{}\"", name);
+}
+
+engine::Reply declare(engine::Session& session, std::string_view name, wire::QueueFlags flags,
+                      const FieldTable& arguments) {
+  return session.call(declare_queue_operation(name), id::queue_declare_ok,
+                      [&](Bytes& out, std::uint16_t channel) {
+                        wire::queue_declare(out, channel, name, flags, arguments);
+                      });
+}
+
+void declare(engine::Session& session, std::string_view name, std::string_view type, wire::ExchangeFlags flags,
+             const FieldTable& arguments) {
+  session.call(declare_exchange_operation(name), id::exchange_declare_ok, [&](Bytes& out, std::uint16_t channel) {
+    wire::exchange_declare(out, channel, name, type, flags, arguments);
+  });
+}
+
+std::optional<Delivery> get(engine::Session& session, std::string_view queue, bool no_ack) {
+  using Late = engine::ChannelCore::LateDelivery;
+  engine::Reply reply = session.call(
+      fmt::format("basic.get \"{}\"", queue), id::basic_get_ok,
+      [&](Bytes& out, std::uint16_t channel) { wire::basic_get(out, channel, queue, no_ack); },
+      no_ack ? Late::keep : Late::requeue);
+  if (!reply.content) return std::nullopt;
+  if (no_ack) session.channel().settled_by_broker(reply.content->delivery.delivery_tag());
+  return std::move(reply.content->delivery);
+}
+
+}  // namespace
+
+Channel::Channel(std::shared_ptr<engine::Session> session) noexcept : session_(std::move(session)) {}
+Channel::Channel(Channel&&) noexcept = default;
+
+Channel& Channel::operator=(Channel&& other) noexcept {
+  if (this != &other) {
+    Channel gone(std::move(*this));
+    session_ = std::move(other.session_);
+  }
+  return *this;
+}
+
+Channel::~Channel() {
+  if (!session_) return;
+  try {
+    session_->channel().begin_close();
+  } catch (...) {  // no memory for a frame: the connection's end closes it
+  }
+}
+
+Exchange Channel::declare_exchange(std::string_view name, const ExchangeOptions& options) {
+  const wire::ExchangeFlags flags{
+      .durable = options.durable, .auto_delete = options.auto_delete, .internal = options.internal};
+  declare(*session_, name,
+          options.custom_type ? std::string_view(*options.custom_type) : engine::exchange_type(options.type), flags,
+          engine::exchange_arguments(options));
+  return Exchange(session_, std::string(name));
+}
+
+Exchange Channel::declare_exchange_passive(std::string_view name) {
+  // The type is not looked at, but must be one that exists.
+  declare(*session_, name, "direct", {.passive = true}, {});
+  return Exchange(session_, std::string(name));
+}
+
+Queue Channel::declare_queue(std::string_view name, const QueueOptions& options) {
+  const wire::QueueFlags flags{
+      .durable = options.durable, .exclusive = options.exclusive, .auto_delete = options.auto_delete};
+  engine::Reply reply = declare(*session_, name, flags, engine::queue_arguments(options));
+  return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);
+}
+
+Queue Channel::declare_queue_passive(std::string_view name) {
+  engine::Reply reply = declare(*session_, name, {.passive = true}, {});
+  return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);
+}
+
+std::optional<Delivery> Channel::get(std::string_view queue) { return warren::get(*session_, queue, false); }
+std::optional<Delivery> Channel::get_no_ack(std::string_view queue) { return warren::get(*session_, queue, true); }
+
+void Channel::set_prefetch(std::uint16_t count) {
+  if (count == 0) {
+    throw InvalidArgument({.operation = "basic.qos",
+                           .text = "a prefetch of 0 would be without a limit: it is at least 1",
+                           .permanent = true});
+  }
+  session_->call("basic.qos", id::basic_qos_ok,
+                 [&](Bytes& out, std::uint16_t channel) { wire::basic_qos(out, channel, count); });
+}
+
+void Channel::publish(std::string_view exchange, std::string_view routing_key, const Message& message) {
+  const std::string operation = "basic.publish";
+  engine::ConnectionCore& connection = session_->connection();
+  engine::ChannelCore& channel = session_->channel();
+  const auto deadline = connection.operation_deadline();
+  const auto encode = [&](Bytes& out, std::uint16_t number) {
+    wire::append_content(out, number, exchange, routing_key, false, message.properties(), std::nullopt,
+                         message.body(), channel.frame_max());
+  };
+  while (!channel.send(operation, engine::Outbox::Entry::bulk, encode)) {
+    if (connection.outbox().wait_for_space(deadline)) continue;
+    connection.raise_timeout({.operation = operation, .text = "no room to send it before the deadline"});
+  }
+}
+
+void Channel::close() {
+  engine::ConnectionCore& connection = session_->connection();
+  try {
+    session_->channel().close(connection.operation_deadline());
+  } catch (const TimeoutError& error) {
+    connection.raise_timeout(error.details());
+  }
+}
+
+bool Channel::is_open() const noexcept { return session_->channel().is_open(); }
+std::uint16_t Channel::number() const noexcept { return session_->channel().number(); }
+
+}  // namespace warren::inline v0

@@ -1,0 +1,71 @@
+#include <warren/connection.hpp>
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "engine/session.hpp"
+
+namespace warren::inline v0 {
+namespace {
+
+using namespace std::chrono_literals;
+
+[[noreturn]] void refuse(std::string text) {
+  throw InvalidArgument({.operation = "connection options", .text = std::move(text), .permanent = true});
+}
+
+void check(const ConnectionOptions& options) {
+  if (options.heartbeat < 0s || options.heartbeat > 65'535s) refuse("heartbeat is not within 0 to 65535 s");
+  if (options.connect_timeout <= 0ms) refuse("connect_timeout is not above 0");
+  if (options.operation_timeout <= 0ms) refuse("operation_timeout is not above 0");
+  if (options.close_timeout < 0ms) refuse("close_timeout is negative");
+  if (options.frame_max < 8'192) refuse("frame_max is below 8192 bytes");
+  if (options.frame_max > (1U << 30)) refuse("frame_max is above 1 GiB");
+}
+
+ConnectionOptions merge(const Uri& uri, ConnectionOptions options) {
+  if (uri.heartbeat) options.heartbeat = *uri.heartbeat;
+  if (uri.connection_timeout) options.connect_timeout = *uri.connection_timeout;
+  if (uri.channel_max) options.channel_max = *uri.channel_max;
+  return options;
+}
+
+}  // namespace
+
+Connection::Connection(std::string_view uri, ConnectionOptions options)
+    : Connection(std::vector{Uri::parse(uri).endpoint}, merge(Uri::parse(uri), std::move(options))) {}
+
+Connection::Connection(Endpoint endpoint, ConnectionOptions options)
+    : Connection(std::vector{std::move(endpoint)}, std::move(options)) {}
+
+Connection::Connection(std::vector<Endpoint> endpoints, ConnectionOptions options) {
+  check(options);
+  if (endpoints.empty()) refuse("there is no endpoint");
+  core_ = std::make_shared<engine::ConnectionCore>(std::move(endpoints), std::move(options));
+  core_->open();
+}
+
+Connection::~Connection() { close(); }
+Connection::Connection(Connection&&) noexcept = default;
+
+Connection& Connection::operator=(Connection&& other) noexcept {
+  if (this != &other) {
+    close();
+    core_ = std::move(other.core_);
+  }
+  return *this;
+}
+
+Channel Connection::open_channel() {
+  return Channel(std::make_shared<engine::Session>(core_, core_->open_channel(core_->operation_deadline())));
+}
+
+void Connection::close() noexcept {
+  if (core_) core_->close(engine::ConnectionCore::Clock::now() + core_->options().close_timeout);
+}
+
+ConnectionState Connection::state() const { return core_->state(); }
+std::optional<std::string> Connection::blocked() const { return core_->blocked(); }
+
+}  // namespace warren::inline v0

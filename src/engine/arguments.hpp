@@ -1,0 +1,15 @@
+#pragma once
+
+#include <warren/exchange.hpp>
+#include <warren/queue.hpp>
+
+namespace warren::inline v0::engine {
+
+/// The type and the arguments of exchange.declare. @throws InvalidArgument
+[[nodiscard]] const char* exchange_type(ExchangeType type) noexcept;
+[[nodiscard]] FieldTable exchange_arguments(const ExchangeOptions& options);
+/// The arguments of queue.declare (https://www.rabbitmq.com/docs/queues#optional-arguments).
+/// @throws InvalidArgument  a number below what the broker takes
+[[nodiscard]] FieldTable queue_arguments(const QueueOptions& options);
+
+}  // namespace warren::inline v0::engine

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <warren/delivery.hpp>
+
+#include "wire/methods.hpp"
+
+namespace warren::inline v0::engine {
+
+/// Fills a Delivery, which is read-only to everybody else.
+class DeliveryAccess {
+ public:
+  [[nodiscard]] static Message& message(Delivery& delivery) noexcept { return delivery.message_; }
+  static void channel(Delivery& delivery, std::weak_ptr<ChannelCore> channel) noexcept {
+    delivery.channel_ = std::move(channel);
+  }
+  static void address(Delivery& delivery, std::string exchange, std::string routing_key) {
+    delivery.exchange_ = std::move(exchange);
+    delivery.routing_key_ = std::move(routing_key);
+  }
+  static void redelivered(Delivery& delivery, bool redelivered) noexcept { delivery.redelivered_ = redelivered; }
+  /// What basic.deliver, basic.get-ok or basic.return says, into the strings that are there.
+  static void method(Delivery& delivery, const wire::InboundMethod& method) {
+    delivery.exchange_.assign(method.exchange);
+    delivery.routing_key_.assign(method.routing_key);
+    delivery.consumer_tag_.assign(method.name);
+    delivery.delivery_tag_ = method.delivery_tag;
+    delivery.messages_left_ = method.message_count;
+    delivery.redelivered_ = method.redelivered;
+  }
+};
+
+}  // namespace warren::inline v0::engine

@@ -1,0 +1,111 @@
+#include "engine/events.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "engine/system.hpp"
+
+namespace warren::inline v0::engine {
+namespace {
+
+constexpr std::size_t most_queued = 1'024;
+
+}  // namespace
+
+// Owned by its thread, too, so that a callback that never returns keeps what it stands on.
+struct Events::Shared {
+  LogLevel level = LogLevel::info;
+  LogCallback on_log;
+  StateCallback on_state;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::variant<LogEvent, StateEvent>> queue;
+  std::thread thread;
+  bool closed = false;
+  bool finished = false;
+
+  void run() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait(lock, [&] { return closed || !queue.empty(); });
+      if (queue.empty()) break;
+      const auto event = std::move(queue.front());
+      queue.pop_front();
+      lock.unlock();
+      tell(event);
+      lock.lock();
+    }
+    finished = true;
+    changed.notify_all();
+  }
+
+  void tell(const std::variant<LogEvent, StateEvent>& event) noexcept {
+    try {
+      if (const auto* log = std::get_if<LogEvent>(&event)) {
+        on_log(*log);
+      } else {
+        on_state(std::get<StateEvent>(event));
+      }
+    } catch (...) {  // nobody is there to tell
+    }
+  }
+};
+
+Events::Events(LogLevel level, LogCallback on_log, StateCallback on_state) : shared_(std::make_shared<Shared>()) {
+  shared_->level = level;
+  shared_->on_log = std::move(on_log);
+  shared_->on_state = std::move(on_state);
+}
+
+Events::~Events() { close(std::chrono::steady_clock::now()); }
+
+bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && level >= shared_->level; }
+
+void Events::log(LogLevel level, std::string text) {
+  if (!wants(level)) return;
+  push(LogEvent{level, std::move(text)});
+}
+
+void Events::state(StateEvent event) {
+  if (!shared_->on_state) return;
+  push(std::move(event));
+}
+
+void Events::push(std::variant<LogEvent, StateEvent> event) {
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->closed) return;
+  if (shared_->queue.size() >= most_queued) shared_->queue.pop_front();
+  shared_->queue.push_back(std::move(event));
+  if (!shared_->thread.joinable()) {
+    try {
+      shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
+    } catch (const Error&) {
+      return;  // no thread is left: the next event tries again
+    }
+  }
+  shared_->changed.notify_all();
+}
+
+void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
+  std::unique_lock lock(shared_->mutex);
+  shared_->closed = true;
+  shared_->changed.notify_all();
+  if (!shared_->thread.joinable()) return;
+  const bool from_callback = shared_->thread.get_id() == std::this_thread::get_id();
+  if (!from_callback) shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
+  std::thread thread = std::move(shared_->thread);
+  const bool finished = shared_->finished;
+  lock.unlock();
+  if (finished) {
+    thread.join();
+  } else {
+    thread.detach();
+  }
+}
+
+}  // namespace warren::inline v0::engine

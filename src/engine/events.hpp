@@ -1,0 +1,37 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include <warren/log.hpp>
+
+namespace warren::inline v0::engine {
+
+/// Carries log and state events to the user's callbacks on a thread of their own, which starts with the first
+/// event. Does nothing where there is no callback. Any thread.
+class Events {
+ public:
+  Events(LogLevel level, LogCallback on_log, StateCallback on_state);
+  /// As close(now).
+  ~Events();
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+
+  /// Whether anybody listens at this level, so that a text need not be made in vain.
+  [[nodiscard]] bool wants(LogLevel level) const noexcept;
+  void log(LogLevel level, std::string text);
+  void state(StateEvent event);
+
+  /// Takes no more, and waits until what is queued was told, at most until the deadline. A callback that still
+  /// runs then is left to its thread. From within a callback it doesn't wait.
+  void close(std::chrono::steady_clock::time_point deadline) noexcept;
+
+ private:
+  struct Shared;
+  void push(std::variant<LogEvent, StateEvent> event);
+  std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace warren::inline v0::engine
