@@ -1,5 +1,7 @@
 #include "engine/ack_tracker.hpp"
 
+#include <utility>
+
 namespace warren::inline v0::engine {
 
 bool AckTracker::delivered(std::uint64_t tag) {
@@ -9,7 +11,16 @@ bool AckTracker::delivered(std::uint64_t tag) {
   return true;
 }
 
-AckTracker::State* AckTracker::find(std::uint64_t tag) {
+bool AckTracker::is_unsettled(std::uint64_t tag) const noexcept {
+  const State* state = find(tag);
+  return state != nullptr && *state == State::unsettled;
+}
+
+AckTracker::State* AckTracker::find(std::uint64_t tag) noexcept {
+  return const_cast<State*>(std::as_const(*this).find(tag));
+}
+
+const AckTracker::State* AckTracker::find(std::uint64_t tag) const noexcept {
   if (tag < first_ || tag - first_ >= states_.size()) return nullptr;
   return &states_[static_cast<std::size_t>(tag - first_)];
 }

@@ -35,14 +35,18 @@ class AckTracker {
   /// Appends the acknowledgements to send, in ascending order, and forgets them.
   void flush(std::vector<Ack>& acks);
 
-  [[nodiscard]] bool has_pending() const noexcept { return pending_ != 0; }
+  /// Acknowledgements that the next flush sends.
+  [[nodiscard]] std::size_t pending() const noexcept { return pending_; }
+  /// Whether nobody settled it yet.
+  [[nodiscard]] bool is_unsettled(std::uint64_t tag) const noexcept;
   /// Deliveries that nobody settled yet.
   [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_; }
 
  private:
   enum class State : std::uint8_t { unsettled, pending, settled };
 
-  State* find(std::uint64_t tag);
+  [[nodiscard]] const State* find(std::uint64_t tag) const noexcept;
+  [[nodiscard]] State* find(std::uint64_t tag) noexcept;
   void drop_settled_front();
 
   std::deque<State> states_;    // of the tags first_, first_ + 1, …

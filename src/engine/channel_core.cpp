@@ -102,19 +102,23 @@ void ChannelCore::close(Deadline deadline) {
   }
 }
 
-std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag) {
+std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag, std::size_t at_most) {
   const std::lock_guard lock(mutex_);
   if (error_ || closing_) return std::nullopt;
-  return acks_.acknowledge(tag);
+  const Settlement settlement = acks_.acknowledge(tag);
+  if (acks_.pending() >= at_most) append_acks();
+  return settlement;
 }
 
-void ChannelCore::flush_acks() {
+bool ChannelCore::flush_acks() {
   const std::lock_guard lock(mutex_);
-  if (!error_ && !closing_) append_acks();
+  if (error_ || closing_ || acks_.pending() == 0) return false;
+  append_acks();
+  return true;
 }
 
 void ChannelCore::append_acks() {
-  if (!acks_.has_pending()) return;
+  if (acks_.pending() == 0) return;
   merged_.clear();
   acks_.flush(merged_);
   outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
@@ -148,9 +152,9 @@ void ChannelCore::settled_by_broker(std::uint64_t tag) {
   acks_.settle(tag);
 }
 
-std::size_t ChannelCore::unsettled() const {
+bool ChannelCore::is_unsettled(std::uint64_t tag) const {
   const std::lock_guard lock(mutex_);
-  return acks_.unsettled();
+  return acks_.is_unsettled(tag);
 }
 
 void ChannelCore::answer(Reply reply) {
@@ -170,24 +174,33 @@ void ChannelCore::answer(Reply reply) {
   waiters_.pop_front();
 }
 
-void ChannelCore::fail(const ErrorDetails& error) {
+void ChannelCore::refuse_all(const ErrorDetails& error) {
   assembler_.reset();
   std::shared_ptr<ChannelSink> sink;
   {
     const std::lock_guard lock(mutex_);
     if (error_) return;
     error_ = error;
-    for (const auto& waiter : waiters_) {
-      waiter->error = error;
-      // Of a channel's closing the broker says which call it was; of a lost connection nobody knows.
-      waiter->error->in_doubt = error.scope == ErrorScope::connection;
-      waiter->done = true;
-      waiter->answered.notify_all();
-    }
-    waiters_.clear();
     sink = sink_.lock();
   }
   if (sink) sink->on_closed(error);
+}
+
+void ChannelCore::fail_waiters() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& waiter : waiters_) {
+    waiter->error = error_;
+    // Of a channel's closing the broker says which call it was; of a lost connection nobody knows.
+    waiter->error->in_doubt = error_->scope == ErrorScope::connection;
+    waiter->done = true;
+    waiter->answered.notify_all();
+  }
+  waiters_.clear();
+}
+
+void ChannelCore::fail(const ErrorDetails& error) {
+  refuse_all(error);
+  fail_waiters();
 }
 
 ChannelCore::After ChannelCore::on_frame(const wire::Frame& frame, wire::MethodDecoder& decoder) {
@@ -258,7 +271,7 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
       return After::answer_close;
     }
   }
-  fail(error);
+  refuse_all(error);
   return After::send_close_ok;
 }
 
@@ -276,8 +289,8 @@ ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
       assembler_.begin(method);
       return After::nothing;
     case id::channel_close_ok:
-      answer({.method = method.id});
-      fail(closed_by_us);
+      if (is_open()) throw wire::MalformedFrame("a close-ok that nobody asked for");
+      refuse_all(closed_by_us);
       return After::closed;
     case id::channel_flow:
       return After::nothing;  // RabbitMQ does not send it

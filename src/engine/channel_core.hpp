@@ -122,27 +122,27 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   // --- settling deliveries ---
 
   using Settlement = AckTracker::Settlement;
-  /// Acknowledges with the next flush. Nothing where the channel is gone.
-  std::optional<Settlement> acknowledge_later(std::uint64_t tag);
-  /// Sends what acknowledge_later gathered, merged. Nothing where the channel is gone.
-  void flush_acks();
+  /// Acknowledges with the next flush, or now where `at_most` have gathered. Nullopt where the channel is gone.
+  std::optional<Settlement> acknowledge_later(std::uint64_t tag, std::size_t at_most);
+  /// Sends what acknowledge_later gathered, merged. False where that is nothing, or the channel is gone.
+  bool flush_acks();
   /// Acknowledges now. @throws ChannelError, ConnectionError, InvalidArgument (settled before)
   void acknowledge(std::uint64_t tag, bool multiple);
   /// basic.nack, or basic.reject, now. Throws as acknowledge().
   void refuse(std::uint64_t tag, bool requeue, bool reject);
   /// The broker counts it as settled: it was sent without asking for an acknowledgement.
   void settled_by_broker(std::uint64_t tag);
-  /// Deliveries that nobody settled.
-  [[nodiscard]] std::size_t unsettled() const;
+  /// Whether nobody settled it yet.
+  [[nodiscard]] bool is_unsettled(std::uint64_t tag) const;
 
   // --- the I/O thread's ---
 
   /// What the connection must do after a frame.
   enum class After {
     nothing,
-    send_close_ok,  ///< and forget the channel
+    send_close_ok,  ///< then forget the channel, then fail_waiters()
     answer_close,   ///< send close-ok; our own close is still to be answered
-    closed,         ///< forget the channel
+    closed,         ///< forget the channel, then fail_waiters()
   };
   /// @throws wire::MalformedFrame  the connection is to be closed
   After on_frame(const wire::Frame& frame, wire::MethodDecoder& decoder);
@@ -152,7 +152,9 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   bool end_turn();
   bool tick();
   void unblocked();
-  /// Fails everybody who waits, and everything that comes.
+  /// Fails everybody who waits: what they see of a closed channel is that its number is free.
+  void fail_waiters();
+  /// The connection is gone: fails everybody who waits, and everything that comes.
   void fail(const ErrorDetails& error);
 
  private:
@@ -187,6 +189,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
+  void refuse_all(const ErrorDetails& error);
   void complete(ContentAssembler::ContentPtr content);
   [[nodiscard]] std::shared_ptr<ChannelSink> sink() const;
 

@@ -2,23 +2,27 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <utility>
+#include <vector>
 
 namespace warren::inline v0::engine {
 
 /// The publishes of one channel in confirm mode that the broker has not settled yet, by number.
 ///
 /// Numbers count from 1 with each channel (https://www.rabbitmq.com/docs/confirms). Entries stay until they
-/// are settled, even where their caller gave up, so that the numbering never shifts. Not synchronised: its
-/// publisher's lock guards it.
+/// are settled, even where their caller gave up, so that the numbering never shifts. A ring: a steady stream
+/// allocates nothing. Not synchronised: its publisher's lock guards it.
 template <typename Entry>
 class ConfirmTracker {
  public:
   /// Adds the next publish and returns its number.
   std::uint64_t add(Entry entry) {
-    slots_.push_back({std::move(entry), false});
+    if (count_ == ring_.size()) grow();
+    const std::uint64_t tag = first_ + count_;
+    slot(tag) = {std::move(entry), false};
+    ++count_;
     ++outstanding_;
-    return first_ + slots_.size() - 1;
+    return tag;
   }
 
   /// Calls `settled(entry)` for each publish that an ack or nack settles, in ascending order.
@@ -26,31 +30,39 @@ class ConfirmTracker {
   /// With `multiple`, tag 0 means all that are outstanding (AMQP 0-9-1, basic.ack).
   template <typename Settled>
   bool settle(std::uint64_t tag, bool multiple, Settled&& settled) {
-    if (multiple && tag == 0) tag = first_ + slots_.size() - 1;
-    if (tag < first_ || tag - first_ >= slots_.size()) return multiple && tag + 1 == first_;
-    const auto index = static_cast<std::size_t>(tag - first_);
+    if (multiple && tag == 0) tag = first_ + count_ - 1;
+    if (tag < first_ || tag - first_ >= count_) return multiple && tag + 1 == first_;
     if (!multiple) {
-      if (slots_[index].settled) return false;
-      take(slots_[index], settled);
+      if (slot(tag).settled) return false;
+      take(slot(tag), settled);
     } else {
-      for (std::size_t i = 0; i <= index; ++i) {
-        if (!slots_[i].settled) take(slots_[i], settled);
+      for (std::uint64_t each = first_; each <= tag; ++each) {
+        if (!slot(each).settled) take(slot(each), settled);
       }
     }
-    while (!slots_.empty() && slots_.front().settled) {
-      slots_.pop_front();
+    while (count_ != 0 && slot(first_).settled) {
       ++first_;
+      --count_;
     }
     return true;
+  }
+
+  /// The oldest outstanding entry that `wanted` takes, or a null one.
+  template <typename Wanted>
+  Entry find(Wanted&& wanted) {
+    for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
+      if (!slot(tag).settled && wanted(slot(tag).entry)) return slot(tag).entry;
+    }
+    return Entry();
   }
 
   /// Calls `lost(entry)` for all that is outstanding, and starts again at number 1.
   template <typename Lost>
   void reset(Lost&& lost) {
-    for (Slot& slot : slots_) {
-      if (!slot.settled) take(slot, lost);
+    for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
+      if (!slot(tag).settled) take(slot(tag), lost);
     }
-    slots_.clear();
+    count_ = 0;
     first_ = 1;
   }
 
@@ -58,9 +70,20 @@ class ConfirmTracker {
 
  private:
   struct Slot {
-    Entry entry;
-    bool settled;
+    Entry entry{};
+    bool settled = true;
   };
+
+  Slot& slot(std::uint64_t tag) noexcept { return ring_[static_cast<std::size_t>(tag) & (ring_.size() - 1)]; }
+
+  void grow() {
+    constexpr std::size_t smallest = 64;  // a power of two, as every size from here
+    std::vector<Slot> larger(ring_.empty() ? smallest : ring_.size() * 2);
+    for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
+      larger[static_cast<std::size_t>(tag) & (larger.size() - 1)] = std::move(slot(tag));
+    }
+    ring_.swap(larger);
+  }
 
   template <typename Function>
   void take(Slot& slot, Function&& function) {
@@ -69,8 +92,9 @@ class ConfirmTracker {
     function(slot.entry);
   }
 
-  std::deque<Slot> slots_;   // of the numbers first_, first_ + 1, …
-  std::uint64_t first_ = 1;
+  std::vector<Slot> ring_;   // the slot of a number is its lower bits
+  std::uint64_t first_ = 1;  // of the numbers kept
+  std::size_t count_ = 0;    // of them
   std::size_t outstanding_ = 0;
 };
 

@@ -148,6 +148,7 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   try {
     channel->call(operation, id::channel_open_ok, deadline, wire::channel_open);
   } catch (const TimeoutError& error) {
+    channel->set_sink({});
     channel->begin_close();  // it may still open: nobody would know
     raise_timeout(error.details());
   }
@@ -313,27 +314,12 @@ void ConnectionCore::hand_over(Turn& turn) {
     if (channel->end_turn() && !ticks) turn.ticking.push_back(channel);
   }
   turn.arrivals.clear();
-  if (tick_requested_.load(std::memory_order_acquire)) {
-    const std::lock_guard lock(mutex_);
-    tick_requested_ = false;
-    turn.ticking.insert(turn.ticking.end(), tick_requests_.begin(), tick_requests_.end());
-    tick_requests_.clear();
-  }
   if (turn.ticking.empty()) return;
   const auto now = Clock::now();
   if (turn.tick_at == Deadline::max()) turn.tick_at = now + ack_delay;
   if (now < turn.tick_at) return;
   std::erase_if(turn.ticking, [](const auto& channel) { return !channel->tick(); });
   turn.tick_at = turn.ticking.empty() ? Deadline::max() : now + ack_delay;
-}
-
-void ConnectionCore::request_tick(std::shared_ptr<ChannelCore> channel) {
-  {
-    const std::lock_guard lock(mutex_);
-    tick_requests_.push_back(std::move(channel));
-    tick_requested_.store(true, std::memory_order_release);
-  }
-  outbox_.wakeup().wake();
 }
 
 void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
@@ -358,9 +344,12 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
     outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::channel_close_ok(out, frame.channel); });
   }
   if (after == ChannelCore::After::answer_close) return;
-  turn.channel.reset();
-  const std::lock_guard lock(mutex_);
-  channels_.erase(frame.channel);
+  const std::shared_ptr<ChannelCore> channel = std::move(turn.channel);
+  {
+    const std::lock_guard lock(mutex_);
+    channels_.erase(frame.channel);
+  }
+  channel->fail_waiters();
 }
 
 void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {

@@ -87,4 +87,10 @@ std::thread start_thread(const char* name, std::function<void()> body) {
   return thread;
 }
 
+std::string host_name() {
+  char name[256] = {};
+  if (::gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "unknown";
+  return name;
+}
+
 }  // namespace warren::inline v0::engine

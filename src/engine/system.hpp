@@ -38,4 +38,7 @@ class Wakeup {
 /// @throws ConnectionError where the system has no thread left
 [[nodiscard]] std::thread start_thread(const char* name, std::function<void()> body);
 
+/// The machine's name, for people to read; "unknown" where it has none.
+[[nodiscard]] std::string host_name();
+
 }  // namespace warren::inline v0::engine

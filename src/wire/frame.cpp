@@ -206,4 +206,15 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
   rollback.keep();
 }
 
+void set_channel(Bytes& frames, std::uint16_t channel) noexcept {
+  for (std::size_t at = 0; at + frame_prefix <= frames.size();) {
+    put(frames.data() + at + 1, channel);
+    std::size_t length = 0;
+    for (std::size_t i = 3; i < frame_prefix; ++i) {
+      length = length << 8U | static_cast<unsigned char>(frames[at + i]);
+    }
+    at += length + frame_overhead;
+  }
+}
+
 }  // namespace warren::inline v0::wire

@@ -54,4 +54,7 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
                     const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
                     std::optional<DeliveryMode> default_mode = std::nullopt);
 
+/// Writes another channel number into whole frames.
+void set_channel(Bytes& frames, std::uint16_t channel) noexcept;
+
 }  // namespace warren::inline v0::wire

@@ -82,6 +82,8 @@ TEST_CASE("channel.close fails every waiter with its code and text, and everythi
   Bytes close;
   wire::channel_close(close, 3, 404, "NOT_FOUND - no queue 'orders'");
   CHECK(script.receive(close) == ChannelCore::After::send_close_ok);
+  CHECK_FALSE(script.channel.is_open());
+  script.channel.fail_waiters();
   for (auto* call : {&first, &second}) {
     try {
       call->get();

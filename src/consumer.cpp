@@ -1,0 +1,384 @@
+#include <warren/consumer.hpp>
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <warren/connection.hpp>
+#include <warren/error.hpp>
+
+#include "engine/delivery_access.hpp"
+#include "engine/subscription.hpp"
+#include "engine/system.hpp"
+#include "retry/copy.hpp"
+#include "retry/failure.hpp"
+#include "retry/republisher.hpp"
+#include "retry/topology.hpp"
+#include "wire/check.hpp"
+
+namespace warren::inline v0 {
+namespace {
+
+using engine::Subscription;
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+void check(const std::string& queue, const ConsumerOptions& options) {
+  constexpr const char* operation = "consumer options";
+  if (queue.empty()) wire::refuse(operation, "the queue has no name");
+  wire::check_short_string(queue, operation, "the queue's name");
+  wire::check_short_string(options.consumer_tag, operation, "consumer_tag");
+  if (options.prefetch == 0) wire::refuse(operation, "prefetch is 0, which would be without a limit");
+  if (options.concurrency == 0) wire::refuse(operation, "concurrency is 0");
+  if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
+}
+
+engine::SubscriptionOptions subscription_options(const std::string& queue, const ConsumerOptions& options) {
+  engine::SubscriptionOptions subscription{.queue = queue,
+                                           .consumer_tag = options.consumer_tag,
+                                           .prefetch = options.prefetch,
+                                           .exclusive = options.exclusive,
+                                           .arguments = options.arguments};
+  if (options.priority) subscription.arguments.set("x-priority", *options.priority);
+  return subscription;
+}
+
+// The connection for copies: as the consumer's, under a name of its own, and silent, since what goes wrong there
+// is logged by who sends.
+Connection open_publishing(const engine::ConnectionCore& beside) {
+  ConnectionOptions options = beside.options();
+  options.name = options.name.empty() ? "retry" : options.name + " (retry)";
+  options.on_log = nullptr;
+  options.on_state = nullptr;
+  return Connection(beside.endpoints(), std::move(options));
+}
+
+}  // namespace
+
+struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
+  Impl(std::shared_ptr<engine::ConnectionCore> core, std::string name, ConsumerOptions wanted)
+      : connection(std::move(core)),
+        queue(std::move(name)),
+        options(std::move(wanted)),
+        republisher([this] { return open_publishing(*connection); }, options.retry, queue,
+                    [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }) {}
+
+  void start(Handler handler);
+  /// False where it still runs at the deadline. Rethrows what ended it, once.
+  bool wait(std::optional<Clock::time_point> deadline);
+  void request_stop() noexcept;
+  void stop();
+  [[nodiscard]] ConsumerStatus status() const;
+
+  const std::shared_ptr<engine::ConnectionCore> connection;
+  const std::string queue;
+  const ConsumerOptions options;
+
+ private:
+  using RunPtr = std::shared_ptr<Subscription>;
+  using Counter = std::atomic<std::uint64_t>;
+
+  void start_threads(const RunPtr& run, Handler handler);
+  void supervise(const RunPtr& run) noexcept;
+  void resubscribe(Subscription& run) noexcept;
+  bool drain(Subscription& run) noexcept;
+  void work(const RunPtr& run, const Handler& handler) noexcept;
+  void handle(Subscription& run, Delivery& delivery, const Handler& handler);
+  void settle(Subscription& run, const Delivery& delivery, Outcome outcome);
+  void fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
+            const std::exception_ptr& error);
+  void send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
+  void count(bool settled, Counter* counter) noexcept;
+  void log(LogLevel level, std::string text) { connection->events().log(level, std::move(text)); }
+
+  retry::Republisher republisher;
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  RunPtr current;  // of the latest start()
+  bool running = false;
+  bool overran = false;  // a handler outlived the drain of the latest run
+  std::exception_ptr result;
+  std::thread supervisor;
+  std::vector<std::thread> workers;
+  std::size_t live_workers = 0;
+
+  std::atomic<std::size_t> in_batches{0};  // taken by a worker, and not begun
+  std::atomic<std::size_t> handlers{0};
+  Counter acked{0};
+  Counter retried{0};
+  Counter parked{0};
+  Counter stale{0};
+};
+
+void Consumer::Impl::start(Handler handler) {
+  const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
+  {
+    const std::lock_guard lock(mutex);
+    if (running) wire::refuse("start", "the consumer runs already");
+    if (supervisor.joinable()) supervisor.join();
+    current = run;
+    result = nullptr;
+    overran = false;
+    running = true;
+  }
+  try {
+    run->open();
+  } catch (...) {
+    const std::lock_guard lock(mutex);
+    running = false;
+    changed.notify_all();
+    throw;
+  }
+  try {
+    start_threads(run, std::move(handler));
+  } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
+    run->end(std::current_exception());
+    supervise(run);
+  }
+}
+
+void Consumer::Impl::start_threads(const RunPtr& run, Handler handler) {
+  const auto self = shared_from_this();
+  const auto shared = std::make_shared<const Handler>(std::move(handler));
+  const std::lock_guard lock(mutex);
+  for (std::size_t i = 0; i < options.concurrency; ++i) {
+    workers.push_back(engine::start_thread("warren-worker", [self, run, shared] { self->work(run, *shared); }));
+    ++live_workers;
+  }
+  supervisor = engine::start_thread("warren-consumer", [self, run] { self->supervise(run); });
+}
+
+void Consumer::Impl::supervise(const RunPtr& run) noexcept {
+  while (run->wait() == Subscription::Event::cancelled) resubscribe(*run);
+  republisher.wake();
+  const bool drained = drain(*run);
+  const std::lock_guard lock(mutex);
+  result = run->reason();
+  overran = !drained;
+  running = false;
+  changed.notify_all();
+}
+
+// The broker's basic.cancel: the queue was deleted, or its leader moved
+// (https://www.rabbitmq.com/docs/consumer-cancel).
+void Consumer::Impl::resubscribe(Subscription& run) noexcept {
+  try {
+    log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", queue));
+    run.subscribe_again();
+  } catch (...) {
+    run.end(std::current_exception());  // where the channel was closed over it, that is the reason already
+  }
+}
+
+// False where a handler still runs at the end of the time for it.
+bool Consumer::Impl::drain(Subscription& run) noexcept {
+  const auto deadline = Clock::now() + options.drain_timeout;
+  const bool answers = run.cancel(connection->operation_deadline());
+  std::vector<std::thread> ended;
+  bool drained = false;
+  {
+    std::unique_lock lock(mutex);
+    drained = changed.wait_until(lock, deadline, [&] { return live_workers == 0; });
+    ended.swap(workers);
+    if (!drained) live_workers = 0;
+  }
+  run.close(answers ? connection->operation_deadline() : Clock::now());
+  for (std::thread& worker : ended) {
+    if (drained) {
+      worker.join();
+    } else {
+      worker.detach();  // a handler can't be ended from outside; its outcome will be stale
+    }
+  }
+  return drained;
+}
+
+void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
+  // One worker may take all there is; of several, none may sit on what another one could begin.
+  const std::size_t most = options.concurrency == 1 ? options.prefetch : 1;
+  std::vector<engine::ContentAssembler::ContentPtr> batch;
+  while (run->take(batch, most)) {
+    in_batches += batch.size();
+    for (const auto& content : batch) {
+      --in_batches;
+      if (run->is_ending()) {
+        run->refuse(content->delivery, Requeue::yes);
+        continue;
+      }
+      ++handlers;
+      try {
+        handle(*run, content->delivery, handler);
+      } catch (...) {  // our own fault, or no memory: never silently
+        run->end(std::current_exception());
+      }
+      --handlers;
+    }
+    run->recycle(batch);
+  }
+  const std::lock_guard lock(mutex);
+  if (current != run || live_workers == 0) return;  // left behind by a drain
+  --live_workers;
+  changed.notify_all();
+}
+
+void Consumer::Impl::handle(Subscription& run, Delivery& delivery, const Handler& handler) {
+  if (options.retry.shape() != RetryPolicy::Shape::none) {
+    if (auto origin = retry::original_address(delivery.headers())) {
+      engine::DeliveryAccess::address(delivery, std::move(origin->exchange), std::move(origin->routing_key));
+    }
+  }
+  for (std::uint32_t runs = 1;; ++runs) {
+    std::exception_ptr error;
+    try {
+      const Outcome outcome = handler(delivery);
+      if (outcome == Outcome::reject) throw Reject("the handler returned Outcome::reject");
+      if (outcome != Outcome::retry) return settle(run, delivery, outcome);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    retry::Failure failure = retry::describe(error, runs);
+    if (!error) failure.error_message = "the handler returned Outcome::retry";
+    const bool again = failure.reason == retry::Reason::exception && !run.is_ending() &&
+                       retry::run_again_in_place(options.retry, delivery, runs);
+    if (!again) return fail(run, delivery, failure, error);
+  }
+}
+
+void Consumer::Impl::settle(Subscription& run, const Delivery& delivery, Outcome outcome) {
+  switch (outcome) {
+    case Outcome::requeue:
+      return count(run.refuse(delivery, Requeue::yes), nullptr);
+    case Outcome::dead_letter:
+      return count(run.refuse(delivery, Requeue::no), nullptr);
+    default:
+      if (options.ack_mode == AckMode::after_handler) count(run.acknowledge(delivery), &acked);
+  }
+}
+
+void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
+                          const std::exception_ptr& error) {
+  const bool settled_by_handler = options.ack_mode == AckMode::manual && !run.is_unsettled(delivery);
+  if (options.retry.shape() == RetryPolicy::Shape::none) {
+    run.end(error ? error
+                  : std::make_exception_ptr(Error({.operation = fmt::format("handle a message of \"{}\"", queue),
+                                                   .text = failure.error_message + ", and there is no retry policy"})));
+    if (!settled_by_handler) run.refuse(delivery, Requeue::yes);
+  } else if (settled_by_handler) {
+    log(LogLevel::warning, fmt::format("a handler failed after it had settled its message: {}", failure.error_message));
+  } else {
+    send_copy(run, delivery, failure);
+  }
+}
+
+void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
+  const retry::Copy copy = retry::make_copy(options.retry, queue, delivery, failure,
+                                            std::chrono::system_clock::now(), engine::host_name());
+  log(copy.parked ? LogLevel::warning : LogLevel::info,
+      fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue, retry::to_string(copy.reason),
+                  copy.queue, failure.error_message));
+  if (!republisher.send(copy, [&run] { return run.is_ending(); })) {
+    run.refuse(delivery, Requeue::yes);  // the original is still there, and comes again
+    return;
+  }
+  count(run.acknowledge(delivery), copy.parked ? &parked : &retried);
+}
+
+void Consumer::Impl::count(bool settled, Counter* counter) noexcept {
+  if (!settled) counter = &stale;
+  if (counter != nullptr) counter->fetch_add(1, std::memory_order_relaxed);
+}
+
+bool Consumer::Impl::wait(std::optional<Clock::time_point> deadline) {
+  std::unique_lock lock(mutex);
+  const auto ended = [&] { return !running; };
+  if (!deadline) {
+    changed.wait(lock, ended);
+  } else if (!changed.wait_until(lock, *deadline, ended)) {
+    return false;
+  }
+  if (const auto error = std::exchange(result, nullptr)) std::rethrow_exception(error);
+  if (std::exchange(overran, false)) {
+    throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
+                        .text = "a handler still runs; its message goes back to the queue"});
+  }
+  return true;
+}
+
+void Consumer::Impl::request_stop() noexcept {
+  RunPtr run;
+  {
+    const std::lock_guard lock(mutex);
+    run = current;
+  }
+  if (run) run->end(nullptr);
+}
+
+void Consumer::Impl::stop() {
+  request_stop();
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return !running; });  // bounded by drain()
+  if (supervisor.joinable()) supervisor.join();
+  if (std::exchange(overran, false)) {
+    throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
+                        .text = "a handler still runs; its message goes back to the queue"});
+  }
+}
+
+ConsumerStatus Consumer::Impl::status() const {
+  RunPtr run;
+  {
+    const std::lock_guard lock(mutex);
+    run = current;
+  }
+  return {.subscribed = run && run->is_subscribed(),
+          .waiting = (run ? run->waiting() : 0) + in_batches,
+          .running = handlers,
+          .acked = acked,
+          .retried = retried,
+          .parked = parked,
+          .stale = stale};
+}
+
+Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
+  check(queue, options);
+  retry::declare(connection, options.retry, queue);
+  impl_ = std::make_shared<Impl>(connection.core_, std::move(queue), std::move(options));
+}
+
+Consumer::~Consumer() {
+  if (!impl_) return;
+  try {
+    impl_->stop();
+  } catch (...) {  // a handler that still runs is left to its thread
+  }
+}
+
+Consumer::Consumer(Consumer&&) noexcept = default;
+
+Consumer& Consumer::operator=(Consumer&& other) noexcept {
+  if (this != &other) {
+    Consumer gone(std::move(*this));
+    impl_ = std::move(other.impl_);
+  }
+  return *this;
+}
+
+void Consumer::run_handler(Handler handler, std::stop_token stop) {
+  impl_->start(std::move(handler));
+  const std::stop_callback on_stop(stop, [this] { impl_->request_stop(); });
+  impl_->wait(std::nullopt);
+}
+
+void Consumer::start_handler(Handler handler) { impl_->start(std::move(handler)); }
+void Consumer::wait() { impl_->wait(std::nullopt); }
+bool Consumer::wait_for(std::chrono::milliseconds timeout) { return impl_->wait(Clock::now() + timeout); }
+void Consumer::stop() { impl_->stop(); }
+ConsumerStatus Consumer::status() const { return impl_->status(); }
+const std::string& Consumer::queue() const noexcept { return impl_->queue; }
+
+}  // namespace warren::inline v0

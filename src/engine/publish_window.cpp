@@ -1,0 +1,316 @@
+#include "engine/publish_window.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace warren::inline v0::engine {
+namespace {
+
+using namespace std::chrono_literals;
+
+const std::string operation = "basic.publish";
+constexpr std::size_t kept_capacity = 64 * 1024;  // of a slot's buffer
+
+[[noreturn]] void throw_failure(PublishOutcome outcome, const ErrorDetails& error) {
+  switch (outcome) {
+    case PublishOutcome::nacked:
+      throw NackedError(error);
+    case PublishOutcome::returned:
+      throw ReturnedError(error);
+    default:
+      if (error.scope == ErrorScope::connection) throw ConnectionError(error);
+      throw ChannelError(error);
+  }
+}
+
+// What becomes of it is nobody's business any more.
+void give_up(ChannelCore& channel) {
+  channel.set_sink({});
+  channel.begin_close();
+}
+
+}  // namespace
+
+PublishWindow::PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options)
+    : connection_(std::move(connection)), options_(std::move(options)) {}
+
+void PublishWindow::open() {
+  Lock lock(mutex_);
+  ensure_channel(lock, connection_->operation_deadline());
+}
+
+void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
+  while (!channel_) {
+    if (closed_) {
+      throw ChannelError({.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
+    }
+    if (opening_) {
+      ++waiting_for_room_;
+      const bool done = room_.wait_until(lock, deadline, [&] { return !opening_; });
+      --waiting_for_room_;
+      if (done) continue;
+      lock.unlock();
+      connection_->raise_timeout({.operation = operation, .text = "no channel before the deadline"});
+    }
+    opening_ = true;
+    lock.unlock();
+    std::shared_ptr<ChannelCore> channel;
+    std::exception_ptr failure;
+    try {
+      const Deadline open_by = std::min(deadline, connection_->operation_deadline());
+      channel = connection_->open_channel(open_by, weak_from_this());
+      channel->call("confirm.select", wire::id::confirm_select_ok, open_by, wire::confirm_select);
+    } catch (const ConnectionError& error) {
+      ErrorDetails details = error.details();
+      details.in_doubt = false;  // whatever became of the channel: nothing was published
+      failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+    } catch (...) {
+      failure = std::current_exception();
+      if (channel) give_up(*channel);
+    }
+    lock.lock();
+    opening_ = false;
+    room_.notify_all();
+    if (failure) std::rethrow_exception(failure);
+    // Where it was closed in the meantime, on_closed came and found nothing to do.
+    if (closed_ || !channel->is_open()) {
+      give_up(*channel);
+      continue;
+    }
+    channel_ = std::move(channel);
+    channel_number_ = channel_->number();
+  }
+}
+
+bool PublishWindow::has_room(std::size_t bytes) const noexcept {
+  const std::size_t in_flight = tracker_.outstanding();
+  return in_flight == 0 || (in_flight < options_.window && bytes_ + bytes <= options_.window_bytes);
+}
+
+// Returns with a channel, room in the window, and no alarm.
+void PublishWindow::admit(Lock& lock, std::size_t bytes, Deadline deadline) {
+  for (;;) {
+    if (!channel_) ensure_channel(lock, deadline);
+    if (has_room(bytes) && !connection_->is_blocked()) return;
+    ++waiting_for_room_;
+    const auto status = room_.wait_until(lock, deadline);
+    --waiting_for_room_;
+    if (status == std::cv_status::no_timeout || Clock::now() < deadline) continue;
+    if (channel_ && has_room(bytes) && !connection_->is_blocked()) return;
+    const std::size_t in_flight = tracker_.outstanding();
+    lock.unlock();
+    connection_->raise_timeout(
+        {.operation = operation,
+         .text = fmt::format("not sent: no room in the window before the deadline ({} in flight)", in_flight)});
+  }
+}
+
+PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions& options) {
+  const auto timeout = options.timeout.value_or(options_.timeout);
+  if (timeout <= 0ms) {
+    throw InvalidArgument({.operation = operation, .text = "the timeout is not above 0", .permanent = true});
+  }
+  const Deadline deadline = Clock::now() + timeout;
+  const std::int64_t stamp = next_stamp_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
+
+  thread_local Bytes frames;  // swapped with a slot's, so that neither allocates for long
+  frames.clear();
+  wire::append_content(frames, number, options.exchange.value_or(options_.exchange),
+                       options.routing_key.value_or(options_.routing_key), options_.mandatory,
+                       message.properties(), options_.mandatory ? std::optional(stamp) : std::nullopt,
+                       message.body(), connection_->negotiated().frame_max, DeliveryMode::persistent);
+
+  Lock lock(mutex_);
+  for (;;) {
+    admit(lock, frames.size(), deadline);
+    if (channel_->number() != number) wire::set_channel(frames, channel_->number());
+    PublishSlot& slot = acquire();
+    slot.frames.swap(frames);
+    slot.stamp = stamp;
+    slot.deadline = deadline;
+    const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
+    // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
+    const auto admission = connection_->outbox().append(entry, [&](Bytes& out) {
+      out.insert(out.end(), slot.frames.begin(), slot.frames.end());
+      try {
+        tracker_.add(&slot);
+      } catch (...) {
+        out.resize(out.size() - slot.frames.size());
+        throw;
+      }
+    });
+    if (admission == Outbox::Admission::accepted) {
+      slot.in_window = true;
+      bytes_ += slot.frames.size();
+      return &slot;
+    }
+    frames.swap(slot.frames);
+    slot.held = false;
+    drop(slot);
+    lock.unlock();
+    if (admission == Outbox::Admission::closed) {
+      throw ConnectionError(
+          {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
+    }
+    if (!connection_->outbox().wait_for_space(deadline)) {
+      connection_->raise_timeout({.operation = operation, .text = "not sent: no room to write before the deadline"});
+    }
+    lock.lock();
+  }
+}
+
+PublishSlot& PublishWindow::acquire() {
+  if (free_.empty()) {
+    free_.reserve(slots_.size() + 1);  // so that drop() never allocates
+    slots_.emplace_back();
+    free_.push_back(&slots_.back());
+  }
+  PublishSlot& slot = *free_.back();
+  free_.pop_back();
+  slot.outcome = PublishOutcome::pending;
+  slot.error.reset();
+  slot.in_window = false;
+  slot.held = true;
+  slot.seen = false;
+  slot.waiting = false;
+  return slot;
+}
+
+// Puts a slot back once neither the broker's answer nor its caller refers to it.
+void PublishWindow::drop(PublishSlot& slot) {
+  if (slot.in_window || slot.held) return;
+  if (slot.error && !slot.seen && !unseen_) {
+    unseen_ = Failure{slot.outcome, std::move(*slot.error)};
+  }
+  if (slot.frames.capacity() > kept_capacity) Bytes().swap(slot.frames);
+  free_.push_back(&slot);
+}
+
+void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) {
+  slot.in_window = false;
+  bytes_ -= slot.frames.size();
+  if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
+    slot.outcome = outcome;
+    if (error != nullptr) slot.error = std::make_unique<ErrorDetails>(*error);
+  }
+  if (slot.waiting) slot.settled.notify_all();
+  drop(slot);
+}
+
+void PublishWindow::wake() {
+  const std::size_t in_flight = tracker_.outstanding();
+  // At half a window rather than at the first free slot: a publisher woken for each message costs more.
+  if (waiting_for_room_ != 0 && in_flight <= options_.window / 2 && bytes_ <= options_.window_bytes / 2) {
+    room_.notify_all();
+  }
+  if (in_flight == 0) idle_.notify_all();
+}
+
+bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
+  static const ErrorDetails refused{.operation = operation, .text = "the broker refused the message (basic.nack)"};
+  const std::lock_guard lock(mutex_);
+  const bool known = tracker_.settle(tag, multiple, [&](PublishSlot* slot) {
+    settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
+           acknowledged ? nullptr : &refused);
+  });
+  wake();
+  return known;
+}
+
+void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
+  if (!content->stamp) return;
+  const std::lock_guard lock(mutex_);
+  PublishSlot* slot = tracker_.find([&](const PublishSlot* each) { return each->stamp == *content->stamp; });
+  if (slot == nullptr || slot->outcome != PublishOutcome::pending) return;
+  slot->outcome = PublishOutcome::returned;
+  slot->error = std::make_unique<ErrorDetails>(ErrorDetails{
+      .operation = operation,
+      .code = content->code,
+      .text = fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
+                          content->delivery.exchange(), content->delivery.routing_key())});
+}
+
+void PublishWindow::on_unblocked() {
+  const std::lock_guard lock(mutex_);
+  room_.notify_all();
+}
+
+void PublishWindow::on_closed(const ErrorDetails& error) {
+  const std::lock_guard lock(mutex_);
+  ErrorDetails details = error;
+  details.operation = operation;
+  // A lone message is the one that the broker closed the channel for. Of several, nobody knows which.
+  const bool refused = error.scope == ErrorScope::channel && error.code != 0 && tracker_.outstanding() == 1;
+  details.in_doubt = !refused;
+  tracker_.reset([&](PublishSlot* slot) {
+    settle(*slot, refused ? PublishOutcome::refused : PublishOutcome::unknown, &details);
+  });
+  channel_.reset();
+  room_.notify_all();
+  idle_.notify_all();
+}
+
+PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
+  const std::lock_guard lock(mutex_);
+  // A return is followed by the ack of its message: until then nothing is settled.
+  if (slot.in_window) return PublishOutcome::pending;
+  slot.seen = true;
+  return slot.outcome;
+}
+
+void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
+  Lock lock(mutex_);
+  slot.waiting = true;
+  const bool settled = slot.settled.wait_until(lock, deadline, [&] { return !slot.in_window; });
+  slot.waiting = false;
+  slot.seen = true;
+  if (settled) {
+    if (slot.outcome == PublishOutcome::confirmed) return;
+    throw_failure(slot.outcome, *slot.error);
+  }
+  lock.unlock();
+  connection_->raise_timeout({.operation = operation, .text = "no confirm before the deadline", .in_doubt = true});
+}
+
+void PublishWindow::release(PublishSlot& slot) noexcept {
+  const std::lock_guard lock(mutex_);
+  slot.held = false;
+  drop(slot);
+}
+
+void PublishWindow::flush(Deadline deadline) {
+  Lock lock(mutex_);
+  if (!idle_.wait_until(lock, deadline, [&] { return tracker_.outstanding() == 0; })) {
+    const std::size_t in_flight = tracker_.outstanding();
+    lock.unlock();
+    connection_->raise_timeout({.operation = "flush",
+                                .text = fmt::format("{} publishes are still without a confirm", in_flight),
+                                .in_doubt = true});
+  }
+  if (const auto failure = std::exchange(unseen_, std::nullopt)) throw_failure(failure->outcome, failure->error);
+}
+
+std::size_t PublishWindow::in_flight() const {
+  const std::lock_guard lock(mutex_);
+  return tracker_.outstanding();
+}
+
+void PublishWindow::close() noexcept {
+  std::shared_ptr<ChannelCore> channel;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    channel = channel_;
+    channel_.reset();
+    room_.notify_all();
+  }
+  try {
+    if (channel) channel->close(connection_->operation_deadline());
+  } catch (...) {  // no answer in time: the connection's end closes it
+  }
+}
+
+}  // namespace warren::inline v0::engine

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/channel_core.hpp"
+#include "engine/connection_core.hpp"
+
+namespace warren::inline v0::engine {
+
+struct SubscriptionOptions {
+  std::string queue{};
+  std::string consumer_tag{};
+  std::uint16_t prefetch = 64;
+  bool exclusive = false;
+  FieldTable arguments{};
+};
+
+/// One run of a consumer: its channel, what was delivered and not yet handled, and why it ends.
+///
+/// The I/O thread gathers deliveries and hands them over once a turn; workers take them, and settle. Once it has
+/// ended it is never begun again.
+class Subscription final : public ChannelSink, public std::enable_shared_from_this<Subscription> {
+ public:
+  using ContentPtr = ContentAssembler::ContentPtr;
+  using Deadline = ConnectionCore::Deadline;
+  enum class Event { ended, cancelled };
+
+  Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
+
+  // --- whoever watches over it ---
+
+  /// Opens the channel, sets the prefetch and subscribes.
+  /// @throws ChannelError, ConnectionError, TimeoutError
+  void open();
+  /// Subscribes again after the broker's basic.cancel, unless it has ended. @throws as open()
+  void subscribe_again();
+  /// Blocks until it has ended, or the broker cancelled the subscription.
+  Event wait();
+  /// Ends it: no worker takes any more. The first reason stays; none is a stop. Any thread.
+  void end(std::exception_ptr reason) noexcept;
+  [[nodiscard]] std::exception_ptr reason() const;
+  /// After end(): basic.cancel, and what no worker has taken goes back to the queue. False where the broker did
+  /// not answer in time.
+  bool cancel(Deadline deadline) noexcept;
+  /// Sends what is left to settle, and closes the channel; what is unsettled goes back to the queue.
+  void close(Deadline deadline) noexcept;
+
+  [[nodiscard]] bool is_subscribed() const;
+  [[nodiscard]] bool is_ending() const noexcept { return ending_.load(std::memory_order_acquire); }
+  /// Received, and not taken.
+  [[nodiscard]] std::size_t waiting() const;
+
+  // --- workers ---
+
+  /// Takes up to `most` deliveries into `batch`, blocking until there are any. False once it is ending.
+  bool take(std::vector<ContentPtr>& batch, std::size_t most);
+  /// Each settles one delivery; false where its channel is gone (the message comes again), or where somebody
+  /// settled it before. Acknowledgements are merged, and go out within ack_delay.
+  bool acknowledge(const Delivery& delivery);
+  bool refuse(const Delivery& delivery, Requeue requeue) noexcept;
+  [[nodiscard]] bool is_unsettled(const Delivery& delivery) const;
+  /// Takes contents back for their memory.
+  void recycle(std::vector<ContentPtr>& contents);
+
+ private:
+  void subscribe();
+  void on_delivery(ContentPtr content) override;
+  bool on_turn_end(std::vector<ContentPtr>& spare) override;
+  bool on_tick() override;
+  void on_cancel() override;
+  void on_closed(const ErrorDetails& error) override;
+
+  const std::shared_ptr<ConnectionCore> connection_;
+  const SubscriptionOptions options_;
+  std::shared_ptr<ChannelCore> channel_;  // set by open(), then as it is
+
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::condition_variable changed_;
+  std::vector<ContentPtr> queue_;
+  std::size_t taken_ = 0;  // from the front of queue_
+  std::vector<ContentPtr> spare_;
+  std::size_t idle_workers_ = 0;
+  std::string consumer_tag_;
+  bool subscribed_ = false;
+  bool cancelled_ = false;      // and not subscribed again yet
+  bool was_cancelled_ = false;  // ever
+  std::exception_ptr reason_;
+  std::atomic<bool> ending_{false};
+  std::atomic<bool> ticking_{false};  // the I/O thread comes by within ack_delay
+
+  std::vector<ContentPtr> arrivals_;  // the I/O thread's own
+};
+
+}  // namespace warren::inline v0::engine

@@ -1,0 +1,95 @@
+#include <warren/publisher.hpp>
+
+#include <utility>
+
+#include <warren/connection.hpp>
+
+#include "engine/publish_window.hpp"
+#include "wire/check.hpp"
+
+namespace warren::inline v0 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void check(const PublisherOptions& options) {
+  constexpr const char* operation = "publisher options";
+  if (options.window == 0) wire::refuse(operation, "window is 0");
+  if (options.window_bytes == 0) wire::refuse(operation, "window_bytes is 0");
+  if (options.timeout <= std::chrono::milliseconds(0)) wire::refuse(operation, "timeout is not above 0");
+  wire::check_short_string(options.exchange, operation, "exchange");
+  wire::check_short_string(options.routing_key, operation, "routing_key");
+}
+
+// Holds a slot for as long as its publish is waited for.
+class Held {
+ public:
+  Held(engine::PublishWindow& window, engine::PublishSlot* slot) noexcept : window_(window), slot_(slot) {}
+  ~Held() { window_.release(*slot_); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  engine::PublishWindow& window_;
+  engine::PublishSlot* slot_;
+};
+
+}  // namespace
+
+Confirmation::Confirmation(std::shared_ptr<engine::PublishWindow> window, engine::PublishSlot* slot) noexcept
+    : window_(std::move(window)), slot_(slot) {}
+Confirmation::~Confirmation() { release(); }
+Confirmation::Confirmation(Confirmation&& other) noexcept
+    : window_(std::move(other.window_)), slot_(std::exchange(other.slot_, nullptr)) {}
+
+Confirmation& Confirmation::operator=(Confirmation&& other) noexcept {
+  if (this != &other) {
+    release();
+    window_ = std::move(other.window_);
+    slot_ = std::exchange(other.slot_, nullptr);
+  }
+  return *this;
+}
+
+void Confirmation::release() noexcept {
+  if (slot_ != nullptr) window_->release(*std::exchange(slot_, nullptr));
+}
+
+PublishOutcome Confirmation::outcome() const { return window_->outcome(*slot_); }
+void Confirmation::wait() { window_->wait(*slot_, slot_->deadline); }
+void Confirmation::wait_for(std::chrono::milliseconds timeout) { window_->wait(*slot_, Clock::now() + timeout); }
+
+Publisher::Publisher(Connection& connection, PublisherOptions options) {
+  check(options);
+  window_ = std::make_shared<engine::PublishWindow>(connection.core_, std::move(options));
+  window_->open();
+}
+
+Publisher::~Publisher() {
+  if (window_) window_->close();
+}
+Publisher::Publisher(Publisher&&) noexcept = default;
+
+Publisher& Publisher::operator=(Publisher&& other) noexcept {
+  if (this != &other) {
+    if (window_) window_->close();
+    window_ = std::move(other.window_);
+  }
+  return *this;
+}
+
+void Publisher::publish(const Message& message, const PublishOptions& options) {
+  engine::PublishSlot* slot = window_->publish(message, options);
+  const Held held(*window_, slot);
+  window_->wait(*slot, slot->deadline);
+}
+
+Confirmation Publisher::publish_async(const Message& message, const PublishOptions& options) {
+  return Confirmation(window_, window_->publish(message, options));
+}
+
+void Publisher::flush(std::chrono::milliseconds timeout) { window_->flush(Clock::now() + timeout); }
+std::size_t Publisher::in_flight() const { return window_->in_flight(); }
+void Publisher::close() noexcept { window_->close(); }
+
+}  // namespace warren::inline v0
