@@ -42,6 +42,12 @@ std::optional<Delivery> get(engine::Session& session, std::string_view queue, bo
       no_ack ? Late::keep : Late::requeue);
   if (!reply.content) return std::nullopt;
   if (no_ack) session.channel().settled_by_broker(reply.content->delivery.delivery_tag());
+  if (!reply.content->fault.empty()) {
+    if (!no_ack) reply.content->delivery.nack(Requeue::yes);
+    throw Error({.operation = fmt::format("basic.get \"{}\"", queue),
+                 .text = "the properties of the message can't be read: " + reply.content->fault,
+                 .permanent = true});
+  }
   return std::move(reply.content->delivery);
 }
 

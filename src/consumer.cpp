@@ -87,7 +87,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void resubscribe(Subscription& run) noexcept;
   bool drain(Subscription& run) noexcept;
   void work(const RunPtr& run, const Handler& handler) noexcept;
-  void handle(Subscription& run, Delivery& delivery, const Handler& handler);
+  void handle(Subscription& run, engine::Content& content, const Handler& handler);
   void settle(Subscription& run, const Delivery& delivery, Outcome outcome);
   void fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
             const std::exception_ptr& error);
@@ -212,7 +212,7 @@ void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
       }
       ++handlers;
       try {
-        handle(*run, content->delivery, handler);
+        handle(*run, *content, handler);
       } catch (...) {  // our own fault, or no memory: never silently
         run->end(std::current_exception());
       }
@@ -226,7 +226,12 @@ void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
   changed.notify_all();
 }
 
-void Consumer::Impl::handle(Subscription& run, Delivery& delivery, const Handler& handler) {
+void Consumer::Impl::handle(Subscription& run, engine::Content& content, const Handler& handler) {
+  Delivery& delivery = content.delivery;
+  if (!content.fault.empty()) {
+    const auto error = std::make_exception_ptr(Undecodable("the properties can't be read: " + content.fault));
+    return fail(run, delivery, retry::describe(error, 0), error);
+  }
   if (options.retry.shape() != RetryPolicy::Shape::none) {
     if (auto origin = retry::original_address(delivery.headers())) {
       engine::DeliveryAccess::address(delivery, std::move(origin->exchange), std::move(origin->routing_key));

@@ -41,7 +41,13 @@ ContentAssembler::ContentPtr ContentAssembler::add(const wire::Frame& frame) {
     const wire::ContentHeader header = wire::decode_content_header(frame.payload);
     if (header.class_id != basic_class) throw wire::MalformedFrame("a content header of another class");
     if (header.body_size > wire::max_body) throw wire::MalformedFrame("a body above 512 MiB");
-    wire::decode_properties(header.properties, message().properties(), content_->stamp);
+    content_->fault.clear();
+    try {
+      wire::decode_properties(header.properties, message().properties(), content_->stamp);
+    } catch (const wire::MalformedFrame& fault) {
+      content_->fault = fault.what();
+      message().properties() = {};
+    }
     message().body_buffer().reserve(static_cast<std::size_t>(std::min(header.body_size, first_reserve)));
     missing_ = header.body_size;
     has_header_ = true;

@@ -19,6 +19,9 @@ struct Content {
   std::uint16_t code = 0;             ///< basic.return
   std::string text{};                 ///< basic.return
   std::optional<std::int64_t> stamp{};  ///< of the publisher's, see wire::stamp_key
+  /// Why its properties can't be read (they are then empty): a message to be told of, no reason to drop the
+  /// connection, since it would come again and drop the next one.
+  std::string fault{};
   Delivery delivery{};
 };
 

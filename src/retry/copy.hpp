@@ -1,0 +1,50 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <warren/delivery.hpp>
+#include <warren/field_table.hpp>
+#include <warren/message.hpp>
+#include <warren/retry_policy.hpp>
+
+#include "retry/failure.hpp"
+
+namespace warren::inline v0::retry {
+
+/// A message on its way to another try, or to its rest.
+struct Copy {
+  std::string queue{};  ///< where it goes; also its routing key
+  Message message{};
+  bool parked = false;
+  Reason reason = Reason::exception;  ///< max_attempts where that is why it is parked
+};
+
+/// Where a message was published to.
+struct Origin {
+  std::string exchange{};
+  std::string routing_key{};
+  friend bool operator==(const Origin&, const Origin&) = default;
+};
+
+/// Decides where a failed message goes, and makes its copy: kept as it was but for the headers that RETRY.md
+/// lists, persistent, without user id, expiration and CC, which would be the broker's to act on again.
+///
+/// Headers come from anybody who may publish: none makes this throw, count backwards or overflow.
+/// @param queue  the one that the delivery was consumed from
+/// @param host   this machine's name
+/// @throws InvalidArgument  the policy is none(), which makes no copies
+[[nodiscard]] Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delivery& delivery,
+                             const Failure& failure, std::chrono::system_clock::time_point now,
+                             const std::string& host);
+
+/// Whether the policy has another run in place for a message whose handler ran `runs` times and failed.
+[[nodiscard]] bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery,
+                                      std::uint32_t runs) noexcept;
+
+/// Where a copy's original was published to; nothing where the headers are no copy's.
+[[nodiscard]] std::optional<Origin> original_address(const FieldTable& headers);
+
+}  // namespace warren::inline v0::retry

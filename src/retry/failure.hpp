@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <string>
+
+namespace warren::inline v0::retry {
+
+/// Why a copy was made. Its text is the header `retry-reason`.
+enum class Reason : std::uint8_t {
+  exception,     ///< `exception`: worth another try
+  rejected,      ///< `rejected`: parked at once
+  undecodable,   ///< `undecodable`: likewise
+  max_attempts,  ///< `max-attempts`: the last try failed too
+};
+
+[[nodiscard]] const char* to_string(Reason reason) noexcept;
+
+/// How a handler failed.
+struct Failure {
+  Reason reason = Reason::exception;
+  std::string error_type{};     ///< the exception's type, demangled; empty for an Outcome
+  std::string error_message{};  ///< as it was thrown, of any length
+  std::uint32_t runs = 1;       ///< handler runs of this delivery, those in place included
+};
+
+/// Tells what a handler threw: Undecodable, Reject, another std::exception, anything else. Throws nothing but
+/// std::bad_alloc.
+[[nodiscard]] Failure describe(const std::exception_ptr& error, std::uint32_t runs);
+
+}  // namespace warren::inline v0::retry

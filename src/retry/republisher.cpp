@@ -1,0 +1,225 @@
+#include "retry/republisher.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include <warren/error.hpp>
+#include <warren/publisher.hpp>
+
+#include "retry/topology.hpp"
+
+namespace warren::inline v0::retry {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds first_pause = 100ms;
+constexpr std::chrono::milliseconds longest_pause = 5s;
+constexpr auto admission_timeout = 5s;  // for room in the window, or a channel in place of a closed one
+constexpr auto confirm_timeout = 30s;
+constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a confirm is awaited
+constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
+constexpr auto reminder = 1min;        // between two log lines on one and the same fault
+constexpr std::uint16_t not_found = 404;
+
+// False where `stop` said so first.
+bool await(Confirmation& confirmation, const Republisher::Stop& stop) {
+  const auto deadline = Clock::now() + confirm_timeout;
+  std::optional<Clock::time_point> leave_by;
+  for (;;) {
+    try {
+      confirmation.wait_for(confirm_slice);
+      return true;
+    } catch (const TimeoutError&) {
+      const auto now = Clock::now();
+      if (now >= deadline) throw;
+      if (!leave_by && stop()) leave_by = now + confirm_grace;
+      if (leave_by && now >= *leave_by) return false;
+    }
+  }
+}
+
+// What is held is told once, when its fault changes, and then each minute.
+class Notice {
+ public:
+  [[nodiscard]] bool is_due(const std::string& fault) {
+    const auto now = Clock::now();
+    if (fault == fault_ && now < told_at_ + reminder) return false;
+    fault_ = fault;
+    told_at_ = now;
+    return true;
+  }
+  [[nodiscard]] bool was_told() const noexcept { return !fault_.empty(); }
+
+ private:
+  std::string fault_;
+  Clock::time_point told_at_{};
+};
+
+}  // namespace
+
+struct Republisher::Link {
+  Link(Connection opened, PublisherOptions options)
+      : connection(std::move(opened)), publisher(connection, std::move(options)) {}
+  // The connection first: a channel's own close would wait for an answer that a blocked broker does not give.
+  ~Link() { connection.close(); }
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  Connection connection;
+  Publisher publisher;
+};
+
+Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log)
+    : connect_(std::move(connect)), policy_(std::move(policy)), queue_(std::move(queue)), log_(std::move(log)) {}
+
+Republisher::~Republisher() { close(); }
+
+bool Republisher::send(const Copy& copy, const Stop& stop) {
+  Notice notice;
+  for (auto delay = first_pause;; delay = std::min(delay * 2, longest_pause)) {
+    if (is_closed() || stop()) return false;
+    std::string fault;
+    try {
+      const std::shared_ptr<Link> current = link(stop);
+      if (current == nullptr || !publish(*current, copy, stop)) return false;
+      if (notice.was_told()) {
+        log(LogLevel::info, fmt::format("the copy of a message of \"{}\" to \"{}\" is confirmed now", queue_, copy.queue));
+      }
+      return true;
+    } catch (const std::exception& error) {
+      fault = error.what();
+    }
+    if (is_closed()) return false;
+    if (notice.is_due(fault)) {
+      log(LogLevel::warning, fmt::format("the copy of a message of \"{}\" to \"{}\" is held, and tried again: {}", queue_,
+                                         copy.queue, fault));
+    }
+    if (!pause(delay, stop)) return false;
+  }
+}
+
+// One try; where a queue or the exchange is missing, a second one once they are declared anew. False where `stop`
+// said so first.
+bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop) const {
+  const auto once = [&] {
+    // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
+    if (const auto reason = link.connection.blocked()) {
+      throw BlockedError({.operation = "basic.publish", .text = "the broker blocks publishing: " + *reason});
+    }
+    Confirmation confirmation =
+        link.publisher.publish_async(copy.message, {.routing_key = copy.queue, .timeout = admission_timeout});
+    return await(confirmation, stop);
+  };
+  try {
+    return once();
+  } catch (const ReturnedError& error) {
+    log(LogLevel::warning, fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
+  } catch (const ChannelError& error) {
+    if (error.code() != not_found) throw;
+    log(LogLevel::warning, fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
+  }
+  declare(link.connection, policy_, queue_);
+  return once();
+}
+
+// The connection that is open; nothing where `stop` said so first, or where this was closed.
+std::shared_ptr<Republisher::Link> Republisher::link(const Stop& stop) {
+  std::unique_lock lock(mutex_);
+  while (opening_ && !closed_) {
+    const std::uint64_t openings = openings_;
+    const std::uint64_t wakes = wakes_;
+    changed_.wait(lock, [&] { return openings_ != openings || wakes_ != wakes; });
+    if (openings_ != openings) {
+      if (!failure_.empty()) throw std::runtime_error(failure_);
+      continue;
+    }
+    lock.unlock();
+    if (stop()) return nullptr;
+    lock.lock();
+  }
+  if (closed_) return nullptr;
+  if (link_ != nullptr && link_->connection.is_open()) return link_;
+  return open_link(lock);
+}
+
+std::shared_ptr<Republisher::Link> Republisher::open_link(std::unique_lock<std::mutex>& lock) {
+  opening_ = true;
+  std::shared_ptr<Link> lost = std::move(link_);
+  lock.unlock();
+  lost.reset();
+  std::shared_ptr<Link> opened;
+  std::string failure;
+  try {
+    opened = std::make_shared<Link>(connect_(), PublisherOptions{.exchange = policy_.options().exchange});
+  } catch (const std::exception& error) {
+    failure = error.what();
+  } catch (...) {
+    failure = "the connection for copies can't be opened";
+  }
+  lock.lock();
+  opening_ = false;
+  ++openings_;
+  failure_ = failure;
+  changed_.notify_all();
+  if (!failure.empty()) throw std::runtime_error(failure);
+  if (closed_) {
+    lock.unlock();
+    return nullptr;
+  }
+  link_ = opened;
+  return opened;
+}
+
+// False where `stop` says so, or this was closed.
+bool Republisher::pause(std::chrono::milliseconds delay, const Stop& stop) {
+  const auto until = Clock::now() + delay;
+  for (;;) {
+    std::uint64_t wakes = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      if (closed_) return false;
+      wakes = wakes_;
+    }
+    if (stop()) return false;  // a wake from here on is seen below
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_until(lock, until, [&] { return wakes_ != wakes; })) return true;
+  }
+}
+
+bool Republisher::is_closed() const {
+  const std::lock_guard lock(mutex_);
+  return closed_;
+}
+
+void Republisher::wake() noexcept {
+  const std::lock_guard lock(mutex_);
+  ++wakes_;
+  changed_.notify_all();
+}
+
+void Republisher::close() noexcept {
+  std::shared_ptr<Link> last;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    ++wakes_;
+    last = std::move(link_);
+    changed_.notify_all();
+  }
+  if (last != nullptr) last->connection.close();
+}
+
+void Republisher::log(LogLevel level, const std::string& text) const noexcept {
+  try {
+    if (log_) log_(level, text);
+  } catch (...) {  // what goes wrong in a log is no reason to lose a message
+  }
+}
+
+}  // namespace warren::inline v0::retry

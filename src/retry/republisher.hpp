@@ -1,0 +1,71 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <warren/connection.hpp>
+#include <warren/log.hpp>
+#include <warren/retry_policy.hpp>
+
+#include "retry/copy.hpp"
+
+namespace warren::inline v0::retry {
+
+/// Sends copies, and says so only once the broker has taken them: the caller may then acknowledge the original.
+///
+/// Has a connection of its own, for publishing: while an alarm is on, the broker stops reading a connection that
+/// publishes, its acknowledgements included. Opened when first needed, and anew where it was lost. Any thread.
+class Republisher {
+ public:
+  using Connect = std::function<Connection()>;
+  using Log = std::function<void(LogLevel, const std::string&)>;
+  using Stop = std::function<bool()>;
+
+  /// @param connect  opens the publishing connection; called on the threads that send, one at a time
+  /// @param queue    the consumer's, from which copies are made
+  /// @param log      called on the threads that send; what it throws is dropped
+  Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log);
+  /// As close(). Nobody may be in send().
+  ~Republisher();
+  Republisher(const Republisher&) = delete;
+  Republisher& operator=(const Republisher&) = delete;
+
+  /// Publishes the copy, mandatory and persistent, and returns true once it is confirmed. Whatever goes wrong is
+  /// logged and tried again, after a pause of 100 ms that doubles up to 5 s: a message is never dropped. What was
+  /// returned for want of a queue is sent again once the policy's queues are declared anew.
+  ///
+  /// Blocks until then, or until `stop` says so (within 10 s, longer while it connects or declares); then
+  /// false: the original must be left unacknowledged, though the copy may have arrived.
+  /// @param stop  called on this thread with no lock held; must not throw
+  [[nodiscard]] bool send(const Copy& copy, const Stop& stop);
+
+  /// Everybody who pauses in send() asks its `stop` again. Never blocks.
+  void wake() noexcept;
+  /// Ends every send() with false, and closes the connection. Blocks at most its `close_timeout`.
+  void close() noexcept;
+
+ private:
+  struct Link;
+  [[nodiscard]] std::shared_ptr<Link> link();
+  [[nodiscard]] bool pause(std::chrono::milliseconds delay, const std::function<bool()>& stop);
+  void log(LogLevel level, const std::string& text) const noexcept;
+
+  const Connect connect_;
+  const RetryPolicy policy_;
+  const std::string queue_;
+  const Log log_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::shared_ptr<Link> link_;
+  std::uint64_t wakes_ = 0;
+  bool opening_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace warren::inline v0::retry
