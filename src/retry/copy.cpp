@@ -82,7 +82,9 @@ void append_text(FieldTable& out, std::string_view key, std::string_view text, s
 void append_original(FieldTable& out, const std::string& queue, const Delivery& delivery) {
   const FieldTable& before = delivery.headers();
   const Properties& properties = delivery.properties();
-  const auto append = [&](std::string_view key, FieldValue value) { out.append(std::string(key), std::move(value)); };
+  const auto append = [&](std::string_view key, FieldValue value) {
+    out.append(std::string(key), std::move(value));
+  };
 
   append(header::original_queue, read_name(before, header::original_queue).value_or(queue));
   Origin origin = original_address(before).value_or(Origin{delivery.exchange(), delivery.routing_key()});
@@ -102,17 +104,19 @@ void append_original(FieldTable& out, const std::string& queue, const Delivery& 
 
 }  // namespace
 
-Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delivery& delivery, const Failure& failure,
-               std::chrono::system_clock::time_point now, const std::string& host) {
+Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delivery& delivery,
+               const Failure& failure, std::chrono::system_clock::time_point now, const std::string& host) {
   if (policy.shape() == RetryPolicy::Shape::none) {
-    throw InvalidArgument({.operation = "retry", .text = "the policy none makes no copies", .permanent = true});
+    throw InvalidArgument(
+        {.operation = "retry", .text = "the policy none makes no copies", .permanent = true});
   }
   const FieldTable& before = delivery.headers();
   const std::int64_t here = attempts_here(before, failure.runs);
 
   Copy copy{.reason = failure.reason};
   copy.parked = failure.reason != Reason::exception;
-  if (!copy.parked && (policy.shape() == RetryPolicy::Shape::immediate || here >= policy.options().max_attempts)) {
+  if (!copy.parked &&
+      (policy.shape() == RetryPolicy::Shape::immediate || here >= policy.options().max_attempts)) {
     copy.parked = true;
     copy.reason = Reason::max_attempts;
   }

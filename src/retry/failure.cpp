@@ -17,8 +17,8 @@ namespace {
 std::string name_of(const std::type_info& type) {
 #ifdef WARREN_HAS_CXXABI
   int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
-                                                         &std::free);
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
   if (status == 0 && name != nullptr) return name.get();
 #endif
   return type.name();

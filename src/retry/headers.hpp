@@ -5,8 +5,8 @@
 #include <string_view>
 
 /// @file
-/// The headers of a copy. They belong to users too, who filter and alert by them: never rename one. None begins
-/// with `x-`: those are the broker's own, and RabbitMQ 4.0 ignores a client's `x-death`.
+/// The headers of a copy. They belong to users too, who filter and alert by them: never rename one. None
+/// begins with `x-`: those are the broker's own, and RabbitMQ 4.0 ignores a client's `x-death`.
 namespace warren::inline v0::retry::header {
 
 inline constexpr std::string_view id = "retry-id";
@@ -27,15 +27,28 @@ inline constexpr std::string_view host = "retry-host";
 inline constexpr std::string_view policy = "retry-policy";
 
 /// What each copy writes anew.
-inline constexpr std::array written = {
-    id,           attempt,       queue_attempt,  first_failure_at,  last_failure_at,      reason,
-    error_type,   error_message, original_queue, original_exchange, original_routing_key, original_expiration,
-    original_user_id, original_cc, host, policy};
+inline constexpr std::array written = {id,
+                                       attempt,
+                                       queue_attempt,
+                                       first_failure_at,
+                                       last_failure_at,
+                                       reason,
+                                       error_type,
+                                       error_message,
+                                       original_queue,
+                                       original_exchange,
+                                       original_routing_key,
+                                       original_expiration,
+                                       original_user_id,
+                                       original_cc,
+                                       host,
+                                       policy};
 
-/// What a copy must not carry on: the broker would read it as its own word, or, of CC and BCC, publish it twice.
-inline constexpr std::array stripped = {
-    std::string_view("x-death"), std::string_view("x-delivery-count"), std::string_view("x-acquired-count"),
-    std::string_view("CC"), std::string_view("BCC")};
+/// What a copy must not carry on: the broker would read it as its own word, or, of CC and BCC, publish it
+/// twice.
+inline constexpr std::array stripped = {std::string_view("x-death"), std::string_view("x-delivery-count"),
+                                        std::string_view("x-acquired-count"), std::string_view("CC"),
+                                        std::string_view("BCC")};
 inline constexpr std::array stripped_prefixes = {std::string_view("x-first-death-"),
                                                  std::string_view("x-last-death-")};
 

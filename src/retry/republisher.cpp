@@ -76,7 +76,10 @@ struct Republisher::Link {
 };
 
 Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log)
-    : connect_(std::move(connect)), policy_(std::move(policy)), queue_(std::move(queue)), log_(std::move(log)) {}
+    : connect_(std::move(connect)),
+      policy_(std::move(policy)),
+      queue_(std::move(queue)),
+      log_(std::move(log)) {}
 
 Republisher::~Republisher() { close(); }
 
@@ -89,7 +92,8 @@ bool Republisher::send(const Copy& copy, const Stop& stop) {
       const std::shared_ptr<Link> current = link(stop);
       if (current == nullptr || !publish(*current, copy, stop)) return false;
       if (notice.was_told()) {
-        log(LogLevel::info, fmt::format("the copy of a message of \"{}\" to \"{}\" is confirmed now", queue_, copy.queue));
+        log(LogLevel::info,
+            fmt::format("the copy of a message of \"{}\" to \"{}\" is confirmed now", queue_, copy.queue));
       }
       return true;
     } catch (const std::exception& error) {
@@ -97,15 +101,16 @@ bool Republisher::send(const Copy& copy, const Stop& stop) {
     }
     if (is_closed()) return false;
     if (notice.is_due(fault)) {
-      log(LogLevel::warning, fmt::format("the copy of a message of \"{}\" to \"{}\" is held, and tried again: {}", queue_,
-                                         copy.queue, fault));
+      log(LogLevel::warning,
+          fmt::format("the copy of a message of \"{}\" to \"{}\" is held, and tried again: {}", queue_,
+                      copy.queue, fault));
     }
     if (!pause(delay, stop)) return false;
   }
 }
 
-// One try; where a queue or the exchange is missing, a second one once they are declared anew. False where `stop`
-// said so first.
+// One try; where a queue or the exchange is missing, a second one once they are declared anew. False where
+// `stop` said so first.
 bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop) const {
   const auto once = [&] {
     // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
@@ -119,10 +124,12 @@ bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop) const 
   try {
     return once();
   } catch (const ReturnedError& error) {
-    log(LogLevel::warning, fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
+    log(LogLevel::warning,
+        fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
   } catch (const ChannelError& error) {
     if (error.code() != not_found) throw;
-    log(LogLevel::warning, fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
+    log(LogLevel::warning,
+        fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
   }
   declare(link.connection, policy_, queue_);
   return once();

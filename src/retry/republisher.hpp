@@ -16,10 +16,12 @@
 
 namespace warren::inline v0::retry {
 
-/// Sends copies, and says so only once the broker has taken them: the caller may then acknowledge the original.
+/// Sends copies, and says so only once the broker has taken them: the caller may then acknowledge the
+/// original.
 ///
-/// Has a connection of its own, for publishing: while an alarm is on, the broker stops reading a connection that
-/// publishes, its acknowledgements included. Opened when first needed, and anew where it was lost. Any thread.
+/// Has a connection of its own, for publishing: while an alarm is on, the broker stops reading a connection
+/// that publishes, its acknowledgements included. Opened when first needed, and anew where it was lost. Any
+/// thread.
 class Republisher {
  public:
   using Connect = std::function<Connection()>;
@@ -35,12 +37,13 @@ class Republisher {
   Republisher(const Republisher&) = delete;
   Republisher& operator=(const Republisher&) = delete;
 
-  /// Publishes the copy, mandatory and persistent, and returns true once it is confirmed. Whatever goes wrong is
-  /// logged and tried again, after a pause of 100 ms that doubles up to 5 s: a message is never dropped. What was
-  /// returned for want of a queue is sent again once the policy's queues are declared anew.
+  /// Publishes the copy, mandatory and persistent, and returns true once it is confirmed. Whatever goes wrong
+  /// is logged and tried again, after a pause of 100 ms that doubles up to 5 s: a message is never dropped.
+  /// What was returned for want of a queue is sent again once the policy's queues are declared anew.
   ///
-  /// Blocks until then, or until `stop` says so (within 10 s, longer while it connects or declares); then
-  /// false: the original must be left unacknowledged, though the copy may have arrived.
+  /// Blocks until then, or until `stop` says so; then false, and the original must be left unacknowledged,
+  /// though the copy may have arrived. A confirm under way is given two more seconds, for a stop is no reason
+  /// for a duplicate; connecting and declaring end by their own deadlines.
   /// @param stop  called on this thread with no lock held; must not throw
   [[nodiscard]] bool send(const Copy& copy, const Stop& stop);
 
@@ -51,8 +54,11 @@ class Republisher {
 
  private:
   struct Link;
-  [[nodiscard]] std::shared_ptr<Link> link();
-  [[nodiscard]] bool pause(std::chrono::milliseconds delay, const std::function<bool()>& stop);
+  [[nodiscard]] std::shared_ptr<Link> link(const Stop& stop);
+  [[nodiscard]] std::shared_ptr<Link> open_link(std::unique_lock<std::mutex>& lock);
+  [[nodiscard]] bool publish(Link& link, const Copy& copy, const Stop& stop) const;
+  [[nodiscard]] bool pause(std::chrono::milliseconds delay, const Stop& stop);
+  [[nodiscard]] bool is_closed() const;
   void log(LogLevel level, const std::string& text) const noexcept;
 
   const Connect connect_;
@@ -63,6 +69,8 @@ class Republisher {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<Link> link_;
+  std::string failure_;  // why the latest opening failed, for those who waited for it; empty: it did not
+  std::uint64_t openings_ = 0;  // that have ended
   std::uint64_t wakes_ = 0;
   bool opening_ = false;
   bool closed_ = false;

@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
 
-// The length of the UTF-8 character that the text begins with, or 0 where it begins with none: no overlong forms,
-// no surrogates, nothing above U+10FFFF (RFC 3629 section 4).
+// The length of the UTF-8 character that the text begins with, or 0 where it begins with none: no overlong
+// forms, no surrogates, nothing above U+10FFFF (RFC 3629 section 4).
 std::size_t character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::uint8_t first = byte(0);
@@ -46,8 +46,8 @@ std::string random_uuid() {
   const auto word = [&] { return static_cast<std::uint32_t>(random()); };
   const std::uint32_t version = (word() & 0xFFFF'0FFFU) | 0x0000'4000U;
   const std::uint32_t variant = (word() & 0x3FFF'FFFFU) | 0x8000'0000U;
-  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:04x}{:08x}", word(), version >> 16, version & 0xFFFFU, variant >> 16,
-                     variant & 0xFFFFU, word());
+  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:04x}{:08x}", word(), version >> 16, version & 0xFFFFU,
+                     variant >> 16, variant & 0xFFFFU, word());
 }
 
 }  // namespace warren::inline v0::retry

@@ -11,7 +11,8 @@
 #
 # WARREN_BROKER_START_TIMEOUT (default 90 s) and WARREN_BROKER_STOP_TIMEOUT
 # (default 30 s) bound the waits. RABBITMQ_BIN_DIR says where the RabbitMQ
-# scripts are (default /usr/lib/rabbitmq/bin).
+# scripts are (default /usr/lib/rabbitmq/bin). WARREN_BROKER_CONF, at the first
+# start, holds further lines for rabbitmq.conf, which win over those set here.
 set -u
 
 me=${0##*/}
@@ -146,6 +147,7 @@ load_env() {
 }
 
 write_layout() {
+    local line key
     mkdir -p "$dir/home" "$dir/mnesia" "$dir/log" "$dir/tmp" "$dir/run" "$dir/plugins-expand" ||
         die "cannot create directories in $dir"
     if [ ! -f "$dir/home/.erlang.cookie" ]; then
@@ -155,7 +157,12 @@ write_layout() {
     fi
     [ -f "$dir/enabled_plugins" ] || echo '[].' > "$dir/enabled_plugins"
     : > "$dir/rabbitmq-env.conf"
-    cat > "$dir/rabbitmq.conf" << END
+    touch "$dir/extra.conf" || die "cannot write $dir/extra.conf"
+    # A key of extra.conf takes the place of ours; of a limit, in whatever unit.
+    while IFS= read -r line; do
+        key=${line%% =*}
+        grep -qE "^${key%.absolute}(\.[a-z]+)? *=" "$dir/extra.conf" || echo "$line"
+    done << END > "$dir/rabbitmq.conf"
 listeners.tcp.1 = 127.0.0.1:$node_port
 max_message_size = 134217728
 vm_memory_high_watermark.absolute = 1GB
@@ -165,6 +172,7 @@ log.console = true
 log.console.level = info
 log.file = false
 END
+    cat "$dir/extra.conf" >> "$dir/rabbitmq.conf"
 }
 
 # Becomes a command with exactly the node's environment, nothing of the caller's.
@@ -324,6 +332,7 @@ case $command in
         if [ ! -f "$dir/env" ]; then
             fresh=1
             write_env
+            printf '%s\n' "${WARREN_BROKER_CONF:-}" > "$dir/extra.conf"
         fi
         load_env
         if live_pid "$dir/run/beam" > /dev/null; then

@@ -1,0 +1,127 @@
+#include "support/broker.hpp"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <stdexcept>
+
+namespace support {
+namespace {
+
+std::string shell_word(std::string_view text) {
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return result + "'";
+}
+
+// What a command prints on stdout; its stderr is ours.
+std::string output_of(const std::string& command) {
+  FILE* pipe = ::popen(command.c_str(), "re");
+  if (pipe == nullptr) throw std::runtime_error("can't run " + command);
+  std::string output;
+  char buffer[4'096];
+  while (const std::size_t count = std::fread(buffer, 1, sizeof buffer, pipe)) output.append(buffer, count);
+  const int status = ::pclose(pipe);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw std::runtime_error(command + " failed: " + output);
+  return output;
+}
+
+std::string script(const char* command, const std::string& folder) {
+  const auto path = std::filesystem::path(__FILE__).parent_path() / "private_broker.sh";
+  return shell_word(path.string()) + " " + command + " " + shell_word(folder);
+}
+
+std::string line_of(std::string output) {
+  while (!output.empty() && output.back() == '\n') output.pop_back();
+  return output;
+}
+
+// Inside the shared broker's folder where there is one: whoever ends that one finds what a crashed test left.
+std::string new_folder() {
+  const char* shared = ::getenv("WARREN_TEST_BROKER_DIR");
+  const auto parent = shared != nullptr ? std::filesystem::path(shared) / "own" : std::filesystem::temp_directory_path();
+  std::filesystem::create_directories(parent);
+  std::string pattern = (parent / "warren-broker-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("can't make the folder " + pattern);
+  return pattern;
+}
+
+}  // namespace
+
+std::string Broker::ctl(const std::vector<std::string>& arguments) const {
+  if (folder_.empty()) throw std::runtime_error("WARREN_TEST_BROKER_DIR is not set: run tests/run.sh");
+  std::string command = script("ctl", folder_) + " --quiet";
+  for (const std::string& argument : arguments) command += " " + shell_word(argument);
+  return output_of(command);
+}
+
+std::vector<std::vector<std::string>> Broker::list(std::vector<std::string> arguments) const {
+  arguments.emplace_back("--no-table-headers");
+  std::vector<std::vector<std::string>> rows;
+  std::istringstream output(ctl(arguments));
+  for (std::string line; std::getline(output, line);) {
+    std::vector<std::string>& row = rows.emplace_back();
+    std::size_t begin = 0;
+    for (std::size_t end = 0; (end = line.find('\t', begin)) != std::string::npos; begin = end + 1) {
+      row.push_back(line.substr(begin, end - begin));
+    }
+    row.push_back(line.substr(begin));
+  }
+  return rows;
+}
+
+const Broker& shared_broker() {
+  static const Broker broker = [] {
+    const char* url = ::getenv("AMQP_URL");
+    if (url == nullptr) throw std::runtime_error("AMQP_URL is not set: run tests/run.sh, which starts a broker");
+    const char* folder = ::getenv("WARREN_TEST_BROKER_DIR");
+    return Broker(url, folder == nullptr ? "" : folder);
+  }();
+  return broker;
+}
+
+PrivateBroker::PrivateBroker(const std::string& conf) : Broker("", new_folder()) {
+  try {
+    url_ = line_of(output_of("WARREN_BROKER_CONF=" + shell_word(conf) + " " + script("start", folder_)));
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+    throw;
+  }
+}
+
+PrivateBroker::~PrivateBroker() {
+  // Nobody needs its data: SIGKILL, and no error where it has ended already.
+  try {
+    output_of(script("kill", folder_) + " 2>/dev/null || " + script("stop", folder_));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+void PrivateBroker::stop() { output_of(script("stop", folder_)); }
+void PrivateBroker::kill() { output_of(script("kill", folder_)); }
+void PrivateBroker::restart() { output_of(script("restart", folder_)); }
+
+std::string unique_name(std::string_view prefix) {
+  static const unsigned run = std::random_device{}();
+  static std::atomic<unsigned> count{0};
+  std::ostringstream name;
+  name << prefix << '-' << std::hex << run << '-' << ++count;
+  return name.str();
+}
+
+warren::ConnectionOptions test_options(std::string name) {
+  return {.name = std::move(name), .connect_timeout = 20s, .operation_timeout = 30s, .close_timeout = 10s};
+}
+
+}  // namespace support

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <warren/connection_options.hpp>
+#include <warren/uri.hpp>
+
+/// What the tests stand on: brokers, proxies, waiting for conditions. No part of the library.
+namespace support {
+
+using namespace std::chrono_literals;
+
+/// A RabbitMQ node that tests/support/private_broker.sh runs in a folder.
+class Broker {
+ public:
+  Broker(std::string url, std::string folder) : url_(std::move(url)), folder_(std::move(folder)) {}
+
+  [[nodiscard]] const std::string& url() const noexcept { return url_; }
+  [[nodiscard]] warren::Endpoint endpoint() const { return warren::Uri::parse(url_).endpoint; }
+  [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
+
+  /// Runs rabbitmqctl against the node and returns what it printed. Blocks for a second or two.
+  /// @throws std::runtime_error  it failed; its own words are on stderr
+  std::string ctl(const std::vector<std::string>& arguments) const;
+  /// The same for the tabular commands (list_queues, list_connections, …), without headings: rows of columns.
+  [[nodiscard]] std::vector<std::vector<std::string>> list(std::vector<std::string> arguments) const;
+
+ protected:
+  std::string url_;
+  std::string folder_;
+};
+
+/// The broker of the whole run: AMQP_URL and, for ctl(), WARREN_TEST_BROKER_DIR, which tests/run.sh exports.
+/// @throws std::runtime_error  AMQP_URL is not set
+const Broker& shared_broker();
+
+/// A broker of a test's own, to be stopped, killed or configured. Takes some seconds to start.
+class PrivateBroker : public Broker {
+ public:
+  /// @param conf  lines for rabbitmq.conf; a key replaces the one that private_broker.sh sets
+  explicit PrivateBroker(const std::string& conf = {});
+  /// Ends the node and deletes its folder.
+  ~PrivateBroker();
+  PrivateBroker(const PrivateBroker&) = delete;
+  PrivateBroker& operator=(const PrivateBroker&) = delete;
+
+  void stop();     ///< graceful
+  void kill();     ///< SIGKILL
+  void restart();  ///< on the same port and data, after any of the two, or instead
+};
+
+/// A name that no other test has, in this run or one beside it.
+std::string unique_name(std::string_view prefix);
+
+/// For a test on its own connection: deadlines that are generous under a sanitizer and end a hang all the same.
+warren::ConnectionOptions test_options(std::string name = {});
+
+/// Polls until the condition holds; false where it does not in time.
+template <typename Condition>
+bool eventually(Condition&& holds, std::chrono::milliseconds within = 15s) {
+  const auto deadline = std::chrono::steady_clock::now() + within;
+  for (;;) {
+    if (holds()) return true;
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(5ms);
+  }
+}
+
+/// How long a call takes.
+template <typename Call>
+std::chrono::milliseconds time_of(Call&& call) {
+  const auto start = std::chrono::steady_clock::now();
+  call();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
+}
+
+}  // namespace support
