@@ -66,13 +66,13 @@ Publisher::Publisher(Connection& connection, PublisherOptions options) {
 }
 
 Publisher::~Publisher() {
-  if (window_) window_->close();
+  if (window_) window_->begin_close();
 }
 Publisher::Publisher(Publisher&&) noexcept = default;
 
 Publisher& Publisher::operator=(Publisher&& other) noexcept {
   if (this != &other) {
-    if (window_) window_->close();
+    if (window_) window_->begin_close();
     window_ = std::move(other.window_);
   }
   return *this;

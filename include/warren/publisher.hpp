@@ -89,7 +89,7 @@ class WARREN_EXPORT Publisher {
   /// @throws InvalidArgument  an option can't be right
   /// @throws ConnectionError, ChannelError, TimeoutError  as Connection::open_channel
   explicit Publisher(Connection& connection, PublisherOptions options = {});
-  /// Waits for no confirm: use flush() first. Never throws.
+  /// As close(), but without waiting for the broker: use flush() first. Never throws.
   ~Publisher();
   Publisher(Publisher&&) noexcept;
   Publisher& operator=(Publisher&&) noexcept;

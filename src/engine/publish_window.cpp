@@ -298,18 +298,24 @@ std::size_t PublishWindow::in_flight() const {
   return tracker_.outstanding();
 }
 
-void PublishWindow::close() noexcept {
-  std::shared_ptr<ChannelCore> channel;
-  {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    channel = channel_;
-    channel_.reset();
-    room_.notify_all();
-  }
+std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  room_.notify_all();
+  return std::exchange(channel_, nullptr);
+}
+
+void PublishWindow::begin_close() noexcept {
   try {
-    if (channel) channel->close(connection_->operation_deadline());
-  } catch (...) {  // no answer in time: the connection's end closes it
+    if (const auto channel = take_channel()) channel->begin_close();
+  } catch (...) {  // no memory for a frame: the connection's end closes it
+  }
+}
+
+void PublishWindow::close() noexcept {
+  try {
+    if (const auto channel = take_channel()) channel->close(connection_->operation_deadline());
+  } catch (...) {  // no answer in time: likewise
   }
 }
 

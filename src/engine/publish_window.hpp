@@ -55,6 +55,8 @@ class PublishWindow final : public ChannelSink, public std::enable_shared_from_t
   [[nodiscard]] PublishOutcome outcome(PublishSlot& slot);
   void flush(Deadline deadline);
   [[nodiscard]] std::size_t in_flight() const;
+  /// Closes the channel, without waiting for the answer, or waiting for it.
+  void begin_close() noexcept;
   void close() noexcept;
 
   void on_return(ContentAssembler::ContentPtr content) override;
@@ -69,6 +71,7 @@ class PublishWindow final : public ChannelSink, public std::enable_shared_from_t
     ErrorDetails error;
   };
 
+  [[nodiscard]] std::shared_ptr<ChannelCore> take_channel() noexcept;
   void ensure_channel(Lock& lock, Deadline deadline);
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
