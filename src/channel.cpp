@@ -14,24 +14,26 @@ namespace {
 using engine::Bytes;
 namespace id = wire::id;
 
-std::string declare_queue_operation(std::string_view name) { return fmt::format("queue.declare \"{}\"", name); }
+std::string declare_queue_operation(std::string_view name) {
+  return fmt::format("queue.declare \"{}\"", name);
+}
 std::string declare_exchange_operation(std::string_view name) {
   return fmt::format("exchange.declare \"{}\"", name);
 }
 
 engine::Reply declare(engine::Session& session, std::string_view name, wire::QueueFlags flags,
                       const FieldTable& arguments) {
-  return session.call(declare_queue_operation(name), id::queue_declare_ok,
-                      [&](Bytes& out, std::uint16_t channel) {
-                        wire::queue_declare(out, channel, name, flags, arguments);
-                      });
+  return session.call(
+      declare_queue_operation(name), id::queue_declare_ok,
+      [&](Bytes& out, std::uint16_t channel) { wire::queue_declare(out, channel, name, flags, arguments); });
 }
 
-void declare(engine::Session& session, std::string_view name, std::string_view type, wire::ExchangeFlags flags,
-             const FieldTable& arguments) {
-  session.call(declare_exchange_operation(name), id::exchange_declare_ok, [&](Bytes& out, std::uint16_t channel) {
-    wire::exchange_declare(out, channel, name, type, flags, arguments);
-  });
+void declare(engine::Session& session, std::string_view name, std::string_view type,
+             wire::ExchangeFlags flags, const FieldTable& arguments) {
+  session.call(declare_exchange_operation(name), id::exchange_declare_ok,
+               [&](Bytes& out, std::uint16_t channel) {
+                 wire::exchange_declare(out, channel, name, type, flags, arguments);
+               });
 }
 
 std::optional<Delivery> get(engine::Session& session, std::string_view queue, bool no_ack) {
@@ -76,8 +78,8 @@ Exchange Channel::declare_exchange(std::string_view name, const ExchangeOptions&
   const wire::ExchangeFlags flags{
       .durable = options.durable, .auto_delete = options.auto_delete, .internal = options.internal};
   declare(*session_, name,
-          options.custom_type ? std::string_view(*options.custom_type) : engine::exchange_type(options.type), flags,
-          engine::exchange_arguments(options));
+          options.custom_type ? std::string_view(*options.custom_type) : engine::exchange_type(options.type),
+          flags, engine::exchange_arguments(options));
   return Exchange(session_, std::string(name));
 }
 
@@ -100,7 +102,9 @@ Queue Channel::declare_queue_passive(std::string_view name) {
 }
 
 std::optional<Delivery> Channel::get(std::string_view queue) { return warren::get(*session_, queue, false); }
-std::optional<Delivery> Channel::get_no_ack(std::string_view queue) { return warren::get(*session_, queue, true); }
+std::optional<Delivery> Channel::get_no_ack(std::string_view queue) {
+  return warren::get(*session_, queue, true);
+}
 
 void Channel::set_prefetch(std::uint16_t count) {
   if (count == 0) {

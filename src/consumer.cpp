@@ -47,8 +47,8 @@ engine::SubscriptionOptions subscription_options(const std::string& queue, const
   return subscription;
 }
 
-// The connection for copies: as the consumer's, under a name of its own, and silent, since what goes wrong there
-// is logged by who sends.
+// The connection for copies: as the consumer's, under a name of its own, and silent, since what goes wrong
+// there is logged by who sends.
 Connection open_publishing(const engine::ConnectionCore& beside) {
   ConnectionOptions options = beside.options();
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
@@ -64,8 +64,9 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
       : connection(std::move(core)),
         queue(std::move(name)),
         options(std::move(wanted)),
-        republisher([this] { return open_publishing(*connection); }, options.retry, queue,
-                    [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }) {}
+        republisher(
+            [this] { return open_publishing(*connection); }, options.retry, queue,
+            [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }) {}
 
   void start(Handler handler);
   /// False where it still runs at the deadline. Rethrows what ended it, once.
@@ -147,7 +148,8 @@ void Consumer::Impl::start_threads(const RunPtr& run, Handler handler) {
   const auto shared = std::make_shared<const Handler>(std::move(handler));
   const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < options.concurrency; ++i) {
-    workers.push_back(engine::start_thread("warren-worker", [self, run, shared] { self->work(run, *shared); }));
+    workers.push_back(
+        engine::start_thread("warren-worker", [self, run, shared] { self->work(run, *shared); }));
     ++live_workers;
   }
   supervisor = engine::start_thread("warren-consumer", [self, run] { self->supervise(run); });
@@ -270,11 +272,13 @@ void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const ret
   const bool settled_by_handler = options.ack_mode == AckMode::manual && !run.is_unsettled(delivery);
   if (options.retry.shape() == RetryPolicy::Shape::none) {
     run.end(error ? error
-                  : std::make_exception_ptr(Error({.operation = fmt::format("handle a message of \"{}\"", queue),
-                                                   .text = failure.error_message + ", and there is no retry policy"})));
+                  : std::make_exception_ptr(
+                        Error({.operation = fmt::format("handle a message of \"{}\"", queue),
+                               .text = failure.error_message + ", and there is no retry policy"})));
     if (!settled_by_handler) run.refuse(delivery, Requeue::yes);
   } else if (settled_by_handler) {
-    log(LogLevel::warning, fmt::format("a handler failed after it had settled its message: {}", failure.error_message));
+    log(LogLevel::warning,
+        fmt::format("a handler failed after it had settled its message: {}", failure.error_message));
   } else {
     send_copy(run, delivery, failure);
   }
@@ -284,8 +288,8 @@ void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, cons
   const retry::Copy copy = retry::make_copy(options.retry, queue, delivery, failure,
                                             std::chrono::system_clock::now(), engine::host_name());
   log(copy.parked ? LogLevel::warning : LogLevel::info,
-      fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue, retry::to_string(copy.reason),
-                  copy.queue, failure.error_message));
+      fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue,
+                  retry::to_string(copy.reason), copy.queue, failure.error_message));
   if (!republisher.send(copy, [&run] { return run.is_ending(); })) {
     run.refuse(delivery, Requeue::yes);  // the original is still there, and comes again
     return;

@@ -8,7 +8,8 @@ namespace {
 std::string describe(const ErrorDetails& details) {
   std::string what = details.operation;
   if (details.code != 0) what += fmt::format("{}{}", what.empty() ? "" : ": ", details.code);
-  if (!details.text.empty()) what += fmt::format("{}{}", what.empty() ? "" : details.code != 0 ? " " : ": ", details.text);
+  if (!details.text.empty())
+    what += fmt::format("{}{}", what.empty() ? "" : details.code != 0 ? " " : ": ", details.text);
   if (details.in_doubt) what += " (in doubt: it may have happened)";
   return what;
 }

@@ -18,7 +18,8 @@ FieldTable& FieldTable::operator=(FieldTable&&) noexcept = default;
 FieldTable::~FieldTable() = default;
 
 void FieldTable::set(std::string_view key, FieldValue value) {
-  const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const FieldEntry& e) { return e.key == key; });
+  const auto entry =
+      std::find_if(entries_.begin(), entries_.end(), [&](const FieldEntry& e) { return e.key == key; });
   if (entry != entries_.end()) {
     entry->value = std::move(value);
   } else {
@@ -31,7 +32,8 @@ void FieldTable::append(std::string key, FieldValue value) {
 }
 
 const FieldValue* FieldTable::find(std::string_view key) const noexcept {
-  const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const FieldEntry& e) { return e.key == key; });
+  const auto entry =
+      std::find_if(entries_.begin(), entries_.end(), [&](const FieldEntry& e) { return e.key == key; });
   return entry == entries_.end() ? nullptr : &entry->value;
 }
 

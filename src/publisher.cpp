@@ -57,7 +57,9 @@ void Confirmation::release() noexcept {
 
 PublishOutcome Confirmation::outcome() const { return window_->outcome(*slot_); }
 void Confirmation::wait() { window_->wait(*slot_, slot_->deadline); }
-void Confirmation::wait_for(std::chrono::milliseconds timeout) { window_->wait(*slot_, Clock::now() + timeout); }
+void Confirmation::wait_for(std::chrono::milliseconds timeout) {
+  window_->wait(*slot_, Clock::now() + timeout);
+}
 
 Publisher::Publisher(Connection& connection, PublisherOptions options) {
   check(options);

@@ -13,7 +13,10 @@ namespace id = wire::id;
 
 Queue::Queue(std::shared_ptr<engine::Session> session, std::string name, std::uint32_t messages,
              std::uint32_t consumers)
-    : session_(std::move(session)), name_(std::move(name)), message_count_(messages), consumer_count_(consumers) {}
+    : session_(std::move(session)),
+      name_(std::move(name)),
+      message_count_(messages),
+      consumer_count_(consumers) {}
 
 void Queue::bind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments) {
   session_->call(fmt::format("queue.bind \"{}\" to \"{}\"", name_, exchange), id::queue_bind_ok,

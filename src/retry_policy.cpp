@@ -40,7 +40,8 @@ RetryPolicy RetryPolicy::immediate(RetryOptions options) {
 
 RetryPolicy RetryPolicy::to_queue(std::string queue, RetryOptions options) {
   if (queue.empty()) refuse("the queue to try again from has no name");
-  if (queue == options.parked_queue) refuse("the parked queue is the one to try again from: nothing would rest there");
+  if (queue == options.parked_queue)
+    refuse("the parked queue is the one to try again from: nothing would rest there");
   return {Shape::to_queue, std::move(queue), std::move(options)};
 }
 
@@ -53,7 +54,8 @@ std::string RetryPolicy::to_string() const {
   if (shape_ == Shape::none) return "none";
   std::string text = shape_ == Shape::immediate ? "immediate(" : fmt::format("to_queue({}, ", queue_);
   text += fmt::format("max_attempts={}", options_.max_attempts);
-  if (shape_ == Shape::to_queue && options_.immediate != 0) text += fmt::format(", immediate={}", options_.immediate);
+  if (shape_ == Shape::to_queue && options_.immediate != 0)
+    text += fmt::format(", immediate={}", options_.immediate);
   if (!options_.parked_queue.empty()) text += fmt::format(", parked_queue={}", options_.parked_queue);
   if (!options_.exchange.empty()) text += fmt::format(", exchange={}", options_.exchange);
   return text + ")";

@@ -17,11 +17,11 @@ namespace warren::inline v0 {
 /// A channel: a lightweight session on a connection (https://www.rabbitmq.com/docs/channels).
 ///
 /// Any thread may call anything, the destructor excepted; calls of many threads are under way at once. Each
-/// call that asks the broker blocks until it answers, at most ConnectionOptions::operation_timeout, and throws
-/// ConnectionError or TimeoutError (BlockedError while the broker blocks the connection). A call that the broker
-/// refuses closes the channel: that call, all that wait and all that follow throw ChannelError with the broker's
-/// code and text; the connection is untouched, and a new channel may be opened on it. A moved-from Channel may
-/// only be destroyed or assigned.
+/// call that asks the broker blocks until it answers, at most ConnectionOptions::operation_timeout, and
+/// throws ConnectionError or TimeoutError (BlockedError while the broker blocks the connection). A call that
+/// the broker refuses closes the channel: that call, all that wait and all that follow throw ChannelError
+/// with the broker's code and text; the connection is untouched, and a new channel may be opened on it. A
+/// moved-from Channel may only be destroyed or assigned.
 class WARREN_EXPORT Channel {
  public:
   /// Closes it without waiting for the answer. Never throws.
@@ -47,10 +47,12 @@ class WARREN_EXPORT Channel {
   /// @throws ChannelError  404 where it does not
   Queue declare_queue_passive(std::string_view name);
 
-  /// Takes one message off a queue (AMQP `basic.get`), to be settled by the caller. Slow: consume where you can.
+  /// Takes one message off a queue (AMQP `basic.get`), to be settled by the caller. Slow: consume where you
+  /// can.
   /// @returns nothing where the queue is empty
   /// @throws ChannelError  404 for a missing queue, 540 for a stream
-  /// @throws Error         the message's properties can't be read (nested deeper than 32 levels); it is requeued
+  /// @throws Error         the message's properties can't be read (nested deeper than 32 levels); it is
+  /// requeued
   [[nodiscard]] std::optional<Delivery> get(std::string_view queue);
   /// As get(), acknowledged by being sent: lost if it does not arrive.
   [[nodiscard]] std::optional<Delivery> get_no_ack(std::string_view queue);
@@ -68,8 +70,8 @@ class WARREN_EXPORT Channel {
   /// @throws BlockedError, TimeoutError  the outbox stayed full; the message was not sent
   void publish(std::string_view exchange, std::string_view routing_key, const Message& message);
 
-  /// Closes the channel (AMQP `channel.close`); unsettled deliveries go back to their queues. Does nothing where
-  /// it is closed.
+  /// Closes the channel (AMQP `channel.close`); unsettled deliveries go back to their queues. Does nothing
+  /// where it is closed.
   void close();
   /// Whether calls can still succeed.
   [[nodiscard]] bool is_open() const noexcept;

@@ -53,7 +53,8 @@ class WARREN_EXPORT Connection {
 
   [[nodiscard]] ConnectionState state() const;
   [[nodiscard]] bool is_open() const { return state() == ConnectionState::open; }
-  /// The broker's reason, while it blocks publishing on this connection (https://www.rabbitmq.com/docs/alarms).
+  /// The broker's reason, while it blocks publishing on this connection
+  /// (https://www.rabbitmq.com/docs/alarms).
   [[nodiscard]] std::optional<std::string> blocked() const;
 
  private:

@@ -25,9 +25,9 @@ struct ConnectionOptions {
   std::chrono::milliseconds operation_timeout{30'000};
   /// The most that close() and the destructor take.
   std::chrono::milliseconds close_timeout{5'000};
-  std::uint16_t channel_max = 2'047;   ///< channels at once, proposed; 0: the broker's own limit
-  std::uint32_t frame_max = 131'072;   ///< bytes, proposed; at least 8192
-  std::size_t outbox_bytes = 1 << 20;  ///< what may wait to be written, in bytes; at least 256 KiB
+  std::uint16_t channel_max = 2'047;    ///< channels at once, proposed; 0: the broker's own limit
+  std::uint32_t frame_max = 131'072;    ///< bytes, proposed; at least 8192
+  std::size_t outbox_bytes = 1 << 20;   ///< what may wait to be written, in bytes; at least 256 KiB
   LogLevel log_level = LogLevel::info;  ///< what is below is not reported
   LogCallback on_log{};
   StateCallback on_state{};

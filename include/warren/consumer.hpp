@@ -25,34 +25,34 @@ class Connection;
 /// Who acknowledges.
 enum class AckMode : std::uint8_t {
   after_handler,  ///< the consumer, by the handler's outcome
-  manual,         ///< the handler or whoever it passes the Delivery to; an exception is treated as in after_handler
+  manual,  ///< the handler or whoever it passes the Delivery to; an exception is treated as in after_handler
 };
 
 struct ConsumerOptions {
-  /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The broker's
-  /// acknowledgement timeout, 30 minutes by default, counts those that wait here too
+  /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
+  /// broker's acknowledgement timeout, 30 minutes by default, counts those that wait here too
   /// (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
   std::uint16_t prefetch = 64;
   std::size_t concurrency = 1;  ///< handlers at once, each on a thread of the consumer's, from 1
   RetryPolicy retry{};          ///< what becomes of a message whose handler failed
   AckMode ack_mode = AckMode::after_handler;
-  bool exclusive = false;             ///< the queue's only consumer; 403 where it has one
+  bool exclusive = false;                  ///< the queue's only consumer; 403 where it has one
   std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
-  std::string consumer_tag{};         ///< at most 255 bytes; empty: the broker chooses one
-  FieldTable arguments{};             ///< further arguments, such as `x-stream-offset`
+  std::string consumer_tag{};              ///< at most 255 bytes; empty: the broker chooses one
+  FieldTable arguments{};                  ///< further arguments, such as `x-stream-offset`
   /// How long running handlers may take to end once a stop began.
   std::chrono::milliseconds drain_timeout{30'000};
 };
 
 /// What a consumer does at a moment.
 struct ConsumerStatus {
-  bool subscribed = false;      ///< the broker sends it messages
-  std::size_t waiting = 0;      ///< deliveries received whose handler has not started
-  std::size_t running = 0;      ///< handlers running, a copy that is being sent included
-  std::uint64_t acked = 0;      ///< messages acknowledged as handled
-  std::uint64_t retried = 0;    ///< copies confirmed on their way to another try
-  std::uint64_t parked = 0;     ///< copies confirmed in the parked queue
-  std::uint64_t stale = 0;      ///< outcomes that came too late: their channel was gone, the message comes again
+  bool subscribed = false;    ///< the broker sends it messages
+  std::size_t waiting = 0;    ///< deliveries received whose handler has not started
+  std::size_t running = 0;    ///< handlers running, a copy that is being sent included
+  std::uint64_t acked = 0;    ///< messages acknowledged as handled
+  std::uint64_t retried = 0;  ///< copies confirmed on their way to another try
+  std::uint64_t parked = 0;   ///< copies confirmed in the parked queue
+  std::uint64_t stale = 0;  ///< outcomes that came too late: their channel was gone, the message comes again
 };
 
 /// Called for each message, on threads of the consumer's; `concurrency` at a time.
@@ -60,11 +60,11 @@ using Handler = std::function<Outcome(const Delivery&)>;
 
 /// Runs a handler over a queue, on a channel of its own (AMQP `basic.consume`).
 ///
-/// At least once: a message is acknowledged only after its handler returned, or after its copy was confirmed by
-/// the broker elsewhere (see RetryPolicy). Acknowledgements are merged and go out within milliseconds. A message
-/// may come again: after a crash, a lost connection, a stop. Any thread may call anything, the destructor
-/// excepted; run(), start() and stop() not from the handler. A moved-from Consumer may only be destroyed or
-/// assigned.
+/// At least once: a message is acknowledged only after its handler returned, or after its copy was confirmed
+/// by the broker elsewhere (see RetryPolicy). Acknowledgements are merged and go out within milliseconds. A
+/// message may come again: after a crash, a lost connection, a stop. Any thread may call anything, the
+/// destructor excepted; run(), start() and stop() not from the handler. A moved-from Consumer may only be
+/// destroyed or assigned.
 class WARREN_EXPORT Consumer {
  public:
   /// Declares what the policy needs: where its queues do not exist, they are declared durable, without
@@ -99,8 +99,8 @@ class WARREN_EXPORT Consumer {
   void start(F&& handler) {
     start_handler(to_handler(std::forward<F>(handler)));
   }
-  /// Waits until the consumer ends by itself or by a stop(), and rethrows what ended it, once. Blocks for that
-  /// long. Returns at once where none was started.
+  /// Waits until the consumer ends by itself or by a stop(), and rethrows what ended it, once. Blocks for
+  /// that long. Returns at once where none was started.
   void wait();
   /// The same, at most so long; false where it still runs.
   bool wait_for(std::chrono::milliseconds timeout);

@@ -48,7 +48,8 @@ class WARREN_EXPORT Delivery {
   [[nodiscard]] std::uint32_t messages_left() const noexcept { return messages_left_; }
 
   /// Acknowledges it (AMQP `basic.ack`). Does not wait for the broker, which never answers. Any thread.
-  /// @throws ChannelError     the channel that delivered it is gone: the broker has, or will, deliver it again
+  /// @throws ChannelError     the channel that delivered it is gone: the broker has, or will, deliver it
+  /// again
   /// @throws ConnectionError  likewise, with its connection
   /// @throws InvalidArgument  it was settled before; nothing is sent
   void ack() const;

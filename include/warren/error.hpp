@@ -17,15 +17,16 @@ enum class ErrorScope {
 
 /// What an Error knows. `code` is an AMQP reply code (404, 406, …), or 0 where the broker did not speak.
 struct ErrorDetails {
-  std::string operation{};                   ///< what was attempted, in AMQP's terms: `queue.declare "orders"`
-  std::uint16_t code = 0;                    ///< AMQP reply code, or 0
-  std::string text{};                        ///< the broker's own words, or the system's
+  std::string operation{};  ///< what was attempted, in AMQP's terms: `queue.declare "orders"`
+  std::uint16_t code = 0;   ///< AMQP reply code, or 0
+  std::string text{};       ///< the broker's own words, or the system's
   ErrorScope scope = ErrorScope::operation;  ///< what is gone
   bool permanent = false;                    ///< trying the same again cannot help
   bool in_doubt = false;                     ///< it may have happened all the same
 };
 
-/// Base of everything that warren throws. Errors are told apart by their properties first, by their class second.
+/// Base of everything that warren throws. Errors are told apart by their properties first, by their class
+/// second.
 class WARREN_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(ErrorDetails details);

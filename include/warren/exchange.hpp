@@ -20,9 +20,9 @@ enum class ExchangeType : std::uint8_t { direct, fanout, topic, headers };
 
 struct ExchangeOptions {
   ExchangeType type = ExchangeType::direct;
-  bool durable = true;       ///< survives a restart of the broker
-  bool auto_delete = false;  ///< deleted once the last binding from it is gone
-  bool internal = false;     ///< takes messages from other exchanges only
+  bool durable = true;                              ///< survives a restart of the broker
+  bool auto_delete = false;                         ///< deleted once the last binding from it is gone
+  bool internal = false;                            ///< takes messages from other exchanges only
   std::optional<std::string> alternate_exchange{};  ///< for what can't be routed
   /// The name of a type that a plugin brings (`x-consistent-hash`, …), in place of `type`.
   std::optional<std::string> custom_type{};
@@ -43,7 +43,8 @@ class WARREN_EXPORT Exchange {
  public:
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  /// Routes what `source` gets under `routing_key` to this exchange (`exchange.bind`, an extension of RabbitMQ).
+  /// Routes what `source` gets under `routing_key` to this exchange (`exchange.bind`, an extension of
+  /// RabbitMQ).
   /// @throws ChannelError  404 where either is missing
   void bind(std::string_view source, std::string_view routing_key, const FieldTable& arguments = {});
   void bind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments = {});

@@ -81,10 +81,9 @@ class WARREN_EXPORT FieldTable {
 /// (https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
 class WARREN_EXPORT FieldValue {
  public:
-  using Variant =
-      std::variant<std::monostate, bool, std::int8_t, std::uint8_t, std::int16_t, std::uint16_t, std::int32_t,
-                   std::uint32_t, std::int64_t, float, double, Decimal, std::string, Binary, Timestamp, FieldArray,
-                   FieldTable>;
+  using Variant = std::variant<std::monostate, bool, std::int8_t, std::uint8_t, std::int16_t, std::uint16_t,
+                               std::int32_t, std::uint32_t, std::int64_t, float, double, Decimal, std::string,
+                               Binary, Timestamp, FieldArray, FieldTable>;
 
   /// AMQP's void (`V`).
   FieldValue() noexcept = default;
@@ -93,8 +92,8 @@ class WARREN_EXPORT FieldValue {
   /// sent as a signed one.
   /// @throws InvalidArgument where it is above 2^63 - 1
   template <std::integral T>
-    requires(!std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t>)
-  FieldValue(T value) : value_(from_integer(value)) {}
+  requires(!std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t>) FieldValue(T value)
+      : value_(from_integer(value)) {}
   FieldValue(float value) noexcept : value_(value) {}
   FieldValue(double value) noexcept : value_(value) {}
   FieldValue(Decimal value) noexcept : value_(value) {}

@@ -28,7 +28,8 @@ enum class ConnectionState : std::uint8_t {
 /// A change of a connection's state, or of its being blocked.
 struct StateEvent {
   ConnectionState state = ConnectionState::connecting;
-  /// The broker's reason while it blocks publishing for a resource alarm (https://www.rabbitmq.com/docs/alarms).
+  /// The broker's reason while it blocks publishing for a resource alarm
+  /// (https://www.rabbitmq.com/docs/alarms).
   std::optional<std::string> blocked{};
   std::optional<ErrorDetails> error{};  ///< why it was lost
 };

@@ -22,17 +22,17 @@ enum class DeliveryMode : std::uint8_t { transient = 1, persistent = 2 };
 struct Properties {
   std::optional<std::string> content_type{};      ///< MIME type of the body
   std::optional<std::string> content_encoding{};  ///< MIME encoding of the body
-  FieldTable headers{};                           ///< headers of the application; keys in `x-` belong to the broker
-  std::optional<DeliveryMode> delivery_mode{};    ///< Publisher sets persistent where it is not set
-  std::optional<std::uint8_t> priority{};         ///< 0 to 9; used by queues declared with a maximum priority
+  FieldTable headers{};  ///< headers of the application; keys in `x-` belong to the broker
+  std::optional<DeliveryMode> delivery_mode{};  ///< Publisher sets persistent where it is not set
+  std::optional<std::uint8_t> priority{};       ///< 0 to 9; used by queues declared with a maximum priority
   std::optional<std::string> correlation_id{};
   std::optional<std::string> reply_to{};
   /// Time to live in a queue, 0 to 2^32 - 1 ms (https://www.rabbitmq.com/docs/ttl).
   std::optional<std::chrono::milliseconds> expiration{};
   std::optional<std::string> message_id{};
-  std::optional<Timestamp> timestamp{};     ///< whole seconds
-  std::optional<std::string> type{};        ///< name of the kind of message
-  std::optional<std::string> user_id{};     ///< checked by the broker: 406 where it is not the connection's user
+  std::optional<Timestamp> timestamp{};  ///< whole seconds
+  std::optional<std::string> type{};     ///< name of the kind of message
+  std::optional<std::string> user_id{};  ///< checked by the broker: 406 where it is not the connection's user
   std::optional<std::string> app_id{};
   std::optional<std::string> cluster_id{};  ///< deprecated by AMQP; kept so that nothing is lost
 
@@ -43,7 +43,8 @@ struct Properties {
 class WARREN_EXPORT Message {
  public:
   Message() = default;
-  /// @param body  any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB from then on
+  /// @param body  any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB from
+  /// then on
   explicit Message(std::string body, Properties properties = {})
       : body_(std::move(body)), properties_(std::move(properties)) {}
 

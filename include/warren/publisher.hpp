@@ -25,8 +25,8 @@ struct PublisherOptions {
   std::string routing_key{};  ///< likewise; with the default exchange: the queue's name
   /// What no queue is bound for comes back as ReturnedError. Without it the broker confirms and drops it.
   bool mandatory = true;
-  std::size_t window = 256;                   ///< messages in flight, from 1
-  std::size_t window_bytes = 16 << 20;        ///< bytes in flight, from 1; one larger message is admitted alone
+  std::size_t window = 256;             ///< messages in flight, from 1
+  std::size_t window_bytes = 16 << 20;  ///< bytes in flight, from 1; one larger message is admitted alone
   std::chrono::milliseconds timeout{30'000};  ///< the deadline of a publish, from its call to its confirm
 };
 
@@ -79,10 +79,10 @@ class WARREN_EXPORT Confirmation {
 
 /// Publishes with confirms, on a channel of its own (https://www.rabbitmq.com/docs/confirms).
 ///
-/// Any thread may call anything, the destructor excepted; share one among many threads. Messages are persistent
-/// unless their properties say otherwise. A mandatory message carries the header `warren-stamp`, by which its
-/// return is recognised; warren strips it on receipt. After a failure that closed its channel the publisher
-/// opens another one by itself. A moved-from Publisher may only be destroyed or assigned.
+/// Any thread may call anything, the destructor excepted; share one among many threads. Messages are
+/// persistent unless their properties say otherwise. A mandatory message carries the header `warren-stamp`,
+/// by which its return is recognised; warren strips it on receipt. After a failure that closed its channel
+/// the publisher opens another one by itself. A moved-from Publisher may only be destroyed or assigned.
 class WARREN_EXPORT Publisher {
  public:
   /// Opens a channel in confirm mode. Blocks at most twice ConnectionOptions::operation_timeout.
@@ -100,11 +100,13 @@ class WARREN_EXPORT Publisher {
   ///
   /// Blocks at most the timeout, which covers waiting for room in the window. Where the broker is blocked, it
   /// waits without sending.
-  /// @throws InvalidArgument  exchange, routing key or a property above its limit, a body above 512 MiB; nothing
+  /// @throws InvalidArgument  exchange, routing key or a property above its limit, a body above 512 MiB;
+  /// nothing
   ///                          was sent
   /// @throws ReturnedError    no queue is bound for it
   /// @throws NackedError      the broker refused it
-  /// @throws ChannelError     the broker closed the channel over it: 404 no such exchange, 403, 406 too large;
+  /// @throws ChannelError     the broker closed the channel over it: 404 no such exchange, 403, 406 too
+  /// large;
   ///                          in doubt where other messages were in flight too
   /// @throws BlockedError     out of time while the broker blocks; in doubt only where it was sent before
   /// @throws TimeoutError     out of time; in doubt where it was sent, not where it waited for the window

@@ -40,25 +40,28 @@ enum class LeaderLocator : std::uint8_t { client_local, balanced };
 /// declare an existing queue with other ones is a 406.
 struct QueueOptions {
   QueueType type = QueueType::classic;
-  bool durable = true;       ///< survives a restart of the broker; RabbitMQ 4.3 refuses false unless exclusive
-  bool exclusive = false;    ///< this connection's alone, deleted with it
-  bool auto_delete = false;  ///< deleted once its last consumer is gone
-  std::optional<std::chrono::milliseconds> message_ttl{};          ///< `x-message-ttl`, from 0
-  std::optional<std::chrono::milliseconds> expires{};              ///< `x-expires`: unused for so long; from 1
-  std::optional<std::int64_t> max_length{};                        ///< `x-max-length`, messages
-  std::optional<std::int64_t> max_length_bytes{};                  ///< `x-max-length-bytes`, bodies
-  std::optional<Overflow> overflow{};                              ///< `x-overflow`
-  std::optional<std::string> dead_letter_exchange{};               ///< `x-dead-letter-exchange`; "" is the default one
-  std::optional<std::string> dead_letter_routing_key{};            ///< `x-dead-letter-routing-key`; else the message's own
-  std::optional<DeadLetterStrategy> dead_letter_strategy{};        ///< `x-dead-letter-strategy`, quorum
-  std::optional<std::int64_t> delivery_limit{};                    ///< `x-delivery-limit`, quorum; 20 by default from 4.0, none before
-  bool single_active_consumer = false;                             ///< `x-single-active-consumer`
-  std::optional<std::uint8_t> max_priority{};                      ///< `x-max-priority`, classic; 1 to 255, few are better
-  std::optional<std::chrono::seconds> max_age{};                   ///< `x-max-age`, stream
-  std::optional<std::int64_t> max_segment_size_bytes{};            ///< `x-stream-max-segment-size-bytes`, stream
-  std::optional<std::int64_t> initial_group_size{};                ///< `x-quorum-initial-group-size`, of a stream `x-initial-cluster-size`
-  std::optional<LeaderLocator> leader_locator{};                   ///< `x-queue-leader-locator`
-  FieldTable arguments{};  ///< further arguments; a typed option of the same name wins
+  bool durable = true;     ///< survives a restart of the broker; RabbitMQ 4.3 refuses false unless exclusive
+  bool exclusive = false;  ///< this connection's alone, deleted with it
+  bool auto_delete = false;                                ///< deleted once its last consumer is gone
+  std::optional<std::chrono::milliseconds> message_ttl{};  ///< `x-message-ttl`, from 0
+  std::optional<std::chrono::milliseconds> expires{};      ///< `x-expires`: unused for so long; from 1
+  std::optional<std::int64_t> max_length{};                ///< `x-max-length`, messages
+  std::optional<std::int64_t> max_length_bytes{};          ///< `x-max-length-bytes`, bodies
+  std::optional<Overflow> overflow{};                      ///< `x-overflow`
+  std::optional<std::string> dead_letter_exchange{};  ///< `x-dead-letter-exchange`; "" is the default one
+  std::optional<std::string>
+      dead_letter_routing_key{};  ///< `x-dead-letter-routing-key`; else the message's own
+  std::optional<DeadLetterStrategy> dead_letter_strategy{};  ///< `x-dead-letter-strategy`, quorum
+  std::optional<std::int64_t>
+      delivery_limit{};                 ///< `x-delivery-limit`, quorum; 20 by default from 4.0, none before
+  bool single_active_consumer = false;  ///< `x-single-active-consumer`
+  std::optional<std::uint8_t> max_priority{};     ///< `x-max-priority`, classic; 1 to 255, few are better
+  std::optional<std::chrono::seconds> max_age{};  ///< `x-max-age`, stream
+  std::optional<std::int64_t> max_segment_size_bytes{};  ///< `x-stream-max-segment-size-bytes`, stream
+  std::optional<std::int64_t>
+      initial_group_size{};  ///< `x-quorum-initial-group-size`, of a stream `x-initial-cluster-size`
+  std::optional<LeaderLocator> leader_locator{};  ///< `x-queue-leader-locator`
+  FieldTable arguments{};                         ///< further arguments; a typed option of the same name wins
 };
 
 /// A queue that was declared, on the channel that declared it. Copies stand for the same queue.
@@ -90,7 +93,8 @@ class WARREN_EXPORT Queue {
 
  private:
   friend class Channel;
-  Queue(std::shared_ptr<engine::Session> session, std::string name, std::uint32_t messages, std::uint32_t consumers);
+  Queue(std::shared_ptr<engine::Session> session, std::string name, std::uint32_t messages,
+        std::uint32_t consumers);
   std::shared_ptr<engine::Session> session_;
   std::string name_;
   std::uint32_t message_count_ = 0;

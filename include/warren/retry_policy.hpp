@@ -15,7 +15,8 @@ struct RetryOptions {
   std::uint32_t immediate = 0;
   /// The queue for what can't be handled; several policies may share one. Empty: `<queue>_parked`.
   std::string parked_queue{};
-  /// A direct exchange for the copies, to which each queue is bound by its own name. Empty: the default exchange.
+  /// A direct exchange for the copies, to which each queue is bound by its own name. Empty: the default
+  /// exchange.
   std::string exchange{};
   /// Goes into the header `retry-policy`. Empty: what to_string() says.
   std::string name{};
@@ -25,9 +26,9 @@ struct RetryOptions {
 
 /// What becomes of a message whose handler failed. A plain value.
 ///
-/// A message is acknowledged only after its copy, sent elsewhere, was itself confirmed by the broker; so it may
-/// come twice, but is never lost. The headers of a copy (`retry-id`, `retry-attempt`, `retry-reason`, …) are
-/// listed in the README.
+/// A message is acknowledged only after its copy, sent elsewhere, was itself confirmed by the broker; so it
+/// may come twice, but is never lost. The headers of a copy (`retry-id`, `retry-attempt`, `retry-reason`, …)
+/// are listed in the README.
 class WARREN_EXPORT RetryPolicy {
  public:
   enum class Shape : std::uint8_t { none, immediate, to_queue };
@@ -40,9 +41,9 @@ class WARREN_EXPORT RetryPolicy {
   /// Tries in place, up to the maximum of attempts; then parks.
   /// @throws InvalidArgument  max_attempts is 0, or a name is above 255 bytes
   [[nodiscard]] static RetryPolicy immediate(RetryOptions options = {});
-  /// A failed message is published to `queue`, where another consumer (or this one, where it is the consumer's
-  /// own queue) tries it again, by a policy of its own. Attempts are counted per queue, anew after each move:
-  /// do not let two queues retry into each other.
+  /// A failed message is published to `queue`, where another consumer (or this one, where it is the
+  /// consumer's own queue) tries it again, by a policy of its own. Attempts are counted per queue, anew after
+  /// each move: do not let two queues retry into each other.
   /// @throws InvalidArgument  as immediate(), or `queue` is empty
   [[nodiscard]] static RetryPolicy to_queue(std::string queue, RetryOptions options = {});
 

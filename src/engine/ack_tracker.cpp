@@ -28,7 +28,8 @@ const AckTracker::State* AckTracker::find(std::uint64_t tag) const noexcept {
 AckTracker::Settlement AckTracker::acknowledge(std::uint64_t tag) {
   State* state = find(tag);
   // A tag below the window was settled and forgotten; 0 was never one.
-  if (state == nullptr) return tag != 0 && tag < first_ ? Settlement::already_settled : Settlement::unknown_tag;
+  if (state == nullptr)
+    return tag != 0 && tag < first_ ? Settlement::already_settled : Settlement::unknown_tag;
   if (*state != State::unsettled) return Settlement::already_settled;
   *state = State::pending;
   --unsettled_;

@@ -10,8 +10,8 @@ namespace warren::inline v0::engine {
 /// The deliveries of one channel (one generation of it) that are not settled on the wire yet.
 ///
 /// Refuses to settle a tag twice, and merges acknowledgements: those that form the lower end of what is
-/// outstanding go out as one `basic.ack` with `multiple`; the others one by one, since `multiple` would settle
-/// what lies below them too (AMQP 0-9-1, basic.ack). Not synchronised: its channel's lock guards it.
+/// outstanding go out as one `basic.ack` with `multiple`; the others one by one, since `multiple` would
+/// settle what lies below them too (AMQP 0-9-1, basic.ack). Not synchronised: its channel's lock guards it.
 class AckTracker {
  public:
   enum class Settlement { accepted, unknown_tag, already_settled };
@@ -49,7 +49,7 @@ class AckTracker {
   [[nodiscard]] State* find(std::uint64_t tag) noexcept;
   void drop_settled_front();
 
-  std::deque<State> states_;    // of the tags first_, first_ + 1, …
+  std::deque<State> states_;  // of the tags first_, first_ + 1, …
   std::uint64_t first_ = 1;
   std::size_t pending_ = 0;
   std::size_t unsettled_ = 0;

@@ -71,7 +71,8 @@ FieldTable queue_arguments(const QueueOptions& options) {
   set_number("x-max-length-bytes", options.max_length_bytes, 0, any);
   if (options.overflow) arguments.set("x-overflow", overflow_name(*options.overflow));
   if (options.dead_letter_exchange) arguments.set("x-dead-letter-exchange", *options.dead_letter_exchange);
-  if (options.dead_letter_routing_key) arguments.set("x-dead-letter-routing-key", *options.dead_letter_routing_key);
+  if (options.dead_letter_routing_key)
+    arguments.set("x-dead-letter-routing-key", *options.dead_letter_routing_key);
   if (options.dead_letter_strategy) {
     arguments.set("x-dead-letter-strategy", *options.dead_letter_strategy == DeadLetterStrategy::at_least_once
                                                 ? "at-least-once"

@@ -81,8 +81,8 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
   waiter->expected = id::channel_close_ok;
   append_acks();
   closing_ = true;
-  const auto admission = outbox_.append(
-      Outbox::Entry::control, [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
+  const auto admission = outbox_.append(Outbox::Entry::control,
+                                        [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
   if (admission == Outbox::Admission::closed) return nullptr;
   waiters_.push_back(waiter);
   return waiter;
@@ -98,11 +98,13 @@ void ChannelCore::close(Deadline deadline) {
   const auto waiter = send_close();
   if (!waiter) return;
   if (!waiter->answered.wait_until(lock, deadline, [&] { return waiter->done; })) {
-    throw TimeoutError({.operation = "channel.close", .text = "no answer before the deadline", .in_doubt = true});
+    throw TimeoutError(
+        {.operation = "channel.close", .text = "no answer before the deadline", .in_doubt = true});
   }
 }
 
-std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag, std::size_t at_most) {
+std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag,
+                                                                      std::size_t at_most) {
   const std::lock_guard lock(mutex_);
   if (error_ || closing_) return std::nullopt;
   const Settlement settlement = acks_.acknowledge(tag);
@@ -166,7 +168,8 @@ void ChannelCore::answer(Reply reply) {
   if (waiter.given_up && waiter.late == LateDelivery::requeue && reply.content) {
     const std::uint64_t tag = reply.content->delivery.delivery_tag();
     acks_.settle(tag);
-    outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::basic_nack(out, number_, tag, false, true); });
+    outbox_.append(Outbox::Entry::control,
+                   [&](Bytes& out) { wire::basic_nack(out, number_, tag, false, true); });
   }
   waiter.reply = std::move(reply);
   waiter.done = true;

@@ -20,7 +20,8 @@
 
 namespace warren::inline v0::engine {
 
-/// What a channel tells its publisher or consumer. Called on the I/O thread, with no lock of the channel's held.
+/// What a channel tells its publisher or consumer. Called on the I/O thread, with no lock of the channel's
+/// held.
 class ChannelSink {
  public:
   virtual ~ChannelSink() = default;
@@ -56,8 +57,8 @@ struct Reply {
 /// One channel: its state, who waits for which answer, and what is to be settled. One generation: where it is
 /// gone, another one takes its place, so that what was delivered on this one can't be settled there.
 ///
-/// Any thread calls, the I/O thread answers. Answers come in the order of the calls (AMQP 0-9-1 section 2.2.1),
-/// so that calls of many threads may be under way at once.
+/// Any thread calls, the I/O thread answers. Answers come in the order of the calls (AMQP 0-9-1
+/// section 2.2.1), so that calls of many threads may be under way at once.
 class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
@@ -122,7 +123,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   // --- settling deliveries ---
 
   using Settlement = AckTracker::Settlement;
-  /// Acknowledges with the next flush, or now where `at_most` have gathered. Nullopt where the channel is gone.
+  /// Acknowledges with the next flush, or now where `at_most` have gathered. Nullopt where the channel is
+  /// gone.
   std::optional<Settlement> acknowledge_later(std::uint64_t tag, std::size_t at_most);
   /// Sends what acknowledge_later gathered, merged. False where that is nothing, or the channel is gone.
   bool flush_acks();
@@ -185,7 +187,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   }
   std::shared_ptr<Waiter> send_close();
   void append_acks();
-  Reply wait(std::unique_lock<std::mutex> lock, Waiter& waiter, const std::string& operation, Deadline deadline);
+  Reply wait(std::unique_lock<std::mutex> lock, Waiter& waiter, const std::string& operation,
+             Deadline deadline);
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);

@@ -81,15 +81,16 @@ void ConnectionCore::connect() {
     try {
       transport_ = wire::Transport::connect(endpoint, login(options_));
       negotiated_ = transport_->negotiated();
-      events_.log(LogLevel::info, fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
+      events_.log(LogLevel::info,
+                  fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
       return;
     } catch (const ConnectionError& error) {
       events_.log(LogLevel::warning, error.what());
       last = error.details();
     }
   }
-  throw ConnectionError(last.value_or(
-      ErrorDetails{.operation = "connect", .text = "no endpoint was given", .scope = ErrorScope::connection}));
+  throw ConnectionError(last.value_or(ErrorDetails{
+      .operation = "connect", .text = "no endpoint was given", .scope = ErrorScope::connection}));
 }
 
 void ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetails>& error) {
@@ -124,7 +125,8 @@ void ConnectionCore::raise(const std::string& operation) const {
   throw ConnectionError(std::move(error));
 }
 
-std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink) {
+std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline,
+                                                          std::weak_ptr<ChannelSink> sink) {
   const std::string operation = "channel.open";
   std::shared_ptr<ChannelCore> channel;
   {
@@ -141,7 +143,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
                           .text = fmt::format("all {} channels are open", negotiated_.channel_max),
                           .scope = ErrorScope::channel});
     }
-    channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+    channel =
+        std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
     channel->set_sink(std::move(sink));
     channels_.emplace(channel->number(), channel);
   }
@@ -239,7 +242,8 @@ void ConnectionCore::write_pending(Turn& turn) {
       turn.outbox_empty = !outbox_.take(turn.output);
       if (turn.outbox_empty) return;
     }
-    const auto result = transport_->write(turn.output.data() + turn.written, turn.output.size() - turn.written);
+    const auto result =
+        transport_->write(turn.output.data() + turn.written, turn.output.size() - turn.written);
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::ok) {
       turn.written += result.bytes;
@@ -386,8 +390,8 @@ void ConnectionCore::on_blocked(std::optional<std::string> reason) {
       for (const auto& [number, channel] : channels_) channels.push_back(channel);
     }
   }
-  events_.log(LogLevel::warning,
-              reason ? fmt::format("the broker blocks publishing: {}", *reason) : "the broker takes publishes again");
+  events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
+                                        : "the broker takes publishes again");
   events_.state({.state = state(), .blocked = std::move(reason)});
   for (const auto& channel : channels) channel->unblocked();
 }

@@ -36,7 +36,8 @@ class ConnectionCore : private DirectWriter {
   /// Tries each endpoint once, in turn; blocks at most `connect_timeout` for each. Once.
   /// @throws ConnectionError  the last endpoint's
   void open();
-  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are taken
+  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are
+  /// taken
   std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {});
   /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread.
   void close(Deadline deadline) noexcept;

@@ -15,9 +15,9 @@ namespace warren::inline v0::engine {
 
 /// A message as it came in, with what its method said.
 struct Content {
-  std::uint32_t method = 0;           ///< basic_deliver, basic_get_ok or basic_return of wire::id
-  std::uint16_t code = 0;             ///< basic.return
-  std::string text{};                 ///< basic.return
+  std::uint32_t method = 0;             ///< basic_deliver, basic_get_ok or basic_return of wire::id
+  std::uint16_t code = 0;               ///< basic.return
+  std::string text{};                   ///< basic.return
   std::optional<std::int64_t> stamp{};  ///< of the publisher's, see wire::stamp_key
   /// Why its properties can't be read (they are then empty): a message to be told of, no reason to drop the
   /// connection, since it would come again and drop the next one.
@@ -25,9 +25,9 @@ struct Content {
   Delivery delivery{};
 };
 
-/// Puts the frames of one channel together: method, header, body frames, in this order and with nothing of the
-/// same channel between them (AMQP 0-9-1 section 4.2.6). Contents are recycled, so that a steady stream of
-/// messages of one shape allocates nothing. Not synchronised: the I/O thread's own.
+/// Puts the frames of one channel together: method, header, body frames, in this order and with nothing of
+/// the same channel between them (AMQP 0-9-1 section 4.2.6). Contents are recycled, so that a steady stream
+/// of messages of one shape allocates nothing. Not synchronised: the I/O thread's own.
 class ContentAssembler {
  public:
   using ContentPtr = std::unique_ptr<Content>;

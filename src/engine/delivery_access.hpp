@@ -21,7 +21,9 @@ class DeliveryAccess {
     delivery.exchange_ = std::move(exchange);
     delivery.routing_key_ = std::move(routing_key);
   }
-  static void redelivered(Delivery& delivery, bool redelivered) noexcept { delivery.redelivered_ = redelivered; }
+  static void redelivered(Delivery& delivery, bool redelivered) noexcept {
+    delivery.redelivered_ = redelivered;
+  }
   /// What basic.deliver, basic.get-ok or basic.return says, into the strings that are there.
   static void method(Delivery& delivery, const wire::InboundMethod& method) {
     delivery.exchange_.assign(method.exchange);

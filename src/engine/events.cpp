@@ -56,7 +56,8 @@ struct Events::Shared {
   }
 };
 
-Events::Events(LogLevel level, LogCallback on_log, StateCallback on_state) : shared_(std::make_shared<Shared>()) {
+Events::Events(LogLevel level, LogCallback on_log, StateCallback on_state)
+    : shared_(std::make_shared<Shared>()) {
   shared_->level = level;
   shared_->on_log = std::move(on_log);
   shared_->on_state = std::move(on_state);

@@ -44,7 +44,8 @@ void PublishWindow::open() {
 void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
   while (!channel_) {
     if (closed_) {
-      throw ChannelError({.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
+      throw ChannelError(
+          {.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
     }
     if (opening_) {
       ++waiting_for_room_;
@@ -103,7 +104,8 @@ void PublishWindow::admit(Lock& lock, std::size_t bytes, Deadline deadline) {
     lock.unlock();
     connection_->raise_timeout(
         {.operation = operation,
-         .text = fmt::format("not sent: no room in the window before the deadline ({} in flight)", in_flight)});
+         .text =
+             fmt::format("not sent: no room in the window before the deadline ({} in flight)", in_flight)});
   }
 }
 
@@ -156,7 +158,8 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
           {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
     }
     if (!connection_->outbox().wait_for_space(deadline)) {
-      connection_->raise_timeout({.operation = operation, .text = "not sent: no room to write before the deadline"});
+      connection_->raise_timeout(
+          {.operation = operation, .text = "not sent: no room to write before the deadline"});
     }
     lock.lock();
   }
@@ -210,7 +213,8 @@ void PublishWindow::wake() {
 }
 
 bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
-  static const ErrorDetails refused{.operation = operation, .text = "the broker refused the message (basic.nack)"};
+  static const ErrorDetails refused{.operation = operation,
+                                    .text = "the broker refused the message (basic.nack)"};
   const std::lock_guard lock(mutex_);
   const bool known = tracker_.settle(tag, multiple, [&](PublishSlot* slot) {
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
@@ -272,7 +276,8 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
     throw_failure(slot.outcome, *slot.error);
   }
   lock.unlock();
-  connection_->raise_timeout({.operation = operation, .text = "no confirm before the deadline", .in_doubt = true});
+  connection_->raise_timeout(
+      {.operation = operation, .text = "no confirm before the deadline", .in_doubt = true});
 }
 
 void PublishWindow::release(PublishSlot& slot) noexcept {
@@ -290,7 +295,8 @@ void PublishWindow::flush(Deadline deadline) {
                                 .text = fmt::format("{} publishes are still without a confirm", in_flight),
                                 .in_doubt = true});
   }
-  if (const auto failure = std::exchange(unseen_, std::nullopt)) throw_failure(failure->outcome, failure->error);
+  if (const auto failure = std::exchange(unseen_, std::nullopt))
+    throw_failure(failure->outcome, failure->error);
 }
 
 std::size_t PublishWindow::in_flight() const {

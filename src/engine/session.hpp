@@ -9,8 +9,8 @@
 
 namespace warren::inline v0::engine {
 
-/// A channel and the connection it needs to be alive: what a Channel, and the exchanges and queues declared on
-/// it, share.
+/// A channel and the connection it needs to be alive: what a Channel, and the exchanges and queues declared
+/// on it, share.
 class Session {
  public:
   Session(std::shared_ptr<ConnectionCore> connection, std::shared_ptr<ChannelCore> channel) noexcept

@@ -23,8 +23,9 @@ Subscription::Subscription(std::shared_ptr<ConnectionCore> connection, Subscript
 void Subscription::open() {
   channel_ = connection_->open_channel(connection_->operation_deadline(), weak_from_this());
   try {
-    channel_->call("basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
-                   [&](Bytes& out, std::uint16_t channel) { wire::basic_qos(out, channel, options_.prefetch); });
+    channel_->call(
+        "basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
+        [&](Bytes& out, std::uint16_t channel) { wire::basic_qos(out, channel, options_.prefetch); });
     subscribe();
   } catch (...) {
     end(nullptr);
@@ -38,12 +39,11 @@ void Subscription::subscribe() {
     const std::lock_guard lock(mutex_);
     cancelled_ = false;
   }
-  Reply reply = channel_->call(
-      fmt::format("basic.consume \"{}\"", options_.queue), id::basic_consume_ok, connection_->operation_deadline(),
-      [&](Bytes& out, std::uint16_t channel) {
-        wire::basic_consume(out, channel, options_.queue, options_.consumer_tag, {.exclusive = options_.exclusive},
-                            options_.arguments);
-      });
+  Reply reply = channel_->call(fmt::format("basic.consume \"{}\"", options_.queue), id::basic_consume_ok,
+                               connection_->operation_deadline(), [&](Bytes& out, std::uint16_t channel) {
+                                 wire::basic_consume(out, channel, options_.queue, options_.consumer_tag,
+                                                     {.exclusive = options_.exclusive}, options_.arguments);
+                               });
   const std::lock_guard lock(mutex_);
   consumer_tag_ = std::move(reply.name);
   subscribed_ = !is_ending() && !cancelled_;

@@ -24,8 +24,8 @@ struct SubscriptionOptions {
 
 /// One run of a consumer: its channel, what was delivered and not yet handled, and why it ends.
 ///
-/// The I/O thread gathers deliveries and hands them over once a turn; workers take them, and settle. Once it has
-/// ended it is never begun again.
+/// The I/O thread gathers deliveries and hands them over once a turn; workers take them, and settle. Once it
+/// has ended it is never begun again.
 class Subscription final : public ChannelSink, public std::enable_shared_from_this<Subscription> {
  public:
   using ContentPtr = ContentAssembler::ContentPtr;
@@ -46,8 +46,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// Ends it: no worker takes any more. The first reason stays; none is a stop. Any thread.
   void end(std::exception_ptr reason) noexcept;
   [[nodiscard]] std::exception_ptr reason() const;
-  /// After end(): basic.cancel, and what no worker has taken goes back to the queue. False where the broker did
-  /// not answer in time.
+  /// After end(): basic.cancel, and what no worker has taken goes back to the queue. False where the broker
+  /// did not answer in time.
   bool cancel(Deadline deadline) noexcept;
   /// Sends what is left to settle, and closes the channel; what is unsettled goes back to the queue.
   void close(Deadline deadline) noexcept;

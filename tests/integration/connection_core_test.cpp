@@ -24,9 +24,9 @@ TEST_CASE("a core declares, publishes and gets; a 404 closes one channel, whose 
   ConnectionCore core(broker(), {.heartbeat = 1s});
   core.open();
   const auto channel = core.open_channel(in(5s));
-  const Reply queue = channel->call("queue.declare", wire::id::queue_declare_ok, in(5s), [](Bytes& out, auto number) {
-    wire::queue_declare(out, number, "", {.exclusive = true}, {});
-  });
+  const Reply queue = channel->call(
+      "queue.declare", wire::id::queue_declare_ok, in(5s),
+      [](Bytes& out, auto number) { wire::queue_declare(out, number, "", {.exclusive = true}, {}); });
   const std::string body(300'000, 'x');
   CHECK(channel->send("basic.publish", Outbox::Entry::lone, [&](Bytes& out, auto number) {
     wire::append_content(out, number, "", queue.name, false, {}, {}, body, core.negotiated().frame_max);

@@ -42,8 +42,9 @@ struct Script {
 
   auto get_async(std::chrono::milliseconds time = 10s) {
     return std::async(std::launch::async, [this, time] {
-      return channel.call("basic.get", wire::id::basic_get_ok, in(time),
-                          [](Bytes& out, std::uint16_t number) { wire::basic_get(out, number, "orders", false); });
+      return channel.call(
+          "basic.get", wire::id::basic_get_ok, in(time),
+          [](Bytes& out, std::uint16_t number) { wire::basic_get(out, number, "orders", false); });
     });
   }
 

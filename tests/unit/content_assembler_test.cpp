@@ -25,7 +25,10 @@ struct Scripted {
 };
 
 warren::wire::InboundMethod deliver(std::uint64_t tag) {
-  return {.id = warren::wire::id::basic_deliver, .delivery_tag = tag, .exchange = "shop", .routing_key = "orders"};
+  return {.id = warren::wire::id::basic_deliver,
+          .delivery_tag = tag,
+          .exchange = "shop",
+          .routing_key = "orders"};
 }
 
 }  // namespace

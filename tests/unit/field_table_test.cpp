@@ -46,8 +46,10 @@ TEST_CASE("a field value nests arrays and tables") {
 }
 
 TEST_CASE("an error says operation, code, text and doubt") {
-  const warren::ChannelError error(
-      {.operation = "queue.declare \"orders\"", .code = 406, .text = "PRECONDITION_FAILED", .in_doubt = true});
+  const warren::ChannelError error({.operation = "queue.declare \"orders\"",
+                                    .code = 406,
+                                    .text = "PRECONDITION_FAILED",
+                                    .in_doubt = true});
   CHECK(std::string(error.what()) ==
         "queue.declare \"orders\": 406 PRECONDITION_FAILED (in doubt: it may have happened)");
   CHECK(error.in_doubt());
