@@ -53,6 +53,11 @@ bool ChannelCore::is_open() const {
   return !error_ && !closing_;
 }
 
+bool ChannelCore::is_lost() const {
+  const std::lock_guard lock(mutex_);
+  return error_ && error_->scope == ErrorScope::connection;
+}
+
 void ChannelCore::check_open(const std::string& operation) const {
   if (error_) raise(*error_, operation);
   if (closing_) raise(closed_by_us, operation);

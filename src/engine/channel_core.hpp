@@ -119,6 +119,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
 
   /// Whether calls can still succeed.
   [[nodiscard]] bool is_open() const;
+  /// Whether its connection was lost: not the broker's answer to anything done here.
+  [[nodiscard]] bool is_lost() const;
 
   // --- settling deliveries ---
 
