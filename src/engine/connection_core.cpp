@@ -257,7 +257,7 @@ void ConnectionCore::write_pending(Turn& turn) {
 }
 
 void ConnectionCore::keep_alive(Turn& turn) {
-  const auto heartbeat = negotiated_.heartbeat;
+  const std::chrono::milliseconds heartbeat = negotiated_.heartbeat;  // in finer units, as it is halved
   if (heartbeat == 0s) return;
   const auto now = Clock::now();
   if (now - turn.last_received > 2 * heartbeat) {
@@ -274,7 +274,7 @@ void ConnectionCore::wait(Turn& turn) {
   auto timeout = 0ms;
   if (!turn.more_to_read && (turn.outbox_empty || !turn.output.empty())) {
     auto next = turn.tick_at;
-    if (const auto heartbeat = negotiated_.heartbeat; heartbeat > 0s) {
+    if (const std::chrono::milliseconds heartbeat = negotiated_.heartbeat; heartbeat > 0s) {
       next = std::min(next, turn.last_received + 2 * heartbeat + 1ms);
       if (turn.output.empty()) next = std::min(next, turn.last_sent + heartbeat / 2);
     }
