@@ -50,8 +50,9 @@ class WARREN_EXPORT Channel {
   /// Takes one message off a queue (AMQP `basic.get`), to be settled by the caller. Slow: consume where you
   /// can.
   /// @returns nothing where the queue is empty
-  /// @throws ChannelError  404 for a missing queue, 540 for a stream
-  /// @throws Error         the message's properties can't be read (nested deeper than 32 levels); it is
+  /// @throws ChannelError     404 for a missing queue
+  /// @throws ConnectionError  540 for a stream: the broker closes the whole connection
+  /// @throws Error            the message's properties can't be read (nested deeper than 32 levels); it is
   /// requeued
   [[nodiscard]] std::optional<Delivery> get(std::string_view queue);
   /// As get(), acknowledged by being sent: lost if it does not arrive.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 #include <warren/error.hpp>
@@ -25,7 +26,7 @@ constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a conf
 constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
 constexpr auto reminder = 1min;        // between two log lines on one and the same fault
 constexpr std::uint16_t not_found = 404;
-const std::string blocked_text = "the broker blocks publishing: ";
+constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
 }  // namespace
 
@@ -81,7 +82,7 @@ bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop, Notice
   const auto once = [&] {
     // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
     if (const auto reason = link.connection.blocked()) {
-      throw BlockedError({.operation = "basic.publish", .text = blocked_text + *reason});
+      throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
     }
     Confirmation confirmation =
         link.publisher.publish_async(copy.message, {.routing_key = copy.queue, .timeout = admission_timeout});
@@ -112,7 +113,8 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
       const auto now = Clock::now();
       if (now >= deadline) throw;
       // The first publish after an alarm began is what the broker answers by blocking.
-      if (const auto reason = link.connection.blocked()) tell(notice, copy, blocked_text + *reason);
+      if (const auto reason = link.connection.blocked())
+        tell(notice, copy, std::string(blocked_text) + *reason);
       if (!leave_by && stop()) leave_by = now + confirm_grace;
       if (leave_by && now >= *leave_by) return false;
     }

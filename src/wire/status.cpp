@@ -20,8 +20,11 @@ bool is_permanent_status(int status) {
 
 }  // namespace
 
-// 403: credentials; 530: virtual host; 402: path. 320 (forced close) and 541 (internal) pass with time.
-bool is_permanent_close(std::uint16_t code) noexcept { return code == 402 || code == 403 || code == 530; }
+// 403: credentials; 530: virtual host; 402: path; 503: unknown exchange type; 540: not for this kind of queue.
+// 320 (forced close) and 541 (internal) pass with time.
+bool is_permanent_close(std::uint16_t code) noexcept {
+  return code == 402 || code == 403 || code == 503 || code == 530 || code == 540;
+}
 
 void check_status(int status, const std::string& operation) {
   if (status < 0) fail(operation, 0, amqp_error_string2(status), is_permanent_status(status));
