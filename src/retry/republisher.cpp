@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 #include <warren/error.hpp>
-#include <warren/publisher.hpp>
 
 #include "retry/topology.hpp"
 
@@ -26,42 +26,15 @@ constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a conf
 constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
 constexpr auto reminder = 1min;        // between two log lines on one and the same fault
 constexpr std::uint16_t not_found = 404;
-
-// False where `stop` said so first.
-bool await(Confirmation& confirmation, const Republisher::Stop& stop) {
-  const auto deadline = Clock::now() + confirm_timeout;
-  std::optional<Clock::time_point> leave_by;
-  for (;;) {
-    try {
-      confirmation.wait_for(confirm_slice);
-      return true;
-    } catch (const TimeoutError&) {
-      const auto now = Clock::now();
-      if (now >= deadline) throw;
-      if (!leave_by && stop()) leave_by = now + confirm_grace;
-      if (leave_by && now >= *leave_by) return false;
-    }
-  }
-}
-
-// What is held is told once, when its fault changes, and then each minute.
-class Notice {
- public:
-  [[nodiscard]] bool is_due(const std::string& fault) {
-    const auto now = Clock::now();
-    if (fault == fault_ && now < told_at_ + reminder) return false;
-    fault_ = fault;
-    told_at_ = now;
-    return true;
-  }
-  [[nodiscard]] bool was_told() const noexcept { return !fault_.empty(); }
-
- private:
-  std::string fault_;
-  Clock::time_point told_at_{};
-};
+constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
 }  // namespace
+
+// What one send() tells of: a fault once, when it is another one, and then each minute.
+struct Republisher::Notice {
+  std::string fault{};
+  Clock::time_point told_at{};
+};
 
 struct Republisher::Link {
   Link(Connection opened, PublisherOptions options)
@@ -87,23 +60,17 @@ bool Republisher::send(const Copy& copy, const Stop& stop) {
   Notice notice;
   for (auto delay = first_pause;; delay = std::min(delay * 2, longest_pause)) {
     if (is_closed() || stop()) return false;
-    std::string fault;
     try {
       const std::shared_ptr<Link> current = link(stop);
-      if (current == nullptr || !publish(*current, copy, stop)) return false;
-      if (notice.was_told()) {
+      if (current == nullptr || !publish(*current, copy, stop, notice)) return false;
+      if (!notice.fault.empty()) {
         log(LogLevel::info,
             fmt::format("the copy of a message of \"{}\" to \"{}\" is confirmed now", queue_, copy.queue));
       }
       return true;
     } catch (const std::exception& error) {
-      fault = error.what();
-    }
-    if (is_closed()) return false;
-    if (notice.is_due(fault)) {
-      log(LogLevel::warning,
-          fmt::format("the copy of a message of \"{}\" to \"{}\" is held, and tried again: {}", queue_,
-                      copy.queue, fault));
+      if (is_closed()) return false;
+      tell(notice, copy, error.what());
     }
     if (!pause(delay, stop)) return false;
   }
@@ -111,28 +78,47 @@ bool Republisher::send(const Copy& copy, const Stop& stop) {
 
 // One try; where a queue or the exchange is missing, a second one once they are declared anew. False where
 // `stop` said so first.
-bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop) const {
+bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop, Notice& notice) const {
   const auto once = [&] {
     // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
     if (const auto reason = link.connection.blocked()) {
-      throw BlockedError({.operation = "basic.publish", .text = "the broker blocks publishing: " + *reason});
+      throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
     }
     Confirmation confirmation =
         link.publisher.publish_async(copy.message, {.routing_key = copy.queue, .timeout = admission_timeout});
-    return await(confirmation, stop);
+    return await(link, confirmation, copy, stop, notice);
   };
   try {
     return once();
   } catch (const ReturnedError& error) {
-    log(LogLevel::warning,
-        fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
+    tell(notice, copy, error.what());
   } catch (const ChannelError& error) {
     if (error.code() != not_found) throw;
-    log(LogLevel::warning,
-        fmt::format("declaring the retry queues of \"{}\" again: {}", queue_, error.what()));
+    tell(notice, copy, error.what());
   }
   declare(link.connection, policy_, queue_);
   return once();
+}
+
+// Returns true once confirmed, false where `stop` said so first; else throws.
+bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy& copy, const Stop& stop,
+                        Notice& notice) const {
+  const auto deadline = Clock::now() + confirm_timeout;
+  std::optional<Clock::time_point> leave_by;
+  for (;;) {
+    try {
+      confirmation.wait_for(confirm_slice);
+      return true;
+    } catch (const TimeoutError&) {
+      const auto now = Clock::now();
+      if (now >= deadline) throw;
+      // The first publish after an alarm began is what the broker answers by blocking.
+      if (const auto reason = link.connection.blocked())
+        tell(notice, copy, std::string(blocked_text) + *reason);
+      if (!leave_by && stop()) leave_by = now + confirm_grace;
+      if (leave_by && now >= *leave_by) return false;
+    }
+  }
 }
 
 // The connection that is open; nothing where `stop` said so first, or where this was closed.
@@ -220,6 +206,14 @@ void Republisher::close() noexcept {
     changed_.notify_all();
   }
   if (last != nullptr) last->connection.close();
+}
+
+void Republisher::tell(Notice& notice, const Copy& copy, const std::string& fault) const {
+  const auto now = Clock::now();
+  if (fault == notice.fault && now < notice.told_at + reminder) return;
+  notice = {fault, now};
+  log(LogLevel::warning, fmt::format("the copy of a message of \"{}\" to \"{}\" is held, and tried again: {}",
+                                     queue_, copy.queue, fault));
 }
 
 void Republisher::log(LogLevel level, const std::string& text) const noexcept {

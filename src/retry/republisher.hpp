@@ -10,6 +10,7 @@
 
 #include <warren/connection.hpp>
 #include <warren/log.hpp>
+#include <warren/publisher.hpp>
 #include <warren/retry_policy.hpp>
 
 #include "retry/copy.hpp"
@@ -54,11 +55,15 @@ class Republisher {
 
  private:
   struct Link;
+  struct Notice;
   [[nodiscard]] std::shared_ptr<Link> link(const Stop& stop);
   [[nodiscard]] std::shared_ptr<Link> open_link(std::unique_lock<std::mutex>& lock);
-  [[nodiscard]] bool publish(Link& link, const Copy& copy, const Stop& stop) const;
+  [[nodiscard]] bool publish(Link& link, const Copy& copy, const Stop& stop, Notice& notice) const;
+  [[nodiscard]] bool await(const Link& link, Confirmation& confirmation, const Copy& copy, const Stop& stop,
+                           Notice& notice) const;
   [[nodiscard]] bool pause(std::chrono::milliseconds delay, const Stop& stop);
   [[nodiscard]] bool is_closed() const;
+  void tell(Notice& notice, const Copy& copy, const std::string& fault) const;
   void log(LogLevel level, const std::string& text) const noexcept;
 
   const Connect connect_;

@@ -29,7 +29,8 @@ std::string output_of(const std::string& command) {
   char buffer[4'096];
   while (const std::size_t count = std::fread(buffer, 1, sizeof buffer, pipe)) output.append(buffer, count);
   const int status = ::pclose(pipe);
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw std::runtime_error(command + " failed: " + output);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    throw std::runtime_error(command + " failed: " + output);
   return output;
 }
 
@@ -46,7 +47,8 @@ std::string line_of(std::string output) {
 // Inside the shared broker's folder where there is one: whoever ends that one finds what a crashed test left.
 std::string new_folder() {
   const char* shared = ::getenv("WARREN_TEST_BROKER_DIR");
-  const auto parent = shared != nullptr ? std::filesystem::path(shared) / "own" : std::filesystem::temp_directory_path();
+  const auto parent =
+      shared != nullptr ? std::filesystem::path(shared) / "own" : std::filesystem::temp_directory_path();
   std::filesystem::create_directories(parent);
   std::string pattern = (parent / "warren-broker-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("can't make the folder " + pattern);
@@ -80,7 +82,8 @@ std::vector<std::vector<std::string>> Broker::list(std::vector<std::string> argu
 const Broker& shared_broker() {
   static const Broker broker = [] {
     const char* url = ::getenv("AMQP_URL");
-    if (url == nullptr) throw std::runtime_error("AMQP_URL is not set: run tests/run.sh, which starts a broker");
+    if (url == nullptr)
+      throw std::runtime_error("AMQP_URL is not set: run tests/run.sh, which starts a broker");
     const char* folder = ::getenv("WARREN_TEST_BROKER_DIR");
     return Broker(url, folder == nullptr ? "" : folder);
   }();

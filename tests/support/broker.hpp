@@ -57,7 +57,8 @@ class PrivateBroker : public Broker {
 /// A name that no other test has, in this run or one beside it.
 std::string unique_name(std::string_view prefix);
 
-/// For a test on its own connection: deadlines that are generous under a sanitizer and end a hang all the same.
+/// For a test on its own connection: deadlines that are generous under a sanitizer and end a hang all the
+/// same.
 warren::ConnectionOptions test_options(std::string name = {});
 
 /// Polls until the condition holds; false where it does not in time.
@@ -70,6 +71,8 @@ bool eventually(Condition&& holds, std::chrono::milliseconds within = 15s) {
     std::this_thread::sleep_for(5ms);
   }
 }
+
+inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
 /// How long a call takes.
 template <typename Call>

@@ -1,5 +1,7 @@
 #include "support/frames.hpp"
 
+#include <algorithm>
+
 namespace support {
 namespace {
 

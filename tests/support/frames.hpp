@@ -37,10 +37,10 @@ enum class Direction { to_broker, to_client };
 /// One frame as it passed, with what tests judge of it.
 struct Frame {
   Direction direction = Direction::to_broker;
-  std::size_t link = 0;      ///< which connection of the proxy's, from 0, in the order of their coming
-  std::uint8_t type = 0;     ///< 1 method, 2 header, 3 body, 8 heartbeat
+  std::size_t link = 0;   ///< which connection of the proxy's, from 0, in the order of their coming
+  std::uint8_t type = 0;  ///< 1 method, 2 header, 3 body, 8 heartbeat
   std::uint16_t channel = 0;
-  std::uint32_t method = 0;  ///< of a method frame, as in namespace method
+  std::uint32_t method = 0;        ///< of a method frame, as in namespace method
   std::uint64_t delivery_tag = 0;  ///< of ack, nack, reject, deliver, get-ok
   bool multiple = false;           ///< of ack, nack
   bool requeue = false;            ///< of nack, reject

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <tuple>
 
 namespace support {
 namespace {
@@ -22,19 +23,19 @@ struct Proxy::Pipe {
   FrameReader reader;
   std::string held{};
   bool stalled = false;
-  bool ended = false;      // the sender sent FIN
+  bool ended = false;  // the sender sent FIN
   bool end_passed = false;
-  bool broken = false;     // reset, or the receiver is gone
+  bool broken = false;  // reset, or the receiver is gone
   std::size_t cut_after = no_limit;
   End cut_how = End::reset;
 };
 
 struct Proxy::Link {
-  Link(std::size_t number, Descriptor client_end, Descriptor broker_end)
-      : number(number),
+  Link(std::size_t index, Descriptor client_end, Descriptor broker_end)
+      : number(index),
         client(std::move(client_end)),
         broker(std::move(broker_end)),
-        pipes{{FrameReader(Direction::to_broker, number)}, {FrameReader(Direction::to_client, number)}} {}
+        pipes{{FrameReader(Direction::to_broker, index)}, {FrameReader(Direction::to_client, index)}} {}
 
   std::size_t number;
   Descriptor client;
@@ -68,14 +69,11 @@ warren::Endpoint Proxy::endpoint() const {
 
 void Proxy::wake() const { (void)!::write(wake_write_.get(), "", 1); }
 
-// Waits for the end of a turn that began after the change.
+// Waits for the end of the thread's next turn, which sees what was changed under this lock.
 void Proxy::act(std::unique_lock<std::mutex> lock) {
-  const std::uint64_t heard = turns_ + 2;
+  const std::uint64_t before = turns_;
   wake();
-  turned_.wait(lock, [&] {
-    if (turns_ < heard) wake();
-    return turns_ >= heard;
-  });
+  turned_.wait(lock, [&] { return turns_ > before; });
 }
 
 void Proxy::cut(End how, std::optional<std::size_t> number) {

@@ -18,8 +18,8 @@
 
 namespace support {
 
-/// A TCP proxy in front of a broker, on a port of its own, that can cut and stall, and records the frames that
-/// pass, so that a test can judge their order on the wire. Links are counted from 0, as they come.
+/// A TCP proxy in front of a broker, on a port of its own, that can cut and stall, and records the frames
+/// that pass, so that a test can judge their order on the wire. Links are counted from 0, as they come.
 ///
 /// Any thread. What cut() and stall() ask for has been done once they return.
 class Proxy {

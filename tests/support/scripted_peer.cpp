@@ -99,8 +99,9 @@ void ScriptedPeer::Link::wait_for_end() {
 }
 
 void ScriptedPeer::Link::shake_hands(const Tune& tune) {
-  send(method_frame(0, method::connection_start,
-                    number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
+  send(method_frame(
+      0, method::connection_start,
+      number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
   receive(0x000A000B);  // start-ok
   send(method_frame(0, method::connection_tune,
                     number(tune.channel_max, 2) + number(tune.frame_max, 4) + number(tune.heartbeat, 2)));

@@ -21,8 +21,8 @@ struct Tune {
   std::uint16_t heartbeat = 0;
 };
 
-/// A listening peer that plays a script to each connection that comes, one after the other, for what no broker
-/// does. The connection is closed at the script's end.
+/// A listening peer that plays a script to each connection that comes, one after the other, for what no
+/// broker does. The connection is closed at the script's end.
 class ScriptedPeer {
  public:
   /// One connection, in the script's hands. Each call ends when the peer is destroyed, by throwing.

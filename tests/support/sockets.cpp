@@ -20,7 +20,8 @@ sockaddr_in address_of(const char* address, std::uint16_t port) {
   sockaddr_in result{};
   result.sin_family = AF_INET;
   result.sin_port = htons(port);
-  if (::inet_pton(AF_INET, address, &result.sin_addr) != 1) throw std::invalid_argument("not an IPv4 address");
+  if (::inet_pton(AF_INET, address, &result.sin_addr) != 1)
+    throw std::invalid_argument("not an IPv4 address");
   return result;
 }
 
