@@ -160,11 +160,13 @@ void ConnectionCore::recover_loop() noexcept {
     lock.unlock();
     const bool restored = restore();
     lock.lock();
-    if (!restored || generation != generation_ || ended_) continue;
+    if (!restored || generation != generation_ || state_ != ConnectionState::connecting) continue;
     recovering_ = false;
+    state_ = ConnectionState::open;
+    changed_.notify_all();
     lock.unlock();
     events_.log(LogLevel::info, "the connection has recovered");
-    enter(ConnectionState::open);
+    events_.state({.state = ConnectionState::open, .blocked = {}, .error = {}});
     lock.lock();
   }
 }

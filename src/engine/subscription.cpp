@@ -31,6 +31,7 @@ std::shared_ptr<ChannelCore> Subscription::channel() const {
 }
 
 void Subscription::open() {
+  connection_->await_open(fmt::format("consume \"{}\"", options_.queue), connection_->operation_deadline());
   try {
     open_channel();
   } catch (...) {
