@@ -1,5 +1,6 @@
 #include "engine/events.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -13,6 +14,7 @@ namespace warren::inline v0::engine {
 namespace {
 
 constexpr std::size_t most_queued = 1'024;
+constexpr std::chrono::milliseconds grace{100};  // for what is queued, where the time for closing is used up
 
 }  // namespace
 
@@ -63,7 +65,11 @@ Events::Events(LogLevel level, LogCallback on_log, StateCallback on_state)
   shared_->on_state = std::move(on_state);
 }
 
-Events::~Events() { close(std::chrono::steady_clock::now()); }
+Events::~Events() {
+  close(std::chrono::steady_clock::now());
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->thread.joinable()) shared_->thread.detach();  // destroyed by a callback
+}
 
 bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && level >= shared_->level; }
 
@@ -97,11 +103,15 @@ void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
   shared_->closed = true;
   shared_->changed.notify_all();
   if (!shared_->thread.joinable()) return;
-  const bool from_callback = shared_->thread.get_id() == std::this_thread::get_id();
-  if (!from_callback) shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
+  if (shared_->thread.get_id() == std::this_thread::get_id()) return;  // from a callback, which can't await its end
+  deadline = std::max(deadline, std::chrono::steady_clock::now() + grace);
+  shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
+  // No callback begins after this: what it refers to may be gone. One that runs can't be ended from outside.
+  shared_->queue.clear();
   std::thread thread = std::move(shared_->thread);
   const bool finished = shared_->finished;
   lock.unlock();
+  if (!thread.joinable()) return;  // another one, closing at the same time, was first
   if (finished) {
     thread.join();
   } else {
