@@ -26,7 +26,8 @@ Address parse_address(const std::string& text) {
   if (colon != std::string::npos) {
     address.host = text.substr(0, colon);
     const std::string port = text.substr(colon + 1);
-    const bool digits = !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
+    const bool digits =
+        !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
     address.port = digits ? std::stoi(port) : 0;
     if (address.host.starts_with('[') && address.host.ends_with(']')) {
       address.host = address.host.substr(1, address.host.size() - 2);
@@ -59,7 +60,8 @@ std::optional<std::string> field(const httplib::Request& request, const char* na
 
 class Api {
  public:
-  explicit Api(warren::Connection& connection) : connection_(connection), publisher_(connection, {.timeout = timeout}) {
+  explicit Api(warren::Connection& connection)
+      : connection_(connection), publisher_(connection, {.timeout = timeout}) {
     server_.Post("/orders/", [this](const httplib::Request& request, httplib::Response& response) {
       if (const auto id = field(request, "order_id")) {
         publish(response, orders_exchange, orders_queue, order_message(*id));
@@ -100,7 +102,8 @@ class Api {
  private:
   static constexpr std::chrono::seconds timeout{10};
 
-  void publish(httplib::Response& response, const char* exchange, const char* queue, const warren::Message& message) {
+  void publish(httplib::Response& response, const char* exchange, const char* queue,
+               const warren::Message& message) {
     try {
       publisher_.publish(message, {.exchange = exchange, .routing_key = queue});
       answer(response, 200, {{"status", "Message queued"}});

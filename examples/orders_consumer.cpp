@@ -1,4 +1,5 @@
-// Processes orders, and fails half the time, on purpose. What fails goes to `orders_retry`, for another program.
+// Processes orders, and fails half the time, on purpose. What fails goes to `orders_retry`, for another
+// program.
 
 #include "common/order.hpp"
 #include "common/order_worker.hpp"

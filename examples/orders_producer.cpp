@@ -26,11 +26,13 @@ struct Options {
 // Confirms come in any order, lines in the order of the orders.
 class Ledger {
  public:
-  explicit Ledger(std::uint64_t total) : total_(total), progress_(total >= 1'000 && ::isatty(STDERR_FILENO) == 1) {}
+  explicit Ledger(std::uint64_t total)
+      : total_(total), progress_(total >= 1'000 && ::isatty(STDERR_FILENO) == 1) {}
 
   void add(std::string id, warren::Confirmation confirmation) {
     pending_.emplace_back(std::move(id), std::move(confirmation));
-    while (!pending_.empty() && pending_.front().second.outcome() != warren::PublishOutcome::pending) settle_first();
+    while (!pending_.empty() && pending_.front().second.outcome() != warren::PublishOutcome::pending)
+      settle_first();
   }
   void wait_for_all() {
     while (!pending_.empty()) settle_first();

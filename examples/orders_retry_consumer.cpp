@@ -15,7 +15,8 @@ int main(int argc, char** argv) {
   std::uint32_t max_attempts = 5;
   add_to(app, broker);
   add_to(app, options);
-  app.add_option("--max-attempts", max_attempts, "Attempts on this queue; then the order goes to `orders_parked`")
+  app.add_option("--max-attempts", max_attempts,
+                 "Attempts on this queue; then the order goes to `orders_parked`")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   return run_program(app, argc, argv, [&] {

@@ -16,7 +16,9 @@ int main(int argc, char** argv) {
     declare_tasks(channel);
     warren::Consumer consumer{connection, task_queue};
     consumer.run(
-        [](const warren::Delivery& delivery) { print_line("Received message: " + std::string(delivery.body())); },
+        [](const warren::Delivery& delivery) {
+          print_line("Received message: " + std::string(delivery.body()));
+        },
         stop.token());
     return 0;
   });

@@ -28,15 +28,18 @@ std::string bare(const nlohmann::json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-void declare_direct(warren::Channel& channel, const char* exchange, std::initializer_list<const char*> queues) {
-  const warren::Exchange declared = channel.declare_exchange(exchange, {.type = warren::ExchangeType::direct});
+void declare_direct(warren::Channel& channel, const char* exchange,
+                    std::initializer_list<const char*> queues) {
+  const warren::Exchange declared =
+      channel.declare_exchange(exchange, {.type = warren::ExchangeType::direct});
   for (const char* queue : queues) channel.declare_queue(queue).bind(declared, queue);
 }
 
 }  // namespace
 
 nlohmann::json id_to_json(std::string_view id) {
-  const bool digits = !id.empty() && std::all_of(id.begin(), id.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits =
+      !id.empty() && std::all_of(id.begin(), id.end(), [](char c) { return c >= '0' && c <= '9'; });
   std::int64_t number = 0;
   const auto parsed = std::from_chars(id.data(), id.data() + id.size(), number);
   // A leading zero would be lost, and 007 become another order.
@@ -53,7 +56,8 @@ warren::Message order_message(std::string_view id) {
 Order parse_order(std::string_view body) {
   const nlohmann::json order = nlohmann::json::parse(body, nullptr, false);
   if (order.is_discarded()) throw warren::Undecodable("the body is not JSON");
-  if (!order.is_object() || !order.contains("order_id")) throw warren::Undecodable("the body has no order_id");
+  if (!order.is_object() || !order.contains("order_id"))
+    throw warren::Undecodable("the body has no order_id");
   const nlohmann::json& id = order.at("order_id");
   if (!id.is_string() && !id.is_number_integer()) {
     throw warren::Undecodable("order_id is neither a string nor an integer");

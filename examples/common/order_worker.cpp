@@ -17,7 +17,8 @@ using Clock = std::chrono::steady_clock;
 // The same seed makes the same orders fail, as long as one worker handles them.
 class Dice {
  public:
-  Dice(double rate, std::optional<std::uint64_t> seed) : rate_(rate), random_(seed ? *seed : std::random_device()()) {}
+  Dice(double rate, std::optional<std::uint64_t> seed)
+      : rate_(rate), random_(seed ? *seed : std::random_device()()) {}
   bool fails() {
     const std::lock_guard lock(mutex_);
     return std::uniform_real_distribution<double>(0, 1)(random_) < rate_;
@@ -29,10 +30,10 @@ class Dice {
   std::mt19937_64 random_;
 };
 
-// Asks for a stop once nothing was to be done for so long: subscribed, no handler running, nothing received and not
-// begun, nothing ready in the queue.
-void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consumer, warren::Connection& connection,
-                    double seconds, StopOnSignal& stop) {
+// Asks for a stop once nothing was to be done for so long: subscribed, no handler running, nothing received
+// and not begun, nothing ready in the queue.
+void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consumer,
+                    warren::Connection& connection, double seconds, StopOnSignal& stop) {
   const auto idle_time = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1'000));
   std::mutex mutex;
   std::condition_variable_any woken;
@@ -71,7 +72,8 @@ void add_to(CLI::App& app, WorkerOptions& options) {
   app.add_option("--concurrency", options.concurrency, "Handlers at once")
       ->check(CLI::Range(1, 1'024))
       ->capture_default_str();
-  app.add_option("--exit-when-idle", options.exit_when_idle, "Ends after so many seconds without anything to do")
+  app.add_option("--exit-when-idle", options.exit_when_idle,
+                 "Ends after so many seconds without anything to do")
       ->check(CLI::Range(0.0, 86'400.0));
 }
 

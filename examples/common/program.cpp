@@ -57,19 +57,22 @@ StopOnSignal::StopOnSignal() {
 
 StopOnSignal::~StopOnSignal() {
   thread_.request_stop();
-  ::pthread_kill(thread_.native_handle(), SIGTERM);  // it waits for one; where it had its own, this stays pending
+  ::pthread_kill(thread_.native_handle(),
+                 SIGTERM);  // it waits for one; where it had its own, this stays pending
 }
 
 void add_to(CLI::App& app, BrokerOptions& options) {
   const char* environment = std::getenv("AMQP_URL");
-  options.url = environment != nullptr && *environment != '\0' ? environment : "amqp://guest:guest@localhost/";
+  options.url =
+      environment != nullptr && *environment != '\0' ? environment : "amqp://guest:guest@localhost/";
   app.add_option("--url", options.url, "The broker (else the environment's AMQP_URL, else the local one)");
   app.add_option("--connect-timeout", options.connect_timeout, "Seconds to keep trying to reach the broker")
       ->check(CLI::Range(0.0, 86'400.0))
       ->capture_default_str();
 }
 
-warren::Connection connect(const BrokerOptions& options, const std::string& name, const std::stop_token& stop) {
+warren::Connection connect(const BrokerOptions& options, const std::string& name,
+                           const std::stop_token& stop) {
   const auto deadline =
       Clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(options.connect_timeout * 1'000));
   for (;;) {

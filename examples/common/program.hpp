@@ -14,7 +14,8 @@
 
 namespace examples {
 
-/// Asks for a stop on SIGINT and SIGTERM. Made first in main: threads started later inherit the signals blocked.
+/// Asks for a stop on SIGINT and SIGTERM. Made first in main: threads started later inherit the signals
+/// blocked.
 class StopOnSignal {
  public:
   StopOnSignal();
@@ -40,7 +41,8 @@ void add_to(CLI::App& app, BrokerOptions& options);
 
 /// Connects, and tries on while the broker can't be reached, until the timeout or a stop.
 /// @throws warren::ConnectionError  the last try's; at once where trying again can't help
-warren::Connection connect(const BrokerOptions& options, const std::string& name, const std::stop_token& stop);
+warren::Connection connect(const BrokerOptions& options, const std::string& name,
+                           const std::stop_token& stop);
 
 /// One line on standard output or standard error, in one piece, at once.
 void print_line(std::string line);
