@@ -103,7 +103,8 @@ void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
   shared_->closed = true;
   shared_->changed.notify_all();
   if (!shared_->thread.joinable()) return;
-  if (shared_->thread.get_id() == std::this_thread::get_id()) return;  // from a callback, which can't await its end
+  if (shared_->thread.get_id() == std::this_thread::get_id())
+    return;  // from a callback, which can't await its end
   deadline = std::max(deadline, std::chrono::steady_clock::now() + grace);
   shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
   // No callback begins after this: what it refers to may be gone. One that runs can't be ended from outside.

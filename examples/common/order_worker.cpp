@@ -1,0 +1,117 @@
+#include "common/order_worker.hpp"
+
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include "common/order.hpp"
+
+namespace examples {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+// The same seed makes the same orders fail, as long as one worker handles them.
+class Dice {
+ public:
+  Dice(double rate, std::optional<std::uint64_t> seed)
+      : rate_(rate), random_(seed ? *seed : std::random_device()()) {}
+  bool fails() {
+    const std::lock_guard lock(mutex_);
+    return std::uniform_real_distribution<double>(0, 1)(random_) < rate_;
+  }
+
+ private:
+  std::mutex mutex_;
+  const double rate_;
+  std::mt19937_64 random_;
+};
+
+// Asks for a stop once nothing was to be done for so long: subscribed, no handler running, nothing received
+// and not begun, nothing ready in the queue.
+void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consumer,
+                    warren::Connection& connection, double seconds, StopOnSignal& stop) {
+  const auto idle_time = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1'000));
+  std::mutex mutex;
+  std::condition_variable_any woken;
+  std::optional<warren::Channel> channel;
+  auto idle_since = Clock::now();
+  std::uint64_t acked = 0;
+  while (!ended.stop_requested()) {
+    const warren::ConsumerStatus status = consumer.status();
+    bool idle = status.subscribed && status.running == 0 && status.waiting == 0;
+    try {
+      if (!channel || !channel->is_open()) channel.emplace(connection.open_channel());
+      idle = idle && channel->declare_queue_passive(consumer.queue()).message_count() == 0;
+    } catch (const warren::Error&) {
+      idle = false;  // the broker is away: nobody knows what waits there
+      channel.reset();
+    }
+    const std::uint64_t settled = status.acked + status.retried + status.parked;
+    if (!idle || settled != acked) idle_since = Clock::now();
+    acked = settled;
+    if (Clock::now() - idle_since >= idle_time) return stop.request_stop();
+    std::unique_lock lock(mutex);
+    woken.wait_for(lock, ended, 50ms, [] { return false; });
+  }
+}
+
+}  // namespace
+
+void add_to(CLI::App& app, WorkerOptions& options) {
+  app.add_option("--failure-rate", options.failure_rate, "How many of the attempts fail on purpose, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--seed", options.seed, "Makes the failures the same again");
+  app.add_option("--prefetch", options.prefetch, "Unacknowledged messages at once")
+      ->check(CLI::Range(1, 65'535))
+      ->capture_default_str();
+  app.add_option("--concurrency", options.concurrency, "Handlers at once")
+      ->check(CLI::Range(1, 1'024))
+      ->capture_default_str();
+  app.add_option("--exit-when-idle", options.exit_when_idle,
+                 "Ends after so many seconds without anything to do")
+      ->check(CLI::Range(0.0, 86'400.0));
+}
+
+void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, const std::string& queue,
+                    const warren::RetryPolicy& policy, StopOnSignal& stop) {
+  warren::Connection connection = connect(broker, queue + " consumer", stop.token());
+  {
+    warren::Channel channel = connection.open_channel();
+    declare_orders(channel);
+  }
+  warren::Consumer consumer{
+      connection, queue, {.prefetch = options.prefetch, .concurrency = options.concurrency, .retry = policy}};
+  std::jthread watcher;
+  if (options.exit_when_idle) {
+    watcher = std::jthread([&](const std::stop_token& ended) {
+      stop_when_idle(ended, consumer, connection, *options.exit_when_idle, stop);
+    });
+  }
+
+  Dice dice{options.failure_rate, options.seed};
+  consumer.run(
+      [&](const warren::Delivery& delivery) {
+        const Order order = [&] {
+          try {
+            return parse_order(delivery.body());
+          } catch (const warren::Undecodable& error) {
+            print_error(std::string("Parking a message: ") + error.what());
+            throw;
+          }
+        }();
+        print_line("Processing order " + order.id + " at " + order.timestamp);
+        if (dice.fails()) {
+          print_error("Order " + order.id + " failed, on purpose");
+          throw std::runtime_error("failed on purpose");
+        }
+        print_line("Processed order " + order.id);
+      },
+      stop.token());
+}
+
+}  // namespace examples

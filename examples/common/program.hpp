@@ -1,0 +1,55 @@
+#pragma once
+
+// What every example program shares: its connection, its way to stop, its lines.
+
+#include <chrono>
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <warren/warren.hpp>
+
+namespace examples {
+
+/// Asks for a stop on SIGINT and SIGTERM. Made first in main: threads started later inherit the signals
+/// blocked.
+class StopOnSignal {
+ public:
+  StopOnSignal();
+  ~StopOnSignal();
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+  [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
+  void request_stop() { source_.request_stop(); }
+
+ private:
+  std::stop_source source_;
+  std::jthread thread_;
+};
+
+/// How to reach the broker: --url, else AMQP_URL, else the local one.
+struct BrokerOptions {
+  std::string url{};
+  double connect_timeout = 30;  ///< seconds
+};
+
+void add_to(CLI::App& app, BrokerOptions& options);
+
+/// Connects, and tries on while the broker can't be reached, until the timeout or a stop.
+/// @throws warren::ConnectionError  the last try's; at once where trying again can't help
+warren::Connection connect(const BrokerOptions& options, const std::string& name,
+                           const std::stop_token& stop);
+
+/// One line on standard output or standard error, in one piece, at once.
+void print_line(std::string line);
+void print_error(std::string line);
+
+/// Parses the arguments, runs `body` and turns what it throws into one line. What main returns: 0, 1 for an
+/// error, 2 for bad arguments.
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
+
+}  // namespace examples
