@@ -36,12 +36,13 @@ void declare(engine::Session& session, std::string_view name, std::string_view t
                });
 }
 
-std::optional<Delivery> get(engine::Session& session, std::string_view name, bool no_ack) {
-  const std::string queue = session.connection().topology().current_name(name);
+std::optional<Delivery> get(engine::Session& session, std::string_view queue, bool no_ack) {
   using Late = engine::ChannelCore::LateDelivery;
   engine::Reply reply = session.call(
       fmt::format("basic.get \"{}\"", queue), id::basic_get_ok,
-      [&](Bytes& out, std::uint16_t channel) { wire::basic_get(out, channel, queue, no_ack); },
+      [&](Bytes& out, std::uint16_t channel) {
+        wire::basic_get(out, channel, session.connection().topology().current_name(queue), no_ack);
+      },
       no_ack ? Late::keep : Late::requeue);
   if (!reply.content) return std::nullopt;
   if (no_ack) {

@@ -178,7 +178,7 @@ void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexc
       run.subscribe_again();
     }
   } catch (const ConnectionError&) {
-    if (!connection->is_recovering()) run.end(std::current_exception());
+    if (connection->has_ended()) run.end(std::current_exception());
   } catch (...) {
     run.end(std::current_exception());  // where the channel was closed over it, that is the reason already
   }

@@ -18,7 +18,8 @@ class Backoff {
 
   /// The connection works since this moment.
   void connected(Clock::time_point now) noexcept;
-  /// The connection is lost since this moment. One that was not stable goes on where the last outage ended.
+  /// The connection is lost since this moment. Where it was not stable, the outage before goes on: its pauses, its
+  /// tries and its end.
   void lost(Clock::time_point now) noexcept;
   /// The pause ahead of the next try; nothing where it is time to give up.
   [[nodiscard]] std::optional<std::chrono::milliseconds> next(Clock::time_point now);
@@ -29,7 +30,8 @@ class Backoff {
   std::chrono::milliseconds delay_{0};  // of the latest try, before chance
   std::uint32_t tries_ = 0;
   Clock::time_point connected_at_{};
-  Clock::time_point lost_at_{};
+  Clock::time_point lost_at_{};   // the latest time
+  Clock::time_point outage_at_{};  // since when it was never stable
 };
 
 }  // namespace warren::inline v0::engine

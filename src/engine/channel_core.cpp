@@ -189,6 +189,7 @@ void ChannelCore::refuse_all(const ErrorDetails& error) {
     const std::lock_guard lock(mutex_);
     if (error_) return;
     error_ = error;
+    usable_.store(false, std::memory_order_release);
     sink = sink_.lock();
   }
   if (sink) sink->on_closed(error);

@@ -98,6 +98,7 @@ void ConnectionCore::connected(std::unique_ptr<wire::Transport> transport, const
     const std::lock_guard lock(mutex_);
     negotiated_ = current_;
     connected_ = true;
+    drop_reason_.reset();
   }
   events_.log(LogLevel::info, fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
 }
@@ -278,6 +279,7 @@ void ConnectionCore::loop() {
     {
       const std::lock_guard lock(mutex_);
       if (state_ == ConnectionState::closing && Clock::now() >= close_deadline_) return;
+      if (drop_reason_) throw ConnectionError(lost(*std::exchange(drop_reason_, std::nullopt)));
     }
     wait(turn);
     read(turn);

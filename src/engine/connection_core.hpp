@@ -67,6 +67,10 @@ class ConnectionCore : private DirectWriter {
   void notify();
   /// Whether a lost connection is being recovered. Set before its channels fail.
   [[nodiscard]] bool is_recovering() const;
+  /// Whether it is closing, closed or failed: it will not be open again.
+  [[nodiscard]] bool has_ended() const;
+  /// Cuts a link on which the broker doesn't answer, so that it is recovered. Any thread.
+  void drop(const std::string& reason);
   void add(std::weak_ptr<Recoverable> recoverable);
   /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread.
   void close(Deadline deadline) noexcept;
@@ -139,6 +143,7 @@ class ConnectionCore : private DirectWriter {
   bool recovering_ = false;
   bool reconnected_ = false;       // for the recovery thread
   bool ended_ = false;             // likewise
+  std::optional<std::string> drop_reason_;
   std::uint64_t generation_ = 0;   // of connections: one more with each loss
   std::vector<std::weak_ptr<Recoverable>> recoverables_;
   ConnectionState state_ = ConnectionState::connecting;

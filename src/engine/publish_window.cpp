@@ -90,7 +90,7 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
     } catch (const ConnectionError& error) {
       ErrorDetails details = error.details();
       details.in_doubt = false;  // whatever became of the channel: nothing was published
-      if (!connection_->is_recovering()) failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+      if (connection_->has_ended()) failure = std::make_exception_ptr(ConnectionError(std::move(details)));
     } catch (...) {
       failure = std::current_exception();
     }
@@ -309,13 +309,18 @@ void PublishWindow::recover(Deadline deadline) {
     lock.unlock();
     std::shared_ptr<ChannelCore> channel;
     std::exception_ptr failure;
+    std::optional<ErrorDetails> refused;
     try {
       channel = open_channel(deadline, ConnectionCore::Access::recovery);
+    } catch (const ChannelError& error) {
+      refused = error.details();
+      failure = std::current_exception();
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
     if (channel) resend(*channel);
+    if (refused) fail_resend(*refused);
     opening_ = false;
     room_.notify_all();
     if (failure) std::rethrow_exception(failure);
@@ -346,11 +351,15 @@ void PublishWindow::resend(ChannelCore& channel) {
       settle(slot, PublishOutcome::unknown, &error.details());
       continue;
     }
+    bool usable = false;
     const auto admission = connection_->outbox().append(Outbox::Entry::control, [&](Bytes& out) {
+      // The outbox may be the next connection's by now, where the channel's number is nobody's.
+      usable = channel.is_usable();
+      if (!usable) return;
       out.insert(out.end(), slot.frames.begin(), slot.frames.end());
       tracker_.add(&slot);
     });
-    if (admission == Outbox::Admission::closed) return;
+    if (admission == Outbox::Admission::closed || !usable) return;
     resend_.pop_front();
   }
   wake();
@@ -358,12 +367,16 @@ void PublishWindow::resend(ChannelCore& channel) {
 
 void PublishWindow::abandon(const ErrorDetails& error) {
   const std::lock_guard lock(mutex_);
+  fail_resend(error);
+  room_.notify_all();
+}
+
+void PublishWindow::fail_resend(const ErrorDetails& error) {
   ErrorDetails details = error;
   details.operation = operation;
   details.in_doubt = true;
   for (PublishSlot* slot : std::exchange(resend_, {})) settle(*slot, PublishOutcome::unknown, &details);
-  room_.notify_all();
-  idle_.notify_all();
+  if (open_publishes() == 0) idle_.notify_all();
 }
 
 PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
@@ -417,6 +430,10 @@ std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   const std::lock_guard lock(mutex_);
   closed_ = true;
   room_.notify_all();
+  try {
+    fail_resend({.text = "the publisher was closed while its connection was lost", .scope = ErrorScope::channel});
+  } catch (...) {  // no memory for their errors: they stay pending
+  }
   return std::exchange(channel_, nullptr);
 }
 

@@ -81,6 +81,7 @@ class PublishWindow final : public ChannelSink,
   void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
   void resend(ChannelCore& channel);
+  void fail_resend(const ErrorDetails& error);
   void fail_all(const ErrorDetails& error);
   [[nodiscard]] std::size_t open_publishes() const noexcept { return tracker_.outstanding() + resend_.size(); }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);

@@ -33,6 +33,21 @@ bool ConnectionCore::is_recovering() const {
   return recovering_;
 }
 
+bool ConnectionCore::has_ended() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == ConnectionState::closing || state_ == ConnectionState::closed ||
+         state_ == ConnectionState::failed;
+}
+
+void ConnectionCore::drop(const std::string& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!connected_) return;
+    drop_reason_ = reason;
+  }
+  outbox_.wakeup().wake();
+}
+
 void ConnectionCore::add(std::weak_ptr<Recoverable> recoverable) {
   const std::lock_guard lock(mutex_);
   std::erase_if(recoverables_, [](const auto& each) { return each.expired(); });
@@ -187,12 +202,17 @@ bool ConnectionCore::restore() noexcept {
         recoverable->recover(operation_deadline());
       } catch (const ConnectionError&) {
         return false;
+      } catch (const TimeoutError&) {
+        throw;
       } catch (const Error& error) {  // it has told its own callers
         events_.log(LogLevel::error, fmt::format("not recovered: {}", error.what()));
       }
     }
     return true;
   } catch (const ConnectionError&) {
+    return false;
+  } catch (const TimeoutError& error) {
+    drop(fmt::format("the broker did not answer during recovery: {}", error.what()));
     return false;
   } catch (const std::exception& error) {
     events_.log(LogLevel::error, fmt::format("the topology was not recovered: {}", error.what()));

@@ -55,13 +55,22 @@ void Subscription::open_channel() {
 
 void Subscription::open_again() {
   const std::string operation = fmt::format("consume \"{}\"", options_.queue);
+  const auto set_reopening = [this](bool reopening) {
+    const std::lock_guard lock(mutex_);
+    reopening_ = reopening;
+  };
   for (int tries = 1;; ++tries) {
     connection_->await_open(operation, Deadline::max(), [this] { return is_ending(); });
     if (is_ending()) return;
+    set_reopening(true);
     try {
-      return open_channel();
+      open_channel();
+      return set_reopening(false);
     } catch (const ConnectionError&) {
-      if (!connection_->is_recovering()) throw;
+      if (connection_->has_ended()) throw;
+    } catch (const TimeoutError&) {  // a link that is stalled: its heartbeats, or the next try, tell
+      channel()->set_sink({});
+      channel()->begin_close();
     } catch (const ChannelError& error) {
       // The broker still holds the queue for the connection before, or the queue's node is down.
       const bool passing = error.code() == 405 || error.code() == 403 ||
@@ -69,6 +78,7 @@ void Subscription::open_again() {
       if (!passing || tries >= most_tries) throw;
     }
     std::unique_lock lock(mutex_);
+    lost_ = true;
     changed_.wait_for(lock, retry_pause, [&] { return is_ending(); });
   }
 }
@@ -273,11 +283,12 @@ void Subscription::on_cancel() {
 void Subscription::on_closed(const ErrorDetails& error) {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
   const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
-  const bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
+  bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
   bool queue_is_gone = false;
   arrivals_.clear();
   {
     const std::lock_guard lock(mutex_);
+    passing = passing || (reopening_ && error.scope == ErrorScope::channel);
     queue_is_gone = was_cancelled_ && error.code == 404;
     if (passing && !is_ending()) {
       // What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale.

@@ -100,6 +100,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool cancelled_ = false;      // and not subscribed again yet
   bool was_cancelled_ = false;  // ever
   bool lost_ = false;           // and not open again yet
+  bool reopening_ = false;      // open_again() decides what an error of the new channel means
   bool counted_ = false;        // as a consumer of its queue
   std::exception_ptr reason_;
   std::atomic<bool> ending_{false};
