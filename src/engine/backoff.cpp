@@ -14,7 +14,7 @@ void Backoff::connected(Clock::time_point now) noexcept { connected_at_ = now; }
 
 void Backoff::lost(Clock::time_point now) noexcept {
   lost_at_ = now;
-  if (now - connected_at_ < options_.stable_after) return;
+  if (outage_at_ != Clock::time_point{} && now - connected_at_ < options_.stable_after) return;
   delay_ = 0ms;
   tries_ = 0;
   outage_at_ = now;
