@@ -31,6 +31,7 @@ struct Proxy::Pipe {
   std::deque<std::pair<Clock::time_point, std::size_t>> delayed{};  // the last bytes of held: when each may go
   Clock::time_point next_send{};                                    // while throttled
   std::size_t cut_after = no_limit;
+  std::size_t stall_after = no_limit;
   End cut_how = End::reset;
 };
 
@@ -96,6 +97,17 @@ void Proxy::cut_after(Direction direction, std::size_t bytes, End how) {
     link->pipes[index(direction)].cut_how = how;
   }
   act(std::move(lock));
+}
+
+void Proxy::cut_new_after(Direction direction, std::size_t bytes, End how) {
+  const std::lock_guard lock(mutex_);
+  cut_new_after_[index(direction)] = bytes;
+  cut_new_how_ = how;
+}
+
+void Proxy::stall_new_after(Direction direction, std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  stall_new_after_[index(direction)] = bytes;
 }
 
 void Proxy::stall(Direction direction, std::optional<std::size_t> number) {
@@ -226,7 +238,12 @@ void Proxy::take_one() {
   ++seen_;
   Descriptor broker = take_new_ ? connect_to(broker_.host, broker_.effective_port()) : Descriptor();
   if (!broker) return client.reset();
-  links_.push_back(std::make_unique<Link>(seen_ - 1, std::move(client), std::move(broker)));
+  Link& link = *links_.emplace_back(std::make_unique<Link>(seen_ - 1, std::move(client), std::move(broker)));
+  for (std::size_t i = 0; i < 2; ++i) {
+    link.pipes[i].cut_after = cut_new_after_[i];
+    link.pipes[i].cut_how = cut_new_how_;
+    link.pipes[i].stall_after = stall_new_after_[i];
+  }
 }
 
 // False where the link is over.
@@ -258,6 +275,10 @@ void Proxy::pass(Link& link, Pipe& pipe, Descriptor& from, Descriptor& to, bool 
       pipe.ended = true;
     } else if (count > 0) {
       const std::string_view bytes(buffer, std::min(static_cast<std::size_t>(count), pipe.cut_after));
+      if (pipe.stall_after != no_limit) {
+        pipe.stall_after -= std::min(pipe.stall_after, bytes.size());
+        pipe.stalled = pipe.stall_after == 0;
+      }
       take_in(pipe, bytes);
       if (pipe.cut_after != no_limit) pipe.cut_after -= bytes.size();
     } else if (errno != EAGAIN && errno != EINTR) {

@@ -40,6 +40,10 @@ class Proxy {
   void cut(End end = End::reset, std::optional<std::size_t> link = {});
   /// Ends a link once so many more bytes have passed in a direction: in the middle of a frame, say.
   void cut_after(Direction direction, std::size_t bytes, End end = End::reset);
+  /// The same for each link to come, from its first byte on; SIZE_MAX: no more.
+  void cut_new_after(Direction direction, std::size_t bytes, End end = End::reset);
+  /// Stalls a direction of each link to come once so many bytes have passed; SIZE_MAX: no more.
+  void stall_new_after(Direction direction, std::size_t bytes);
   /// Nothing passes any more in a direction of all links, those to come included, or of one of them; nor does
   /// an end. The other side's kernel still takes what it has room for, as with a cable that was pulled.
   void stall(Direction direction, std::optional<std::size_t> link = {});
@@ -98,6 +102,10 @@ class Proxy {
   bool stopping_ = false;
   bool take_new_ = true;
   bool record_ = true;
+  // Of links to come.
+  std::size_t cut_new_after_[2] = {SIZE_MAX, SIZE_MAX};
+  std::size_t stall_new_after_[2] = {SIZE_MAX, SIZE_MAX};
+  End cut_new_how_ = End::reset;
   std::chrono::milliseconds delay_{0};
   std::size_t throttle_ = 0;
   bool stalled_[2] = {false, false};
