@@ -1,4 +1,5 @@
-# Finds rabbitmq-c 0.11 or later as the target RabbitMQC::RabbitMQC, static or shared.
+# Finds rabbitmq-c 0.11 or later as the target RabbitMQC::RabbitMQC, static or shared. It is installed beside
+# warren's package, which needs it where warren is static.
 #
 # Its own CMake config is not asked: on Debian 12 its targets carry no include directory and its version is
 # the ABI's number. Headers and library are found by themselves, the version is read from the header.
@@ -9,30 +10,46 @@ endif()
 
 find_path(RabbitMQC_INCLUDE_DIR NAMES rabbitmq-c/amqp.h amqp.h HINTS ${PC_RabbitMQC_INCLUDE_DIRS})
 find_library(RabbitMQC_LIBRARY NAMES rabbitmq rabbitmq.4 librabbitmq librabbitmq.4 HINTS ${PC_RabbitMQC_LIBRARY_DIRS})
+mark_as_advanced(RabbitMQC_INCLUDE_DIR RabbitMQC_LIBRARY)
 
+set(RabbitMQC_VERSION "")
+set(_RabbitMQC_required RabbitMQC_LIBRARY RabbitMQC_INCLUDE_DIR)
+set(_RabbitMQC_links "")
 if(RabbitMQC_INCLUDE_DIR)
-  set(header "${RabbitMQC_INCLUDE_DIR}/amqp.h")
+  set(_RabbitMQC_header "${RabbitMQC_INCLUDE_DIR}/amqp.h")
   if(EXISTS "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/amqp.h")
-    set(header "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/amqp.h")
+    set(_RabbitMQC_header "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/amqp.h")
   endif()
-  set(RabbitMQC_VERSION "")
-  foreach(part MAJOR MINOR PATCH)
-    file(STRINGS "${header}" line REGEX "#define AMQP_VERSION_${part} ")
-    string(REGEX MATCH "[0-9]+" number "${line}")
-    list(APPEND RabbitMQC_VERSION ${number})
+  foreach(_RabbitMQC_part MAJOR MINOR PATCH)
+    file(STRINGS "${_RabbitMQC_header}" _RabbitMQC_line REGEX "#define AMQP_VERSION_${_RabbitMQC_part} ")
+    string(REGEX MATCH "[0-9]+" _RabbitMQC_line "${_RabbitMQC_line}")
+    list(APPEND RabbitMQC_VERSION "${_RabbitMQC_line}")
   endforeach()
   list(JOIN RabbitMQC_VERSION "." RabbitMQC_VERSION)
+
+  # An archive leaves OpenSSL to whoever links it, unless it was built without TLS.
+  if(RabbitMQC_LIBRARY MATCHES "\\.a$" AND (EXISTS "${RabbitMQC_INCLUDE_DIR}/amqp_ssl_socket.h"
+                                            OR EXISTS "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/ssl_socket.h"))
+    find_package(OpenSSL QUIET)
+    find_package(Threads QUIET)
+    list(APPEND _RabbitMQC_required OPENSSL_FOUND Threads_FOUND)
+    set(_RabbitMQC_links OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
+  endif()
 endif()
 
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(RabbitMQC
-  REQUIRED_VARS RabbitMQC_LIBRARY RabbitMQC_INCLUDE_DIR
+  REQUIRED_VARS ${_RabbitMQC_required}
   VERSION_VAR RabbitMQC_VERSION)
-mark_as_advanced(RabbitMQC_INCLUDE_DIR RabbitMQC_LIBRARY)
 
 if(RabbitMQC_FOUND AND NOT TARGET RabbitMQC::RabbitMQC)
   add_library(RabbitMQC::RabbitMQC UNKNOWN IMPORTED)
   set_target_properties(RabbitMQC::RabbitMQC PROPERTIES
     IMPORTED_LOCATION "${RabbitMQC_LIBRARY}"
-    INTERFACE_INCLUDE_DIRECTORIES "${RabbitMQC_INCLUDE_DIR}")
+    INTERFACE_INCLUDE_DIRECTORIES "${RabbitMQC_INCLUDE_DIR}"
+    INTERFACE_LINK_LIBRARIES "${_RabbitMQC_links}")
 endif()
+foreach(_RabbitMQC_name header line links part required)
+  unset(_RabbitMQC_${_RabbitMQC_name})
+endforeach()
+unset(_RabbitMQC_name)

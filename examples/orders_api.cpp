@@ -1,11 +1,15 @@
 // The HTTP front: queues orders and tasks, and answers once the broker has them.
 
 #include <httplib.h>
+#include <sys/socket.h>
 
-#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <stdexcept>
+#include <stop_token>
 #include <string>
-#include <thread>
 
 #include "common/order.hpp"
 #include "common/program.hpp"
@@ -45,75 +49,124 @@ void answer(httplib::Response& response, int status, const nlohmann::json& body)
 }
 
 // The field from the query, else from a JSON body; nothing where it is missing or of a wrong kind.
-std::optional<std::string> field(const httplib::Request& request, const char* name) {
+std::optional<nlohmann::json> id_field(const httplib::Request& request, const char* name) {
+  std::string text;
   if (request.has_param(name)) {
-    const std::string value = request.get_param_value(name);
-    return value.empty() ? std::nullopt : std::optional(value);
+    text = request.get_param_value(name);
+  } else {
+    const nlohmann::json body = nlohmann::json::parse(request.body, nullptr, false);
+    if (!body.is_object() || !body.contains(name)) return std::nullopt;
+    const nlohmann::json& value = body.at(name);
+    if (value.is_number_integer()) return value;
+    if (!value.is_string()) return std::nullopt;
+    text = value.get<std::string>();
   }
-  const nlohmann::json body = nlohmann::json::parse(request.body, nullptr, false);
-  if (!body.is_object() || !body.contains(name)) return std::nullopt;
-  const nlohmann::json& value = body.at(name);
-  if (value.is_number_integer()) return value.dump();
-  if (value.is_string() && !value.get<std::string>().empty()) return value.get<std::string>();
-  return std::nullopt;
+  return is_id(text) ? std::optional(id_to_json(text)) : std::nullopt;
 }
 
-class Api {
+// What all requests share. A connection that is gone for good is made anew by the next request.
+class Link {
  public:
-  explicit Api(warren::Connection& connection)
-      : connection_(connection), publisher_(connection, {.timeout = timeout}) {
-    server_.Post("/orders/", [this](const httplib::Request& request, httplib::Response& response) {
-      if (const auto id = field(request, "order_id")) {
-        publish(response, orders_exchange, orders_queue, order_message(*id));
-      } else {
-        answer(response, 422, {{"detail", "order_id must be an integer or a text that is not empty"}});
-      }
-    });
-    server_.Post("/publish/", [this](const httplib::Request& request, httplib::Response& response) {
-      if (const auto id = field(request, "item_id")) {
-        const nlohmann::json task = {{"item_id", id_to_json(*id)}, {"action", "process"}};
-        publish(response, task_exchange, task_queue, warren::Message::json(task.dump()));
-      } else {
-        answer(response, 422, {{"detail", "item_id must be an integer or a text that is not empty"}});
-      }
-    });
-    server_.Get("/health", [this](const httplib::Request&, httplib::Response& response) {
-      const bool open = connection_.is_open();
-      answer(response, open ? 200 : 503, {{"status", open ? "ok" : "no connection to the broker"}});
-    });
-  }
+  Link(const BrokerOptions& options, warren::Connection connection)
+      : url_(options.url), open_(std::make_shared<Open>(std::move(connection))) {}
 
-  /// Serves until the stop.
-  void run(const Address& address, const std::stop_token& stop) {
-    if (!server_.bind_to_port(address.host, address.port)) {
-      throw std::runtime_error("cannot listen on " + address.host + ":" + std::to_string(address.port));
-    }
-    print_error("Listening on " + address.host + ":" + std::to_string(address.port));
-    std::atomic<bool> ended = false;
-    std::thread stopper([&] {
-      while (!stop.stop_requested() && !ended) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      server_.stop();
-    });
-    server_.listen_after_bind();
-    ended = true;
-    stopper.join();
+  void publish(const char* exchange, const char* queue, const warren::Message& message) {
+    current()->publisher.publish(message, {.exchange = exchange, .routing_key = queue});
   }
+  bool is_open() { return current()->connection.is_open(); }
 
  private:
   static constexpr std::chrono::seconds timeout{10};
 
+  struct Open {
+    explicit Open(warren::Connection made)
+        : connection(std::move(made)), publisher(connection, {.timeout = timeout}) {
+      warren::Channel channel = connection.open_channel();
+      declare_orders(channel);
+      declare_tasks(channel);
+    }
+    warren::Connection connection;
+    warren::Publisher publisher;
+  };
+
+  // Whoever publishes on the old one keeps it until then.
+  std::shared_ptr<Open> current() {
+    const std::lock_guard lock(mutex_);
+    if (open_->connection.state() == warren::ConnectionState::closed) {
+      open_ = std::make_shared<Open>(
+          warren::Connection(url_, {.name = "orders api", .connect_timeout = std::chrono::seconds(5)}));
+    }
+    return open_;
+  }
+
+  const std::string url_;
+  std::mutex mutex_;
+  std::shared_ptr<Open> open_;
+};
+
+class Api {
+ public:
+  explicit Api(Link& link) : link_(link) {
+    server_.Post("/orders/", [this](const httplib::Request& request, httplib::Response& response) {
+      if (const auto id = id_field(request, "order_id")) {
+        publish(response, orders_exchange, orders_queue, order_message(*id));
+      } else {
+        answer(response, 422, {{"detail", "order_id must be an integer or one line of text"}});
+      }
+    });
+    server_.Post("/publish/", [this](const httplib::Request& request, httplib::Response& response) {
+      if (const auto id = id_field(request, "item_id")) {
+        const nlohmann::json task = {{"item_id", *id}, {"action", "process"}};
+        publish(response, task_exchange, task_queue, warren::Message::json(task.dump()));
+      } else {
+        answer(response, 422, {{"detail", "item_id must be an integer or one line of text"}});
+      }
+    });
+    server_.Get("/health", [this](const httplib::Request&, httplib::Response& response) {
+      try {
+        if (link_.is_open()) return answer(response, 200, {{"status", "ok"}});
+      } catch (const warren::Error&) {  // it can't be made anew, either
+      }
+      answer(response, 503, {{"status", "no connection to the broker"}});
+    });
+    // httplib would set SO_REUSEPORT, and let two programs share the port unawares.
+    server_.set_socket_options([](auto socket) {
+      const int yes = 1;
+      ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
+    server_.set_keep_alive_timeout(1);  // an idle client holds up the end for so long
+  }
+
+  /// Serves until the stop.
+  void run(const Address& address, const std::stop_token& stop) {
+    const std::string name = address.host + ":" + std::to_string(address.port);
+    if (!server_.bind_to_port(address.host, address.port))
+      throw std::runtime_error("cannot listen on " + name);
+    // httplib hears no stop() before it asks for its threads.
+    std::optional<std::stop_callback<std::function<void()>>> on_stop;
+    server_.new_task_queue = [&] {
+      print_error("Listening on " + name);
+      on_stop.emplace(stop, [this] { server_.stop(); });
+      return new httplib::ThreadPool(threads);
+    };
+    if (!server_.listen_after_bind() && !stop.stop_requested())
+      throw std::runtime_error("cannot serve on " + name);
+  }
+
+ private:
+  static constexpr std::size_t threads = 32;
+
   void publish(httplib::Response& response, const char* exchange, const char* queue,
                const warren::Message& message) {
     try {
-      publisher_.publish(message, {.exchange = exchange, .routing_key = queue});
+      link_.publish(exchange, queue, message);
       answer(response, 200, {{"status", "Message queued"}});
     } catch (const warren::Error& error) {
       answer(response, 503, {{"detail", error.what()}, {"in_doubt", error.in_doubt()}});
     }
   }
 
-  warren::Connection& connection_;
-  warren::Publisher publisher_;  // shared by all requests
+  Link& link_;
   httplib::Server server_;
 };
 
@@ -129,13 +182,8 @@ int main(int argc, char** argv) {
   app.add_option("--listen", listen, "HOST:PORT to serve on")->capture_default_str();
   app.callback([&] { address = parse_address(listen); });
   return run_program(app, argc, argv, [&] {
-    warren::Connection connection = connect(broker, "orders api", stop.token());
-    {
-      warren::Channel channel = connection.open_channel();
-      declare_orders(channel);
-      declare_tasks(channel);
-    }
-    Api api{connection};
+    Link link{broker, connect(broker, "orders api", stop.token())};
+    Api api{link};
     api.run(address, stop.token());
     return 0;
   });

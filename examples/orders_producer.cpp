@@ -39,8 +39,9 @@ class Ledger {
   }
   void failed(const std::string& id, const warren::Error& error) {
     ++failed_;
-    print_error("Order " + id + " is not queued: " + error.what());
+    print_error("Order " + id + (error.in_doubt() ? " is in doubt: " : " is not queued: ") + error.what());
   }
+  [[nodiscard]] std::uint64_t queued() const noexcept { return queued_; }
   [[nodiscard]] std::uint64_t failures() const noexcept { return failed_; }
 
  private:
@@ -71,24 +72,26 @@ int produce(const Options& options, const std::stop_token& stop) {
     warren::Channel channel = connection.open_channel();
     declare_orders(channel);
   }
-  warren::Publisher publisher{
-      connection,
-      {.exchange = orders_exchange,
-       .routing_key = orders_queue,
-       .timeout = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout * 1'000))}};
+  warren::Publisher publisher{connection,
+                              {.exchange = orders_exchange,
+                               .routing_key = orders_queue,
+                               .timeout = to_milliseconds(options.timeout)}};
 
   const std::uint64_t total = options.ids.empty() ? options.count : options.ids.size();
   Ledger ledger{total};
-  for (std::uint64_t i = 0; i < total && !stop.stop_requested(); ++i) {
+  // What comes behind a failure would fare no better, and take as long to fail.
+  for (std::uint64_t i = 0; i < total && !stop.stop_requested() && ledger.failures() == 0; ++i) {
     const std::string id = options.ids.empty() ? std::to_string(options.first + i) : options.ids[i];
     try {
-      ledger.add(id, publisher.publish_async(order_message(id)));
+      ledger.add(id, publisher.publish_async(order_message(id_to_json(id))));
     } catch (const warren::Error& error) {
       ledger.failed(id, error);
-      if (error.scope() == warren::ErrorScope::connection) break;  // the others would fare no better
     }
   }
   ledger.wait_for_all();
+  if (ledger.queued() != total) {
+    print_error(std::to_string(ledger.queued()) + " of " + std::to_string(total) + " orders are queued");
+  }
   return ledger.failures() == 0 ? 0 : 1;
 }
 
@@ -99,16 +102,19 @@ int main(int argc, char** argv) {
   CLI::App app{"Publishes orders to the queue `orders`", "orders_producer"};
   Options options;
   add_to(app, options.broker);
-  auto* ids = app.add_option("order_id", options.ids, "Orders to publish; digits only become a JSON integer");
+  auto* ids = app.add_option("order_id", options.ids, "Orders to publish; digits only become a JSON integer")
+                  ->check([](const std::string& id) {
+                    return is_id(id) ? "" : "an order's id is one line of UTF-8, not empty";
+                  });
   auto* count = app.add_option("--count", options.count, "Publishes so many orders, numbered")
                     ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000'000}))
                     ->excludes(ids);
   app.add_option("--first", options.first, "Number of the first one")
-      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1'000'000'000'000}))
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1'000'000'000'000'000}))
       ->needs(count)
       ->capture_default_str();
   app.add_option("--timeout", options.timeout, "Seconds for each order to be confirmed")
-      ->check(CLI::Range(0.001, 86'400.0))
+      ->check(between(0.001, 86'400))
       ->capture_default_str();
   app.callback([&] {
     if (options.ids.empty() && options.count == 0) throw CLI::RequiredError("order_id or --count");

@@ -69,7 +69,8 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
             [this] { return open_publishing(*connection); }, options.retry, queue,
             [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }) {}
 
-  void start(Handler handler);
+  /// `begun` is called once request_stop() ends this run, ahead of the first message.
+  void start(Handler handler, const std::function<void()>& begun = {});
   /// False where it still runs at the deadline. Rethrows what ended it, once.
   bool wait(std::optional<Clock::time_point> deadline);
   void request_stop() noexcept;
@@ -109,7 +110,6 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   std::vector<std::thread> workers;
   std::size_t live_workers = 0;
 
-  std::atomic<std::size_t> in_batches{0};  // taken by a worker, and not begun
   std::atomic<std::size_t> handlers{0};
   Counter acked{0};
   Counter retried{0};
@@ -117,7 +117,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   Counter stale{0};
 };
 
-void Consumer::Impl::start(Handler handler) {
+void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
   const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
   {
     const std::lock_guard lock(mutex);
@@ -128,12 +128,17 @@ void Consumer::Impl::start(Handler handler) {
     overran = false;
     running = true;
   }
-  try {
-    run->open();
-  } catch (...) {
+  const auto not_begun = [&] {
     const std::lock_guard lock(mutex);
     running = false;
     changed.notify_all();
+  };
+  if (begun) begun();
+  if (run->is_ending()) return not_begun();
+  try {
+    run->open();
+  } catch (...) {
+    not_begun();
     throw;
   }
   try {
@@ -208,26 +213,15 @@ bool Consumer::Impl::drain(Subscription& run) noexcept {
 }
 
 void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
-  // One worker may take all there is; of several, none may sit on what another one could begin.
-  const std::size_t most = options.concurrency == 1 ? options.prefetch : 1;
-  std::vector<engine::ContentAssembler::ContentPtr> batch;
-  while (run->take(batch, most)) {
-    in_batches += batch.size();
-    for (const auto& content : batch) {
-      --in_batches;
-      if (run->is_ending()) {
-        run->refuse(content->delivery, Requeue::yes);
-        continue;
-      }
-      ++handlers;
-      try {
-        handle(*run, *content, handler);
-      } catch (...) {  // our own fault, or no memory: never silently
-        run->end(std::current_exception());
-      }
-      --handlers;
+  Subscription::ContentPtr content;
+  while (run->take(content)) {
+    ++handlers;
+    try {
+      handle(*run, *content, handler);
+    } catch (...) {  // our own fault, or no memory: never silently
+      run->end(std::current_exception());
     }
-    run->recycle(batch);
+    --handlers;
   }
   const std::lock_guard lock(mutex);
   if (current != run || live_workers == 0) return;  // left behind by a drain
@@ -352,7 +346,7 @@ ConsumerStatus Consumer::Impl::status() const {
     run = current;
   }
   return {.subscribed = run && run->is_subscribed(),
-          .waiting = (run ? run->waiting() : 0) + in_batches,
+          .waiting = run ? run->waiting() : 0,
           .running = handlers,
           .acked = acked,
           .retried = retried,
@@ -385,8 +379,9 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
 }
 
 void Consumer::run_handler(Handler handler, std::stop_token stop) {
-  impl_->start(std::move(handler));
-  const std::stop_callback on_stop(stop, [this] { impl_->request_stop(); });
+  std::optional<std::stop_callback<std::function<void()>>> on_stop;
+  impl_->start(std::move(handler),
+               [&] { on_stop.emplace(std::move(stop), [this] { impl_->request_stop(); }); });
   impl_->wait(std::nullopt);
 }
 

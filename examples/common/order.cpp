@@ -23,9 +23,15 @@ std::string now_as_text() {
   return std::string(text, size) + fraction;
 }
 
-// A string as it is, anything else as JSON writes it.
+bool has_control(const std::string& text) {
+  return std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
+// A string as it is, anything else as JSON writes it; so is a string that would break its line.
 std::string bare(const nlohmann::json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  if (!value.is_string()) return value.dump();
+  const std::string text = value.get<std::string>();
+  return has_control(text) ? value.dump() : text;
 }
 
 void declare_direct(warren::Channel& channel, const char* exchange,
@@ -36,6 +42,13 @@ void declare_direct(warren::Channel& channel, const char* exchange,
 }
 
 }  // namespace
+
+bool is_id(const std::string& text) {
+  if (text.empty() || has_control(text)) return false;
+  // What is no UTF-8 comes out otherwise.
+  const auto ignore = nlohmann::json::error_handler_t::ignore;
+  return nlohmann::json::parse(nlohmann::json(text).dump(-1, ' ', false, ignore)) == text;
+}
 
 nlohmann::json id_to_json(std::string_view id) {
   const bool digits =
@@ -48,8 +61,8 @@ nlohmann::json id_to_json(std::string_view id) {
   return std::string(id);
 }
 
-warren::Message order_message(std::string_view id) {
-  const nlohmann::json order = {{"order_id", id_to_json(id)}, {"timestamp", now_as_text()}};
+warren::Message order_message(const nlohmann::json& id) {
+  const nlohmann::json order = {{"order_id", id}, {"timestamp", now_as_text()}};
   return warren::Message::json(order.dump());
 }
 

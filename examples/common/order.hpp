@@ -22,10 +22,12 @@ struct Order {
   std::string timestamp{};
 };
 
+/// Whether it can be an order's id: not empty, UTF-8, on one line.
+bool is_id(const std::string& text);
 /// Digits only become a JSON integer, where one can hold them; anything else a string.
 nlohmann::json id_to_json(std::string_view id);
 /// `{"order_id": …, "timestamp": …}`, with the time of now.
-warren::Message order_message(std::string_view id);
+warren::Message order_message(const nlohmann::json& id);
 /// @throws warren::Undecodable  no JSON, or no order_id in it
 Order parse_order(std::string_view body);
 

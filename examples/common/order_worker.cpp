@@ -5,6 +5,7 @@
 #include <random>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "common/order.hpp"
 
@@ -31,28 +32,32 @@ class Dice {
 };
 
 // Asks for a stop once nothing was to be done for so long: subscribed, no handler running, nothing received
-// and not begun, nothing ready in the queue.
+// and not begun, nothing ready in `queues`, which are those that feed the consumer.
 void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consumer,
-                    warren::Connection& connection, double seconds, StopOnSignal& stop) {
-  const auto idle_time = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1'000));
+                    const std::vector<std::string>& queues, warren::Connection& connection, double seconds,
+                    StopOnSignal& stop) {
+  const auto idle_time = to_milliseconds(seconds);
   std::mutex mutex;
   std::condition_variable_any woken;
   std::optional<warren::Channel> channel;
   auto idle_since = Clock::now();
-  std::uint64_t acked = 0;
+  std::uint64_t settled_before = 0;
   while (!ended.stop_requested()) {
-    const warren::ConsumerStatus status = consumer.status();
-    bool idle = status.subscribed && status.running == 0 && status.waiting == 0;
-    try {
+    bool idle = true;
+    try {  // ahead of the status: what leaves a queue after it was looked at is seen there
       if (!channel || !channel->is_open()) channel.emplace(connection.open_channel());
-      idle = idle && channel->declare_queue_passive(consumer.queue()).message_count() == 0;
+      for (const std::string& queue : queues) {
+        idle = idle && channel->declare_queue_passive(queue).message_count() == 0;
+      }
     } catch (const warren::Error&) {
       idle = false;  // the broker is away: nobody knows what waits there
       channel.reset();
     }
+    const warren::ConsumerStatus status = consumer.status();
+    idle = idle && status.subscribed && status.running == 0 && status.waiting == 0;
     const std::uint64_t settled = status.acked + status.retried + status.parked;
-    if (!idle || settled != acked) idle_since = Clock::now();
-    acked = settled;
+    if (!idle || settled != settled_before) idle_since = Clock::now();
+    settled_before = settled;
     if (Clock::now() - idle_since >= idle_time) return stop.request_stop();
     std::unique_lock lock(mutex);
     woken.wait_for(lock, ended, 50ms, [] { return false; });
@@ -63,9 +68,9 @@ void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consum
 
 void add_to(CLI::App& app, WorkerOptions& options) {
   app.add_option("--failure-rate", options.failure_rate, "How many of the attempts fail on purpose, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(between(0, 1))
       ->capture_default_str();
-  app.add_option("--seed", options.seed, "Makes the failures the same again");
+  app.add_option("--seed", options.seed, "Makes the failures the same again")->check(CLI::NonNegativeNumber);
   app.add_option("--prefetch", options.prefetch, "Unacknowledged messages at once")
       ->check(CLI::Range(1, 65'535))
       ->capture_default_str();
@@ -74,7 +79,7 @@ void add_to(CLI::App& app, WorkerOptions& options) {
       ->capture_default_str();
   app.add_option("--exit-when-idle", options.exit_when_idle,
                  "Ends after so many seconds without anything to do")
-      ->check(CLI::Range(0.0, 86'400.0));
+      ->check(between(0, 86'400));
 }
 
 void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, const std::string& queue,
@@ -89,7 +94,7 @@ void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, c
   std::jthread watcher;
   if (options.exit_when_idle) {
     watcher = std::jthread([&](const std::stop_token& ended) {
-      stop_when_idle(ended, consumer, connection, *options.exit_when_idle, stop);
+      stop_when_idle(ended, consumer, {queue}, connection, *options.exit_when_idle, stop);
     });
   }
 

@@ -1,13 +1,15 @@
 #include "common/program.hpp"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <stdexcept>
 #include <utility>
 
 namespace examples {
@@ -24,20 +26,23 @@ sigset_t stop_signals() {
   return signals;
 }
 
-void write_all(int descriptor, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(descriptor, text.data(), text.size());
-    if (written < 0 && errno != EINTR) return;
-    if (written > 0) text.remove_prefix(static_cast<std::size_t>(written));
+// Mostly one write; the lock is for those that a full pipe cuts in two.
+bool write_line(int descriptor, std::string line) {
+  static std::mutex mutex;
+  line += '\n';
+  const std::lock_guard lock(mutex);
+  for (std::string_view rest = line; !rest.empty();) {
+    const ssize_t written = ::write(descriptor, rest.data(), rest.size());
+    if (written >= 0) {
+      rest.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {
+      pollfd writable{.fd = descriptor, .events = POLLOUT, .revents = 0};
+      ::poll(&writable, 1, -1);
+    } else if (errno != EINTR) {
+      return false;
+    }
   }
-}
-
-// False where the stop came first.
-bool sleep_unless_stopped(const std::stop_token& stop, std::chrono::milliseconds time) {
-  std::mutex mutex;
-  std::condition_variable_any stopped;
-  std::unique_lock lock(mutex);
-  return !stopped.wait_for(lock, stop, time, [&] { return stop.stop_requested(); });
+  return true;
 }
 
 }  // namespace
@@ -57,8 +62,8 @@ StopOnSignal::StopOnSignal() {
 
 StopOnSignal::~StopOnSignal() {
   thread_.request_stop();
-  ::pthread_kill(thread_.native_handle(),
-                 SIGTERM);  // it waits for one; where it had its own, this stays pending
+  // It waits for one; where it had its own, this one stays pending.
+  ::pthread_kill(thread_.native_handle(), SIGTERM);
 }
 
 void add_to(CLI::App& app, BrokerOptions& options) {
@@ -67,26 +72,49 @@ void add_to(CLI::App& app, BrokerOptions& options) {
       environment != nullptr && *environment != '\0' ? environment : "amqp://guest:guest@localhost/";
   app.add_option("--url", options.url, "The broker (else the environment's AMQP_URL, else the local one)");
   app.add_option("--connect-timeout", options.connect_timeout, "Seconds to keep trying to reach the broker")
-      ->check(CLI::Range(0.0, 86'400.0))
+      ->check(between(0, 86'400))
       ->capture_default_str();
+}
+
+CLI::Validator between(double low, double high) {
+  const CLI::Range range(low, high);
+  return CLI::Validator(
+      [range](std::string& text) {
+        double value = 0;
+        const bool number = CLI::detail::lexical_cast(text, value) && value == value;
+        return number ? range(text) : "Value " + text + " is not a number";
+      },
+      range.get_description());
+}
+
+std::chrono::milliseconds to_milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1'000));
 }
 
 warren::Connection connect(const BrokerOptions& options, const std::string& name,
                            const std::stop_token& stop) {
-  const auto deadline =
-      Clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(options.connect_timeout * 1'000));
+  const std::stop_callback leave(stop, [] { std::_Exit(0); });
+  const auto deadline = Clock::now() + to_milliseconds(options.connect_timeout);
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     try {
       return warren::Connection(options.url, {.name = name, .connect_timeout = std::max(left, 1ms)});
-    } catch (const warren::ConnectionError& error) {
-      if (error.permanent() || Clock::now() + 500ms >= deadline || !sleep_unless_stopped(stop, 500ms)) throw;
+    } catch (const warren::Error& error) {
+      if (error.permanent()) throw;
+      const auto rest = deadline - Clock::now();
+      if (rest <= 0s) throw std::runtime_error(std::string("the broker can't be reached: ") + error.what());
+      std::this_thread::sleep_for(std::min<Clock::duration>(rest, 500ms));
     }
   }
 }
 
-void print_line(std::string line) { write_all(STDOUT_FILENO, std::move(line += '\n')); }
-void print_error(std::string line) { write_all(STDERR_FILENO, std::move(line += '\n')); }
+void print_line(std::string line) {
+  if (write_line(STDOUT_FILENO, std::move(line))) return;
+  print_error("standard output can't be written to");
+  std::_Exit(1);
+}
+
+void print_error(std::string line) { write_line(STDERR_FILENO, std::move(line)); }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {

@@ -39,12 +39,19 @@ struct BrokerOptions {
 
 void add_to(CLI::App& app, BrokerOptions& options);
 
-/// Connects, and tries on while the broker can't be reached, until the timeout or a stop.
-/// @throws warren::ConnectionError  the last try's; at once where trying again can't help
+/// As CLI::Range, which lets "nan" pass.
+CLI::Validator between(double low, double high);
+std::chrono::milliseconds to_milliseconds(double seconds);
+
+/// Connects, and tries on while the broker can't be reached, until the timeout. A stop ends the program at
+/// once, with 0: nothing has begun yet that would have to be drained.
+/// @throws warren::ConnectionError  where trying again can't help
+/// @throws std::runtime_error       the time is up
 warren::Connection connect(const BrokerOptions& options, const std::string& name,
                            const std::stop_token& stop);
 
-/// One line on standard output or standard error, in one piece, at once.
+/// One line on standard output or standard error, in one piece, at once. Where standard output fails, the
+/// program ends as if killed: it must not go on to do what it can't tell.
 void print_line(std::string line);
 void print_error(std::string line);
 

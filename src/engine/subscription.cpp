@@ -181,8 +181,10 @@ std::size_t Subscription::waiting() const {
   return queue_.size() - taken_;
 }
 
-bool Subscription::take(std::vector<ContentPtr>& batch, std::size_t most) {
+// One at a time: what a worker held ahead of its handler could not go back at once when the run ends.
+bool Subscription::take(ContentPtr& content) {
   std::unique_lock lock(mutex_);
+  if (content) spare_.push_back(std::move(content));
   if (taken_ == queue_.size() && !is_ending()) {
     const auto open = channel_;
     lock.unlock();
@@ -193,12 +195,7 @@ bool Subscription::take(std::vector<ContentPtr>& batch, std::size_t most) {
     --idle_workers_;
   }
   if (is_ending()) return false;
-  if (taken_ == 0 && queue_.size() <= most && batch.empty()) {
-    batch.swap(queue_);
-    return true;
-  }
-  const std::size_t count = std::min(most, queue_.size() - taken_);
-  for (std::size_t i = 0; i < count; ++i) batch.push_back(std::move(queue_[taken_++]));
+  content = std::move(queue_[taken_++]);
   if (taken_ == queue_.size() || taken_ >= most_taken) {
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
     taken_ = 0;
@@ -228,14 +225,6 @@ bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
 bool Subscription::is_unsettled(const Delivery& delivery) const {
   const auto channel = DeliveryAccess::channel(delivery);
   return !channel || channel->is_unsettled(delivery.delivery_tag());
-}
-
-void Subscription::recycle(std::vector<ContentPtr>& contents) {
-  const std::lock_guard lock(mutex_);
-  for (ContentPtr& content : contents) {
-    if (content) spare_.push_back(std::move(content));
-  }
-  contents.clear();
 }
 
 void Subscription::on_delivery(ContentPtr content) { arrivals_.push_back(std::move(content)); }

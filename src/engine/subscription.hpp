@@ -63,15 +63,14 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   // --- workers ---
 
-  /// Takes up to `most` deliveries into `batch`, blocking until there are any. False once it is ending.
-  bool take(std::vector<ContentPtr>& batch, std::size_t most);
-  /// Each settles one delivery, on the channel that brought it; false where that is gone (the message comes again),
-  /// or where somebody settled it before. Acknowledgements are merged, and go out within ack_delay.
+  /// Gives back the content handled before, for its memory, and takes the next one, blocking until there is
+  /// one. False once it is ending.
+  bool take(ContentPtr& content);
+  /// Each settles one delivery, on the channel that brought it; false where that is gone (the message comes
+  /// again), or where somebody settled it before. Acknowledgements are merged, and go out within ack_delay.
   bool acknowledge(const Delivery& delivery);
   bool refuse(const Delivery& delivery, Requeue requeue) noexcept;
   [[nodiscard]] bool is_unsettled(const Delivery& delivery) const;
-  /// Takes contents back for their memory.
-  void recycle(std::vector<ContentPtr>& contents);
 
  private:
   void subscribe();

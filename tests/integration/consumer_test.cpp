@@ -1,0 +1,321 @@
+#include <warren/warren.hpp>
+
+#include <latch>
+#include <mutex>
+#include <set>
+
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/proxy.hpp"
+#include "support/test_queue.hpp"
+#include "support/thrown.hpp"
+
+using namespace support;
+using warren::AckMode;
+using warren::Connection;
+using warren::Consumer;
+using warren::Delivery;
+using warren::Outcome;
+
+namespace {
+
+struct Fixture {
+  TestQueue queue;
+  Connection connection{shared_broker().endpoint(), test_options()};
+};
+
+struct Proxied {
+  TestQueue queue;
+  Proxy proxy{shared_broker().endpoint()};
+  Connection connection{proxy.endpoint(), test_options()};
+
+  std::size_t sent(std::uint32_t wanted) const {
+    return proxy.count([&](const Frame& frame) {
+      return frame.method == wanted && frame.direction == Direction::to_broker;
+    });
+  }
+};
+
+// Bodies that handlers saw, on any thread.
+class Seen {
+ public:
+  void add(const Delivery& delivery) {
+    const std::lock_guard lock(mutex_);
+    bodies_.emplace(delivery.body());
+  }
+  std::multiset<std::string> bodies() const {
+    const std::lock_guard lock(mutex_);
+    return bodies_;
+  }
+  std::size_t size() const { return bodies().size(); }
+
+ private:
+  mutable std::mutex mutex_;
+  std::multiset<std::string> bodies_;
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "a handler that returns acknowledges: each message is handled once and gone") {
+  queue.fill(100);
+  Seen seen;
+  Consumer consumer{connection, queue.name()};
+  CHECK(consumer.queue() == queue.name());
+  CHECK_FALSE(consumer.status().subscribed);
+  consumer.start([&](const Delivery& delivery) { seen.add(delivery); });
+  CHECK(consumer.status().subscribed);
+  CHECK(queue.consumers() == 1);
+  CHECK(eventually([&] { return consumer.status().acked == 100; }));
+  consumer.stop();
+  CHECK_FALSE(consumer.status().subscribed);
+  CHECK(queue.consumers() == 0);
+  CHECK(seen.bodies() == numbered(100));
+  CHECK(queue.ready() == 0);
+  CHECK(consumer.status().stale == 0);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "Outcome::ack acknowledges; Outcome::requeue puts back, to come again as redelivered") {
+  queue.fill(10);
+  Seen first;
+  Seen again;
+  Consumer consumer{connection, queue.name()};
+  consumer.start([&](const Delivery& delivery) {
+    (delivery.redelivered() ? again : first).add(delivery);
+    return delivery.redelivered() || delivery.body() == "3" ? Outcome::ack : Outcome::requeue;
+  });
+  CHECK(eventually([&] { return consumer.status().acked == 10; }));
+  consumer.stop();
+  CHECK(first.bodies() == numbered(10));
+  auto others = numbered(10);
+  others.erase("3");
+  CHECK(again.bodies() == others);
+  CHECK(queue.ready() == 0);
+}
+
+TEST_CASE("Outcome::dead_letter hands a message to the queue's dead-letter exchange") {
+  TestQueue dead;
+  TestQueue queue({.dead_letter_exchange = "", .dead_letter_routing_key = dead.name()});
+  queue.fill(5);
+  Connection connection{shared_broker().endpoint(), test_options()};
+  Consumer consumer{connection, queue.name()};
+  consumer.start(
+      [&](const Delivery& delivery) { return delivery.body() == "2" ? Outcome::dead_letter : Outcome::ack; });
+  CHECK(dead.holds(1));
+  CHECK(eventually([&] { return consumer.status().acked == 4; }));
+  consumer.stop();
+  const Delivery delivery = dead.take();
+  CHECK(delivery.body() == "2");
+  CHECK(delivery.headers().contains("x-death"));
+  CHECK(queue.ready() == 0);
+}
+
+TEST_CASE_METHOD(Proxied, "the broker never has more than the prefetch unacknowledged (behaviour 31)") {
+  const auto ack_mode = GENERATE(AckMode::after_handler, AckMode::manual);
+  queue.fill(200);
+  Consumer consumer{connection, queue.name(), {.prefetch = 5, .concurrency = 2, .ack_mode = ack_mode}};
+  std::atomic<int> handled{0};
+  std::atomic<int> over{0};
+  consumer.start([&](const Delivery& delivery) {
+    const warren::ConsumerStatus status = consumer.status();
+    if (status.waiting + status.running > 5) ++over;
+    if (ack_mode == AckMode::manual) delivery.ack();
+    ++handled;
+  });
+  CHECK(eventually([&] { return handled == 200; }));
+  consumer.stop();
+  CHECK(over == 0);
+  CHECK(queue.ready() == 0);
+
+  // The same in the order on the wire: what has been delivered, less what has been acknowledged.
+  std::set<std::uint64_t> open;
+  std::size_t most = 0;
+  for (const Frame& frame : proxy.frames()) {
+    if (frame.method == method::basic_deliver) open.insert(frame.delivery_tag);
+    if (frame.method == method::basic_ack && frame.direction == Direction::to_broker) {
+      if (frame.multiple) open.erase(open.begin(), open.upper_bound(frame.delivery_tag));
+      open.erase(frame.delivery_tag);
+    }
+    most = std::max(most, open.size());
+  }
+  CHECK(most <= 5);
+  CHECK(most >= 2);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "what a slow handler leaves unacknowledged is the prefetch, no more (behaviour 31)") {
+  queue.fill(30);
+  Gate gate;
+  Consumer consumer{connection, queue.name(), {.prefetch = 5}};
+  consumer.start([&](const Delivery&) { gate.pass(); });
+  REQUIRE(queue.holds(25));
+  const auto status = consumer.status();
+  CHECK(status.running == 1);
+  CHECK(status.waiting == 4);
+  bool told = false;
+  for (const auto& row : shared_broker().list({"list_queues", "name", "messages_unacknowledged"})) {
+    if (row[0] != queue.name()) continue;
+    CHECK(row[1] == "5");
+    told = true;
+  }
+  CHECK(told);
+  gate.open();
+  CHECK(eventually([&] { return consumer.status().acked == 30; }));
+}
+
+TEST_CASE_METHOD(Fixture, "`concurrency` handlers run at once, no more") {
+  queue.fill(200);
+  std::latch together(4);
+  std::atomic<int> running{0};
+  std::atomic<int> most{0};
+  Consumer consumer{connection, queue.name(), {.concurrency = 4}};
+  consumer.start([&](const Delivery& delivery) {
+    const int now = ++running;
+    for (int before = most; now > before && !most.compare_exchange_weak(before, now);) {
+    }
+    // The first four meet, or this would never end.
+    if (std::stoi(std::string(delivery.body())) < 4) together.arrive_and_wait();
+    --running;
+  });
+  CHECK(eventually([&] { return consumer.status().acked == 200; }));
+  consumer.stop();
+  CHECK(most == 4);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "deliveries that many other threads acknowledge are each settled once (behaviour 29)") {
+  constexpr std::uint32_t count = 2'000;
+  queue.fill(count);
+  std::mutex mutex;
+  std::vector<Delivery> handed_over;
+  std::atomic<std::uint32_t> settled{0};
+  std::atomic<int> failed{0};
+  {
+    Consumer consumer{
+        connection, queue.name(), {.prefetch = 100, .concurrency = 2, .ack_mode = AckMode::manual}};
+    consumer.start([&](const Delivery& delivery) {
+      const std::lock_guard lock(mutex);
+      handed_over.push_back(delivery);
+    });
+    std::vector<std::jthread> crowd;
+    const auto until = std::chrono::steady_clock::now() + 30s;
+    for (int i = 0; i < 8; ++i) {
+      crowd.emplace_back([&] {
+        while (settled < count && std::chrono::steady_clock::now() < until) {
+          std::optional<Delivery> mine;
+          {
+            const std::lock_guard lock(mutex);
+            if (!handed_over.empty()) {
+              mine = std::move(handed_over.back());
+              handed_over.pop_back();
+            }
+          }
+          if (!mine) {
+            std::this_thread::yield();
+            continue;
+          }
+          if (mine->redelivered()) ++failed;
+          try {
+            mine->ack();
+          } catch (const warren::Error&) {
+            ++failed;
+          }
+          ++settled;
+        }
+      });
+    }
+    crowd.clear();
+    CHECK(settled == count);
+    CHECK(failed == 0);
+    CHECK(consumer.status().subscribed);
+  }
+  CHECK(queue.ready() == 0);
+}
+
+TEST_CASE_METHOD(Proxied, "manual: ack_up_to() settles a batch with one frame (behaviour 23)") {
+  queue.fill(100);
+  std::atomic<int> handled{0};
+  Consumer consumer{connection, queue.name(), {.prefetch = 20, .ack_mode = AckMode::manual}};
+  consumer.start([&](const Delivery& delivery) {
+    if (++handled % 10 == 0) delivery.ack_up_to();
+  });
+  CHECK(eventually([&] { return handled == 100; }));
+  consumer.stop();
+  CHECK(queue.ready() == 0);
+  CHECK(sent(method::basic_ack) == 10);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "manual: what nobody settled goes back when the consumer stops, and can't be settled "
+                 "any more (behaviour 22)") {
+  queue.fill(4);
+  std::vector<Delivery> kept;
+  Consumer consumer{connection, queue.name(), {.ack_mode = AckMode::manual}};
+  std::atomic<int> handled{0};
+  consumer.start([&](const Delivery& delivery) {
+    kept.push_back(delivery);
+    if (delivery.body() == "1") delivery.ack();
+    ++handled;
+  });
+  CHECK(eventually([&] { return handled == 4; }));
+  CHECK(consumer.status().acked == 0);  // it counts what it acknowledged itself
+  CHECK(queue.ready() == 0);
+  consumer.stop();
+  CHECK(queue.holds(3));
+  CHECK_THROWS_AS(kept[0].ack(), warren::ChannelError);
+  CHECK_THROWS_AS(kept[2].nack(warren::Requeue::no), warren::ChannelError);
+  CHECK(queue.take_all() == std::multiset<std::string>{"0", "2", "3"});
+}
+
+TEST_CASE_METHOD(Proxied, "acknowledgements of a fast handler are merged") {
+  constexpr std::uint32_t count = 2'000;
+  queue.fill(count);
+  Consumer consumer{connection, queue.name(), {.prefetch = 200}};
+  consumer.start([](const Delivery&) {});
+  CHECK(eventually([&] { return consumer.status().acked == count; }));
+  consumer.stop();
+  CHECK(queue.ready() == 0);
+  CHECK(sent(method::basic_ack) >= 1);
+  CHECK(sent(method::basic_ack) <= count / 10);
+}
+
+TEST_CASE_METHOD(Proxied, "an acknowledgement never waits for the next handler to end") {
+  queue.fill(2);
+  proxy.forget_frames();
+  Gate gate;
+  std::atomic<std::chrono::steady_clock::time_point> returned{};
+  Consumer consumer{connection, queue.name()};
+  consumer.start([&](const Delivery& delivery) {
+    if (delivery.body() == "1") return gate.pass();
+    returned = std::chrono::steady_clock::now();
+  });
+  REQUIRE(eventually([&] { return gate.waiting() == 1 && sent(method::basic_ack) == 1; }, 5s));
+  for (const Frame& frame : proxy.frames()) {
+    if (frame.method != method::basic_ack) continue;
+    CHECK(frame.delivery_tag == 1);
+    CHECK(frame.time - returned.load() < 100ms);
+  }
+  gate.open();
+  CHECK(eventually([&] { return sent(method::basic_ack) == 2; }, 5s));
+}
+
+TEST_CASE_METHOD(Proxied, "a trickle of messages is acknowledged message by message, each within 100 ms") {
+  std::mutex mutex;
+  std::vector<std::chrono::steady_clock::time_point> returned;
+  Consumer consumer{connection, queue.name(), {.prefetch = 200}};
+  consumer.start([&](const Delivery&) {
+    const std::lock_guard lock(mutex);
+    returned.push_back(std::chrono::steady_clock::now());
+  });
+  for (std::size_t i = 0; i < 20; ++i) {
+    queue.put("m");
+    REQUIRE(eventually([&] { return sent(method::basic_ack) == i + 1; }, 5s));
+  }
+  std::size_t at = 0;
+  for (const Frame& frame : proxy.frames()) {
+    if (frame.method != method::basic_ack || frame.direction != Direction::to_broker) continue;
+    REQUIRE(at < returned.size());
+    CHECK(frame.delivery_tag == at + 1);
+    CHECK(frame.time - returned[at++] < 100ms);
+  }
+}

@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# One check of the package; CTest calls it (see CMakeLists.txt), with KIND static or shared.
+#
+#   install KIND       builds where needed, installs to $WARREN_WORK/KIND/installed, copies that to KIND/moved to
+#   components KIND    Runtime and Development together are the whole, Runtime is what a program needs to run
+#   find_package KIND  a project finds it there, more than once, by version, and its program runs
+#   moved KIND         the same where it was moved to, and nothing leads back
+#   pkg_config KIND    the same program, by pkg-config
+#   symbols KIND       the library exports nothing foreign, and needs no library that it should not
+#   archive KIND       as moved, with rabbitmq-c itself as an archive
+#   headers KIND       each public header compiles alone, without rabbitmq-c and fmt
+#   subproject         add_subdirectory: builds, installs nothing, adds no tests
+set -euo pipefail
+
+check=$1
+kind=${2:-}
+here=$(cd "$(dirname "$0")" && pwd)
+installed=$WARREN_WORK/$kind/installed
+moved="$WARREN_WORK/$kind/moved to"
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# configure SOURCE BUILD_FOLDER OPTIONS...
+configure() {
+    local source=$1 build=$2
+    shift 2
+    rm -rf "$build"
+    "$CMAKE" -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER="$CXX" "$@"
+}
+
+files_of() { (cd "$1" && find . ! -type d | sort); }
+
+install_it() {
+    local build=$WARREN_BUILD shared=OFF
+    if [ "$kind" != "$WARREN_BUILT" ]; then
+        build=$WARREN_WORK/$kind/build
+        [ "$kind" = static ] || shared=ON
+        # Kept between runs, as the main build folder is.
+        "$CMAKE" -S "$WARREN_SOURCE" -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER="$CXX" \
+            -DCMAKE_CXX_FLAGS="$WARREN_FLAGS" -DBUILD_SHARED_LIBS=$shared
+    fi
+    "$CMAKE" --build "$build" --target warren --parallel
+    rm -rf "$installed" "$moved" "$WARREN_WORK/$kind"/component.*
+    "$CMAKE" --install "$build" --prefix "$installed"
+    cp -a "$installed" "$moved"
+    for component in Runtime Development; do
+        "$CMAKE" --install "$build" --prefix "$WARREN_WORK/$kind/component.$component" \
+            --component warren_$component > /dev/null
+    done
+}
+
+components() {
+    local runtime=$WARREN_WORK/$kind/component.Runtime development=$WARREN_WORK/$kind/component.Development
+    diff <(files_of "$installed") <({ files_of "$runtime" && files_of "$development"; } | sort)
+    files_of "$installed" | grep -q '/LICENSE$' || fail "LICENSE is not installed"
+    if [ "$kind" = shared ]; then
+        files_of "$runtime" | grep -q "/libwarren\.so\.$WARREN_VERSION\$" || fail "the library is not in Runtime"
+    fi
+    if files_of "$runtime" | grep -vE '/libwarren\.so\.|/LICENSE$'; then
+        fail "these files are for development only"
+    fi
+}
+
+# find_it PREFIX OPTIONS...
+find_it() {
+    local prefix=$1 build=$WARREN_WORK/$kind/$check
+    shift
+    [ "$kind" = static ] || set -- "$@" -DWITHOUT_DEPENDENCIES=ON
+    configure "$here/find_package" "$build" -DCMAKE_PREFIX_PATH="$prefix" -DEXPECTED_VERSION="$WARREN_VERSION" "$@"
+    "$CMAKE" --build "$build" --verbose
+    "$build/app"
+}
+
+find_moved() {
+    mv "$installed" "$installed.away"
+    trap 'mv "$installed.away" "$installed"' EXIT
+    find_it "$moved" "$@"
+    if grep -rF -e "$installed" -e "$WARREN_BUILD/include" "$moved" "$WARREN_WORK/$kind/$check/CMakeCache.txt"; then
+        fail "these lead back to where it came from"
+    fi
+}
+
+archive() {
+    local archive
+    archive=$("$CXX" -print-file-name=librabbitmq.a)
+    if [ ! -e "$archive" ]; then
+        echo "there is no librabbitmq.a: nothing to check"
+        exit 77
+    fi
+    find_moved -DRabbitMQC_LIBRARY="$archive"
+    if "$READELF" -d "$WARREN_WORK/$kind/$check/app" | grep NEEDED | grep rabbitmq; then
+        fail "the archive was not used"
+    fi
+}
+
+pkg_config() {
+    local pc static=
+    pc=$(find "$moved" -name warren.pc)
+    PKG_CONFIG_PATH=$(dirname "$pc")
+    export PKG_CONFIG_PATH
+    [ "$kind" = shared ] || static=--static
+    [ "$(pkg-config --modversion warren)" = "$WARREN_VERSION" ] || fail "the version is not $WARREN_VERSION"
+    mkdir -p "$WARREN_WORK/$kind/$check"
+    # eval: pkg-config quotes the blank in the path for a shell
+    eval "\"\$CXX\" -std=c++20 \"\$here/app.cpp\" -o \"\$WARREN_WORK/\$kind/\$check/app\" \
+        $(pkg-config $static --cflags --libs warren)"
+    LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH") "$WARREN_WORK/$kind/$check/app"
+}
+
+# Mangled, for readable names may begin with a return type.
+warren_name='_Z(T[ISTV]|GV|T[hv].*_)?N(K?[RO]?)6warren'
+inner_name="$warren_name(2v[0-9]+)?(6engine|4wire|5retry)"
+
+# none MESSAGE GREP_ARGUMENTS...: fails with the names on stdin that grep picks, where there are any.
+none() {
+    local message=$1 names
+    shift
+    names=$(grep -E "$@" | c++filt) || true
+    [ -z "$names" ] || fail "$message: $names"
+}
+
+symbols() {
+    local library names
+    if [ "$kind" = shared ]; then
+        library=$(find "$installed" -name libwarren.so)
+        names=$("$NM" -D --defined-only "$library" | awk '{ print $NF }')
+        grep -q '^_ZN6warren.*3Uri5parse' <<< "$names" || fail "Uri::parse is not exported"
+        none "exported, and not warren's" -v "^$warren_name" <<< "$names"
+        none "exported, and inner" "^$inner_name" <<< "$names"
+        names=$("$READELF" -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+        none "needed, and should not be" -v '^(lib(rabbitmq|fmt|ssl|crypto|stdc\+\+|gcc_s|m|c)|ld-linux.*)\.so' <<< "$names"
+    else
+        library=$(find "$installed" -name libwarren.a)
+        names=$("$NM" --defined-only "$library" | sed -n 's/^[0-9a-f]* \([A-Z]\) /\1 /p')
+        none "defined, and not warren's" -v "^[WV] |^. $warren_name" <<< "$names"
+        # Weak ones may be instances of std's and fmt's templates, never names of the global namespace.
+        none "defined, and in no namespace" '^[WV] (_Z[0-9]|[^_D])' <<< "$names"
+    fi
+}
+
+headers() {
+    local header name seen
+    cd "$moved"
+    for header in include/warren/*.hpp; do
+        name=warren/${header##*/}
+        # Twice: it must bear that. With the library's own warnings, as errors.
+        seen=$(printf '#include <%s>\n#include <%s>\n' "$name" "$name" |
+            "$CXX" -std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
+                -Iinclude -fsyntax-only -MD -MF /dev/stdout -x c++ -) ||
+            fail "$name does not compile alone"
+        ! grep -E 'amqp|rabbitmq|fmt/' <<< "$seen" || fail "$name includes what should stay inside"
+    done
+    diff <(cd "$WARREN_SOURCE/include" && find . -type f | sort) \
+        <(cd include && find . -type f ! -name export.hpp | sort)
+    for header in include/warren/*.hpp; do
+        case ${header##*/} in warren.hpp | export.hpp) continue ;; esac
+        grep -q "<warren/${header##*/}>" include/warren/warren.hpp ||
+            fail "warren/warren.hpp leaves out ${header##*/}"
+    done
+    "$CMAKE" --build "$WARREN_BUILD" --target all_verify_interface_header_sets
+}
+
+subproject() {
+    local build=$WARREN_WORK/subproject prefix=$WARREN_WORK/subproject.installed
+    configure "$here/subproject" "$build" -DWARREN_SOURCE="$WARREN_SOURCE"
+    "$CMAKE" --build "$build" --parallel
+    "$build/app"
+    rm -rf "$prefix"
+    "$CMAKE" --install "$build" --prefix "$prefix"
+    diff <(echo ./bin/app) <(files_of "$prefix")
+    (cd "$build" && "${CMAKE%/*}/ctest" -N | grep '^Total Tests: 0$')
+}
+
+case $check in
+    install) install_it ;;
+    components) components ;;
+    find_package) find_it "$installed" ;;
+    moved) find_moved ;;
+    archive) archive ;;
+    pkg_config) pkg_config ;;
+    symbols) symbols ;;
+    headers) headers ;;
+    subproject) subproject ;;
+    *) fail "no check '$check'" ;;
+esac
