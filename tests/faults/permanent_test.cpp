@@ -46,8 +46,9 @@ struct Account {
 
 // It fails with a code, for good, and asks no more.
 void check_failed(const Connection& connection, const Watch& watch, const Proxy& proxy, std::uint16_t code) {
+  REQUIRE(eventually([&] { return watch.count(ConnectionState::failed) == 1; }));
   INFO(watch.log());
-  REQUIRE(eventually([&] { return connection.state() == ConnectionState::failed; }));
+  CHECK(connection.state() == ConnectionState::failed);
   CHECK(watch.last_error().code == code);
   CHECK(watch.last_error().permanent);
   const std::size_t seen = proxy.links_seen();
@@ -71,7 +72,7 @@ TEST_CASE("what can't be right is reported in under a second, and tried once (be
     code = 530;
   }
   std::optional<ConnectionError> error;
-  CHECK(time_of([&] { error = thrown<ConnectionError>([&] { Connection(endpoint, test_options()); }); }) < 1s);
+  CHECK(time_of([&] { error = thrown<ConnectionError>([&] { Connection(endpoint, recovering_options()); }); }) < 1s);
   CHECK(error->code() == code);
   CHECK(error->permanent());
   CHECK(proxy.links_seen() == 1);
@@ -81,8 +82,8 @@ TEST_CASE("refused permission and mismatched arguments are the call's own error,
           "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
-  shared_broker().ctl({"set_permissions", "-p", account.vhost, account.user, "mine.*", "mine.*", "mine.*"});
-  Connection connection{account.endpoint(proxy), test_options()};
+  shared_broker().ctl({"set_permissions", "-p", account.vhost, account.user, "^mine", "^mine", "^mine"});
+  Connection connection{account.endpoint(proxy), recovering_options()};
   warren::Channel channel = connection.open_channel();
   std::uint16_t code = 0;
   std::optional<warren::ChannelError> error;
@@ -146,35 +147,95 @@ TEST_CASE("permission for the virtual host taken away during the outage ends the
   check_failed(connection, watch, proxy, 530);
 }
 
-TEST_CASE("541 for a virtual host that is down is tried again; for a denied feature it is not (behaviour 21)",
+namespace {
+
+std::string close_541(const std::string& text) {
+  return method_frame(0, method::connection_close, number(541, 2) + short_string("INTERNAL_ERROR - " + text) + number(0, 4));
+}
+
+const std::string denied = close_541(
+    "Feature `transient_nonexcl_queues` is deprecated.\nBy default, this feature is not permitted anymore.");
+
+// The peer answers no close.
+warren::ConnectionOptions impatient(Watch& watch) {
+  warren::ConnectionOptions options = watch.options();
+  options.close_timeout = 100ms;
+  return options;
+}
+
+void open_channel(ScriptedPeer::Link& link) {
+  link.receive(method::channel_open);
+  link.send(method_frame(1, 0x0014000B, number(0, 4)));
+}
+
+}  // namespace
+
+TEST_CASE("541 for a virtual host that is down, or a timeout of the metadata store, is tried again (behaviour 21)",
           "[faults][permanent]") {
-  const bool denied = GENERATE(true, false);
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
-    if (connections++ == 1) {
-      link.send(method_frame(
-          0, method::connection_start,
-          number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
-      link.receive(0x000A000B);
-      link.send(method_frame(0, method::connection_tune, number(0, 2) + number(131'072, 4) + number(0, 2)));
-      link.receive(0x000A0028);
-      const std::string text =
-          denied ? "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nBy default, this feature is "
-                   "not permitted anymore."
-                 : "INTERNAL_ERROR - access to vhost '/' refused for user 'guest': vhost '/' is down";
-      link.send(method_frame(0, method::connection_close, number(541, 2) + short_string(text) + number(0, 4)));
-      link.wait_for_end();
+    switch (connections++) {
+      case 0:
+        link.shake_hands();
+        return;  // lost
+      case 1:
+        link.shake_hands_until_open();
+        link.send(close_541("access to vhost '/' refused for user 'guest': vhost '/' is down"));
+        break;
+      case 2:
+        link.shake_hands_until_open();
+        link.send(close_541("the metadata store operation timed out"));
+        break;
+      default:
+        link.shake_hands();
     }
-    link.shake_hands();
-    if (connections > 1) link.wait_for_end();  // the first one is lost
+    link.wait_for_end();
   });
   Watch watch;
-  Connection connection{peer.endpoint(), watch.options()};
-  if (denied) {
-    CHECK(eventually([&] { return connection.state() == ConnectionState::failed; }));
-    CHECK(connections == 2);
-  } else {
-    CHECK(watch.opened(2));
-    CHECK(connections == 3);
-  }
+  Connection connection{peer.endpoint(), impatient(watch)};
+  const bool recovered = eventually([&] { return connections == 4 && connection.is_open(); });
+  INFO(watch.log());
+  CHECK(recovered);
+  CHECK(watch.count(ConnectionState::failed) == 0);
+}
+
+TEST_CASE("541 for a denied feature is the error of who asked for it; the connection goes on (behaviour 21)",
+          "[faults][permanent]") {
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    open_channel(link);
+    link.receive(method::queue_declare);
+    link.send(denied);
+    link.wait_for_end();
+  });
+  Watch watch;
+  Connection connection{peer.endpoint(), impatient(watch)};
+  warren::Channel channel = connection.open_channel();
+  const auto error = thrown<ConnectionError>([&] { channel.declare_queue("transient", {.durable = false}); });
+  CHECK(error.code() == 541);
+  CHECK(error.permanent());
+  CHECK(watch.opened(2));
+}
+
+TEST_CASE("541 for a denied feature of the topology ends the recovery with its cause (behaviour 21)",
+          "[faults][permanent]") {
+  std::atomic<int> connections{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    open_channel(link);
+    link.receive(method::queue_declare);
+    if (connections++ == 0) {
+      link.send(method_frame(1, 0x0032000B, short_string("transient") + number(0, 4) + number(0, 4)));
+      return;  // lost, and upgraded
+    }
+    link.send(denied);
+    link.wait_for_end();
+  });
+  Watch watch;
+  Connection connection{peer.endpoint(), impatient(watch)};
+  warren::Channel channel = connection.open_channel();
+  channel.declare_queue("transient", {.durable = false});
+  CHECK(eventually([&] { return watch.count(ConnectionState::failed) == 1; }, 3s));
+  CHECK(watch.last_error().code == 541);
+  CHECK(connections == 2);
 }

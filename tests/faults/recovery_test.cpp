@@ -89,7 +89,7 @@ TEST_CASE("everything returns after the broker's death, within a second of its l
       broker.stop();
     }
     REQUIRE(eventually([&] { return !connection.is_open(); }));
-    if (!killed) CHECK(watch.last_error().code == 320);
+    CHECK(watch.loss().code == (killed ? 0 : 320));
     Clock::time_point listening;
     std::thread looking([&] { listening = accepted_at(broker.endpoint()); });
     broker.restart();
@@ -204,10 +204,33 @@ TEST_CASE("a broker that ends the connection during the handshake is tried again
   Watch watch;
   warren::ConnectionOptions options = watch.options();
   options.connect_timeout = 2s;
+  options.close_timeout = 100ms;  // the peer answers no close
   Connection connection{peer.endpoint(), options};
   REQUIRE(watch.opened(2));
+  INFO(watch.log());
   CHECK(connections == 7);
   CHECK(watch.count(ConnectionState::failed) == 0);
+}
+
+TEST_CASE("a close right behind open-ok is not missed", "[faults][recovery]") {
+  std::atomic<int> connections{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    if (connections++ != 1) {
+      link.shake_hands();
+      if (connections == 1) return;  // lost
+    } else {
+      link.shake_hands_until_open();
+      link.send(method_frame(0, method::connection_open_ok, short_string("")) +
+                method_frame(0, method::connection_close,
+                             number(320, 2) + short_string("CONNECTION_FORCED - shutdown") + number(0, 4)));
+    }
+    link.wait_for_end();
+  });
+  Watch watch;
+  warren::ConnectionOptions options = watch.options();
+  options.close_timeout = 100ms;  // the peer answers no close
+  Connection connection{peer.endpoint(), options};
+  CHECK(eventually([&] { return connections == 3 && connection.is_open(); }, 5s));
 }
 
 TEST_CASE("failures during the recovery are recovered from, and nothing leaks over 50 cuts (behaviour 6)",
@@ -303,7 +326,7 @@ TEST_CASE("calls that begin during an outage wait for its end", "[faults][recove
 
 TEST_CASE("a call that an outage outlasts ends with its deadline, not in doubt", "[faults][recovery]") {
   Proxy proxy(shared_broker().endpoint());
-  warren::ConnectionOptions options = test_options();
+  warren::ConnectionOptions options = recovering_options();
   options.operation_timeout = 400ms;
   Connection connection{proxy.endpoint(), options};
   warren::Channel channel = connection.open_channel();

@@ -12,13 +12,20 @@
 
 namespace faults {
 
+/// As support::test_options(), with the recovery that those turn off.
+inline warren::ConnectionOptions recovering_options() {
+  warren::ConnectionOptions options = support::test_options();
+  options.recovery.enabled = true;
+  return options;
+}
+
 /// What a connection's callbacks were told, and when. Must outlive the connection.
 class Watch {
  public:
   using Clock = std::chrono::steady_clock;
 
   /// `options` of a connection that tells this.
-  warren::ConnectionOptions options(warren::ConnectionOptions base = support::test_options()) {
+  warren::ConnectionOptions options(warren::ConnectionOptions base = recovering_options()) {
     base.log_level = warren::LogLevel::debug;
     base.on_state = [this](const warren::StateEvent& event) {
       const std::lock_guard lock(mutex_);
@@ -26,7 +33,7 @@ class Watch {
     };
     base.on_log = [this](const warren::LogEvent& event) {
       const std::lock_guard lock(mutex_);
-      logs_.push_back(event);
+      logs_.push_back({Clock::now(), event});
     };
     return base;
   }
@@ -59,22 +66,37 @@ class Watch {
     for (const auto& each : states_) error = each.event.error.value_or(error);
     return error;
   }
+  /// Why the connection was lost, the latest time.
+  [[nodiscard]] warren::ErrorDetails loss() const {
+    const std::lock_guard lock(mutex_);
+    warren::ErrorDetails error;
+    bool was_open = false;
+    for (const auto& each : states_) {
+      if (was_open) error = each.event.error.value_or(error);
+      was_open = each.event.state == warren::ConnectionState::open;
+    }
+    return error;
+  }
   /// Waits until the connection was open so many times.
   [[nodiscard]] bool opened(std::size_t times, std::chrono::milliseconds within = std::chrono::seconds(30)) const {
     return support::eventually([&] { return count(warren::ConnectionState::open) >= times; }, within);
   }
-  /// Lines of a level, or worse.
+  /// Lines of a level, or worse; log() for people: all of them, with their times.
   [[nodiscard]] std::vector<std::string> lines(warren::LogLevel level) const {
     const std::lock_guard lock(mutex_);
     std::vector<std::string> lines;
-    for (const warren::LogEvent& each : logs_) {
-      if (each.level >= level) lines.push_back(each.text);
+    for (const Line& each : logs_) {
+      if (each.event.level >= level) lines.push_back(each.event.text);
     }
     return lines;
   }
   [[nodiscard]] std::string log() const {
+    const std::lock_guard lock(mutex_);
     std::string text;
-    for (const std::string& line : lines(warren::LogLevel::debug)) text += line + '\n';
+    for (const Line& each : logs_) {
+      const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(each.time - logs_.front().time);
+      text += std::to_string(since.count()) + " ms " + warren::to_string(each.event.level) + ": " + each.event.text + '\n';
+    }
     return text;
   }
 
@@ -84,9 +106,14 @@ class Watch {
     warren::StateEvent event;
   };
 
+  struct Line {
+    Clock::time_point time;
+    warren::LogEvent event;
+  };
+
   mutable std::mutex mutex_;
   std::vector<Entry> states_;
-  std::vector<warren::LogEvent> logs_;
+  std::vector<Line> logs_;
 };
 
 /// Bodies that a handler saw, in their order. Any thread.

@@ -99,6 +99,11 @@ void ScriptedPeer::Link::wait_for_end() {
 }
 
 void ScriptedPeer::Link::shake_hands(const Tune& tune) {
+  shake_hands_until_open(tune);
+  send(method_frame(0, method::connection_open_ok, short_string("")));
+}
+
+void ScriptedPeer::Link::shake_hands_until_open(const Tune& tune) {
   send(method_frame(
       0, method::connection_start,
       number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
@@ -106,7 +111,6 @@ void ScriptedPeer::Link::shake_hands(const Tune& tune) {
   send(method_frame(0, method::connection_tune,
                     number(tune.channel_max, 2) + number(tune.frame_max, 4) + number(tune.heartbeat, 2)));
   receive(0x000A0028);  // open, behind tune-ok
-  send(method_frame(0, method::connection_open_ok, short_string("")));
 }
 
 }  // namespace support

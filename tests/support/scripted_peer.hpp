@@ -37,6 +37,8 @@ class ScriptedPeer {
     void wait_for_end();
     /// start, tune, open: as a broker would.
     void shake_hands(const Tune& tune = {});
+    /// The same without the last word: connection.open is received, and not answered.
+    void shake_hands_until_open(const Tune& tune = {});
     /// Closes with a reset, not an end.
     void reset() { socket_.reset(); }
 
