@@ -40,10 +40,15 @@ std::optional<Delivery> get(engine::Session& session, std::string_view queue, bo
   using Late = engine::ChannelCore::LateDelivery;
   engine::Reply reply = session.call(
       fmt::format("basic.get \"{}\"", queue), id::basic_get_ok,
-      [&](Bytes& out, std::uint16_t channel) { wire::basic_get(out, channel, queue, no_ack); },
+      [&](Bytes& out, std::uint16_t channel) {
+        wire::basic_get(out, channel, session.connection().topology().current_name(queue), no_ack);
+      },
       no_ack ? Late::keep : Late::requeue);
   if (!reply.content) return std::nullopt;
-  if (no_ack) session.channel().settled_by_broker(reply.content->delivery.delivery_tag());
+  if (no_ack) {
+    const auto channel = engine::DeliveryAccess::channel(reply.content->delivery);
+    if (channel) channel->settled_by_broker(reply.content->delivery.delivery_tag());
+  }
   if (!reply.content->fault.empty()) {
     if (!no_ack) reply.content->delivery.nack(Requeue::yes);
     throw Error({.operation = fmt::format("basic.get \"{}\"", queue),
@@ -69,17 +74,19 @@ Channel& Channel::operator=(Channel&& other) noexcept {
 Channel::~Channel() {
   if (!session_) return;
   try {
-    session_->channel().begin_close();
+    session_->end()->begin_close();
   } catch (...) {  // no memory for a frame: the connection's end closes it
   }
 }
 
 Exchange Channel::declare_exchange(std::string_view name, const ExchangeOptions& options) {
-  const wire::ExchangeFlags flags{
-      .durable = options.durable, .auto_delete = options.auto_delete, .internal = options.internal};
-  declare(*session_, name,
-          options.custom_type ? std::string_view(*options.custom_type) : engine::exchange_type(options.type),
-          flags, engine::exchange_arguments(options));
+  engine::ExchangeRecord record{
+      .name = std::string(name),
+      .type = options.custom_type ? *options.custom_type : engine::exchange_type(options.type),
+      .flags = {.durable = options.durable, .auto_delete = options.auto_delete, .internal = options.internal},
+      .arguments = engine::exchange_arguments(options)};
+  declare(*session_, record.name, record.type, record.flags, record.arguments);
+  session_->connection().topology().declared(std::move(record));
   return Exchange(session_, std::string(name));
 }
 
@@ -90,9 +97,14 @@ Exchange Channel::declare_exchange_passive(std::string_view name) {
 }
 
 Queue Channel::declare_queue(std::string_view name, const QueueOptions& options) {
-  const wire::QueueFlags flags{
-      .durable = options.durable, .exclusive = options.exclusive, .auto_delete = options.auto_delete};
-  engine::Reply reply = declare(*session_, name, flags, engine::queue_arguments(options));
+  engine::QueueRecord record{
+      .name = std::string(name),
+      .server_named = name.empty(),
+      .flags = {.durable = options.durable, .exclusive = options.exclusive, .auto_delete = options.auto_delete},
+      .arguments = engine::queue_arguments(options)};
+  engine::Reply reply = declare(*session_, record.name, record.flags, record.arguments);
+  record.name = reply.name;
+  session_->connection().topology().declared(std::move(record));
   return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);
 }
 
@@ -112,20 +124,20 @@ void Channel::set_prefetch(std::uint16_t count) {
                            .text = "a prefetch of 0 would be without a limit: it is at least 1",
                            .permanent = true});
   }
-  session_->call("basic.qos", id::basic_qos_ok,
-                 [&](Bytes& out, std::uint16_t channel) { wire::basic_qos(out, channel, count); });
+  session_->set_prefetch(count);
 }
 
 void Channel::publish(std::string_view exchange, std::string_view routing_key, const Message& message) {
   const std::string operation = "basic.publish";
   engine::ConnectionCore& connection = session_->connection();
-  engine::ChannelCore& channel = session_->channel();
   const auto deadline = connection.operation_deadline();
-  const auto encode = [&](Bytes& out, std::uint16_t number) {
-    wire::append_content(out, number, exchange, routing_key, false, message.properties(), std::nullopt,
-                         message.body(), channel.frame_max());
-  };
-  while (!channel.send(operation, engine::Outbox::Entry::bulk, encode)) {
+  for (;;) {
+    const auto channel = session_->channel_for(operation, deadline);
+    const auto encode = [&](Bytes& out, std::uint16_t number) {
+      wire::append_content(out, number, exchange, routing_key, false, message.properties(), std::nullopt,
+                           message.body(), channel->frame_max());
+    };
+    if (channel->send(operation, engine::Outbox::Entry::bulk, encode)) return;
     if (connection.outbox().wait_for_space(deadline)) continue;
     connection.raise_timeout({.operation = operation, .text = "no room to send it before the deadline"});
   }
@@ -134,13 +146,13 @@ void Channel::publish(std::string_view exchange, std::string_view routing_key, c
 void Channel::close() {
   engine::ConnectionCore& connection = session_->connection();
   try {
-    session_->channel().close(connection.operation_deadline());
+    session_->end()->close(connection.operation_deadline());
   } catch (const TimeoutError& error) {
     connection.raise_timeout(error.details());
   }
 }
 
-bool Channel::is_open() const noexcept { return session_->channel().is_open(); }
-std::uint16_t Channel::number() const noexcept { return session_->channel().number(); }
+bool Channel::is_open() const noexcept { return session_->channel()->is_open(); }
+std::uint16_t Channel::number() const noexcept { return session_->channel()->number(); }
 
 }  // namespace warren::inline v0

@@ -58,7 +58,9 @@ Connection& Connection::operator=(Connection&& other) noexcept {
 }
 
 Channel Connection::open_channel() {
-  return Channel(std::make_shared<engine::Session>(core_, core_->open_channel(core_->operation_deadline())));
+  const auto deadline = core_->operation_deadline();
+  core_->await_open("channel.open", deadline);
+  return Channel(std::make_shared<engine::Session>(core_, core_->open_channel(deadline)));
 }
 
 void Connection::close() noexcept {

@@ -54,6 +54,7 @@ Connection open_publishing(const engine::ConnectionCore& beside) {
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
   options.on_log = nullptr;
   options.on_state = nullptr;
+  options.recovery.enabled = false;  // who sends opens another one
   return Connection(beside.endpoints(), std::move(options));
 }
 
@@ -86,7 +87,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
 
   void start_threads(const RunPtr& run, Handler handler);
   void supervise(const RunPtr& run) noexcept;
-  void resubscribe(Subscription& run) noexcept;
+  void restore(Subscription& run, Subscription::Event event) noexcept;
   bool drain(Subscription& run) noexcept;
   void work(const RunPtr& run, const Handler& handler) noexcept;
   void handle(Subscription& run, engine::Content& content, const Handler& handler);
@@ -161,7 +162,7 @@ void Consumer::Impl::start_threads(const RunPtr& run, Handler handler) {
 }
 
 void Consumer::Impl::supervise(const RunPtr& run) noexcept {
-  while (run->wait() == Subscription::Event::cancelled) resubscribe(*run);
+  for (auto event = run->wait(); event != Subscription::Event::ended; event = run->wait()) restore(*run, event);
   republisher.wake();
   const bool drained = drain(*run);
   const std::lock_guard lock(mutex);
@@ -171,12 +172,18 @@ void Consumer::Impl::supervise(const RunPtr& run) noexcept {
   changed.notify_all();
 }
 
-// The broker's basic.cancel: the queue was deleted, or its leader moved
-// (https://www.rabbitmq.com/docs/consumer-cancel).
-void Consumer::Impl::resubscribe(Subscription& run) noexcept {
+// Cancelled: the queue was deleted, or its leader moved (https://www.rabbitmq.com/docs/consumer-cancel).
+void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexcept {
   try {
-    log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", queue));
-    run.subscribe_again();
+    if (event == Subscription::Event::lost) {
+      run.open_again();
+      if (!run.is_ending()) log(LogLevel::info, fmt::format("subscribed to \"{}\" again", queue));
+    } else {
+      log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", queue));
+      run.subscribe_again();
+    }
+  } catch (const ConnectionError&) {
+    if (connection->has_ended()) run.end(std::current_exception());
   } catch (...) {
     run.end(std::current_exception());  // where the channel was closed over it, that is the reason already
   }

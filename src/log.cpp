@@ -22,10 +22,14 @@ const char* to_string(ConnectionState state) noexcept {
       return "connecting";
     case ConnectionState::open:
       return "open";
+    case ConnectionState::waiting:
+      return "waiting";
     case ConnectionState::closing:
       return "closing";
     case ConnectionState::closed:
       return "closed";
+    case ConnectionState::failed:
+      return "failed";
   }
   return "unknown";
 }

@@ -18,11 +18,16 @@ Queue::Queue(std::shared_ptr<engine::Session> session, std::string name, std::ui
       message_count_(messages),
       consumer_count_(consumers) {}
 
+std::string Queue::name() const { return session_->connection().topology().current_name(name_); }
+
+// The name is asked for once the call is sent: it may have waited for a recovery, which gives another one.
 void Queue::bind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments) {
-  session_->call(fmt::format("queue.bind \"{}\" to \"{}\"", name_, exchange), id::queue_bind_ok,
+  const std::string queue = name();
+  session_->call(fmt::format("queue.bind \"{}\" to \"{}\"", queue, exchange), id::queue_bind_ok,
                  [&](Bytes& out, std::uint16_t channel) {
-                   wire::queue_bind(out, channel, name_, exchange, routing_key, arguments);
+                   wire::queue_bind(out, channel, name(), exchange, routing_key, arguments);
                  });
+  session_->connection().topology().bound({true, queue, std::string(exchange), std::string(routing_key), arguments});
 }
 
 void Queue::bind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments) {
@@ -30,10 +35,12 @@ void Queue::bind(const Exchange& exchange, std::string_view routing_key, const F
 }
 
 void Queue::unbind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments) {
-  session_->call(fmt::format("queue.unbind \"{}\" from \"{}\"", name_, exchange), id::queue_unbind_ok,
+  const std::string queue = name();
+  session_->call(fmt::format("queue.unbind \"{}\" from \"{}\"", queue, exchange), id::queue_unbind_ok,
                  [&](Bytes& out, std::uint16_t channel) {
-                   wire::queue_unbind(out, channel, name_, exchange, routing_key, arguments);
+                   wire::queue_unbind(out, channel, name(), exchange, routing_key, arguments);
                  });
+  session_->connection().topology().unbound({true, queue, std::string(exchange), std::string(routing_key), arguments});
 }
 
 void Queue::unbind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments) {
@@ -41,19 +48,23 @@ void Queue::unbind(const Exchange& exchange, std::string_view routing_key, const
 }
 
 std::uint32_t Queue::purge() {
+  const std::string queue = name();
   return session_
-      ->call(fmt::format("queue.purge \"{}\"", name_), id::queue_purge_ok,
-             [&](Bytes& out, std::uint16_t channel) { wire::queue_purge(out, channel, name_); })
+      ->call(fmt::format("queue.purge \"{}\"", queue), id::queue_purge_ok,
+             [&](Bytes& out, std::uint16_t channel) { wire::queue_purge(out, channel, name()); })
       .message_count;
 }
 
 std::uint32_t Queue::remove(RemoveOptions options) {
-  return session_
-      ->call(fmt::format("queue.delete \"{}\"", name_), id::queue_delete_ok,
-             [&](Bytes& out, std::uint16_t channel) {
-               wire::queue_delete(out, channel, name_, options.if_unused, options.if_empty);
-             })
-      .message_count;
+  const std::string queue = name();
+  const auto count = session_
+                         ->call(fmt::format("queue.delete \"{}\"", queue), id::queue_delete_ok,
+                                [&](Bytes& out, std::uint16_t channel) {
+                                  wire::queue_delete(out, channel, name(), options.if_unused, options.if_empty);
+                                })
+                         .message_count;
+  session_->connection().topology().queue_gone(queue);
+  return count;
 }
 
 }  // namespace warren::inline v0

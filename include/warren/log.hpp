@@ -19,10 +19,12 @@ struct LogEvent {
 };
 
 enum class ConnectionState : std::uint8_t {
-  connecting,  ///< not yet logged in
+  connecting,  ///< logging in, or declaring the topology again
   open,
+  waiting,  ///< lost; the next try to connect comes after a pause
   closing,  ///< close() has begun
-  closed,   ///< by close(), by the broker, or lost
+  closed,   ///< by close()
+  failed,   ///< lost, and not recovered: not to be helped by trying again, or out of tries
 };
 
 /// A change of a connection's state, or of its being blocked.
@@ -42,7 +44,7 @@ using StateCallback = std::function<void(const StateEvent&)>;
 
 /// `debug`, `info`, `warning`, `error`.
 [[nodiscard]] WARREN_EXPORT const char* to_string(LogLevel level) noexcept;
-/// `connecting`, `open`, `closing`, `closed`.
+/// `connecting`, `open`, `waiting`, `closing`, `closed`, `failed`.
 [[nodiscard]] WARREN_EXPORT const char* to_string(ConnectionState state) noexcept;
 
 }  // namespace warren::inline v0

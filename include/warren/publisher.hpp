@@ -20,6 +20,12 @@ class PublishWindow;
 struct PublishSlot;
 }  // namespace engine
 
+/// What becomes of the publishes in flight where the connection is lost, and recovered.
+enum class OnLoss : std::uint8_t {
+  resend,  ///< sent again, until their deadline: they may arrive twice, but are not lost
+  fail,    ///< end at once as unknown (ConnectionError, in doubt)
+};
+
 struct PublisherOptions {
   std::string exchange{};     ///< where messages go unless said otherwise; empty: the default exchange
   std::string routing_key{};  ///< likewise; with the default exchange: the queue's name
@@ -28,6 +34,7 @@ struct PublisherOptions {
   std::size_t window = 256;             ///< messages in flight, from 1
   std::size_t window_bytes = 16 << 20;  ///< bytes in flight, from 1; one larger message is admitted alone
   std::chrono::milliseconds timeout{30'000};  ///< the deadline of a publish, from its call to its confirm
+  OnLoss on_loss = OnLoss::resend;
 };
 
 /// What one publish wants otherwise than its publisher. The text must live until the call returns.

@@ -53,6 +53,11 @@ bool ChannelCore::is_open() const {
   return !error_ && !closing_;
 }
 
+bool ChannelCore::is_lost() const {
+  const std::lock_guard lock(mutex_);
+  return error_ && error_->scope == ErrorScope::connection;
+}
+
 void ChannelCore::check_open(const std::string& operation) const {
   if (error_) raise(*error_, operation);
   if (closing_) raise(closed_by_us, operation);
@@ -184,6 +189,7 @@ void ChannelCore::refuse_all(const ErrorDetails& error) {
     const std::lock_guard lock(mutex_);
     if (error_) return;
     error_ = error;
+    usable_.store(false, std::memory_order_release);
     sink = sink_.lock();
   }
   if (sink) sink->on_closed(error);

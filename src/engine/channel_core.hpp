@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -119,6 +120,10 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
 
   /// Whether calls can still succeed.
   [[nodiscard]] bool is_open() const;
+  /// The same, but for a close of our own: without a lock, to be asked with the outbox's held.
+  [[nodiscard]] bool is_usable() const noexcept { return usable_.load(std::memory_order_acquire); }
+  /// Whether its connection was lost: not the broker's answer to anything done here.
+  [[nodiscard]] bool is_lost() const;
 
   // --- settling deliveries ---
 
@@ -203,6 +208,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   std::deque<std::shared_ptr<Waiter>> waiters_;
   std::optional<ErrorDetails> error_;  // set: closed
   bool closing_ = false;               // our channel.close is on its way
+  std::atomic<bool> usable_{true};     // error_ is not set
   std::weak_ptr<ChannelSink> sink_;
   AckTracker acks_;
   std::vector<AckTracker::Ack> merged_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <random>
 
 #include "engine/system.hpp"
 #include "wire/malformed.hpp"
@@ -24,6 +25,8 @@ ErrorDetails lost(std::string text, std::uint16_t code = 0) {
 
 const ErrorDetails closed_by_us = lost("the connection is closed");
 
+}  // namespace
+
 wire::LoginOptions login(const ConnectionOptions& options) {
   wire::LoginOptions login{.timeout = options.connect_timeout,
                            .heartbeat = options.heartbeat,
@@ -33,8 +36,6 @@ wire::LoginOptions login(const ConnectionOptions& options) {
   if (!options.name.empty()) login.client_properties.set("connection_name", options.name);
   return login;
 }
-
-}  // namespace
 
 // What one run of the loop keeps between its turns.
 struct ConnectionCore::Turn {
@@ -58,48 +59,67 @@ ConnectionCore::ConnectionCore(std::vector<Endpoint> endpoints, ConnectionOption
     : endpoints_(std::move(endpoints)),
       options_(std::move(options)),
       events_(options_.log_level, options_.on_log, options_.on_state),
-      outbox_(std::max(options_.outbox_bytes, smallest_outbox)) {}
+      outbox_(std::max(options_.outbox_bytes, smallest_outbox)),
+      backoff_(options_.recovery, std::random_device()()) {}
 
 ConnectionCore::~ConnectionCore() { close(Clock::now()); }
 
 void ConnectionCore::open() {
   enter(ConnectionState::connecting);
   try {
-    connect();
+    connect_first();
   } catch (const Error& error) {
-    enter(ConnectionState::closed, error.details());
+    enter(ConnectionState::failed, error.details());
     throw;
   }
-  outbox_.open(this);
   enter(ConnectionState::open);
   io_ = start_thread("warren-io", [this] { run(); });
 }
 
-void ConnectionCore::connect() {
+void ConnectionCore::connect_first() {
   std::optional<ErrorDetails> last;
   for (const Endpoint& endpoint : endpoints_) {
     try {
-      transport_ = wire::Transport::connect(endpoint, login(options_));
-      negotiated_ = transport_->negotiated();
-      events_.log(LogLevel::info,
-                  fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
-      return;
+      return connected(wire::Transport::connect(endpoint, login(options_)), endpoint);
     } catch (const ConnectionError& error) {
       events_.log(LogLevel::warning, error.what());
       last = error.details();
     }
   }
-  throw ConnectionError(last.value_or(ErrorDetails{
-      .operation = "connect", .text = "no endpoint was given", .scope = ErrorScope::connection}));
+  throw ConnectionError(last.value_or(lost("no endpoint was given")));
 }
 
-void ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetails>& error) {
+void ConnectionCore::connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint) {
+  transport_ = std::move(transport);
+  current_ = transport_->negotiated();
+  backoff_.connected(Clock::now());
+  outbox_.open(this);
   {
     const std::lock_guard lock(mutex_);
-    if (state_ == state && state != ConnectionState::connecting) return;
-    state_ = state;
+    negotiated_ = current_;
+    connected_ = true;
+    drop_reason_.reset();
   }
-  events_.state({.state = state, .error = error});
+  events_.log(LogLevel::info, fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
+}
+
+wire::Negotiated ConnectionCore::negotiated() const {
+  const std::lock_guard lock(mutex_);
+  return negotiated_;
+}
+
+// False where it is closing, or at its end: no other state follows.
+bool ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetails>& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool ending = state == ConnectionState::closed || state == ConnectionState::failed;
+    if (state_ == ConnectionState::closed || state_ == ConnectionState::failed) return false;
+    if (state_ == ConnectionState::closing && !ending) return false;
+    state_ = state;
+    changed_.notify_all();
+  }
+  events_.state({.state = state, .blocked = {}, .error = error});
+  return true;
 }
 
 ConnectionState ConnectionCore::state() const {
@@ -125,13 +145,13 @@ void ConnectionCore::raise(const std::string& operation) const {
   throw ConnectionError(std::move(error));
 }
 
-std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline,
-                                                          std::weak_ptr<ChannelSink> sink) {
+std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink,
+                                                          Access access) {
   const std::string operation = "channel.open";
   std::shared_ptr<ChannelCore> channel;
   {
     const std::lock_guard lock(mutex_);
-    if (state_ != ConnectionState::open) raise(operation);
+    if (access == Access::recovery ? !connected_ : state_ != ConnectionState::open) raise(operation);
     // A number is free only once its close-ok is on its way: it is in the map until then.
     std::uint32_t number = 1;
     for (const auto& [taken, open] : channels_) {
@@ -159,14 +179,11 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline,
 }
 
 void ConnectionCore::close(Deadline deadline) noexcept {
-  bool closing = false;
   {
     const std::lock_guard lock(mutex_);
     close_deadline_ = std::min(close_deadline_, deadline);
-    closing = state_ == ConnectionState::open;
   }
-  if (closing) {
-    enter(ConnectionState::closing);
+  if (enter(ConnectionState::closing)) {
     try {
       outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
     } catch (...) {  // no memory for 20 bytes: the deadline ends it
@@ -176,6 +193,7 @@ void ConnectionCore::close(Deadline deadline) noexcept {
   {
     const std::lock_guard lock(join_mutex_);
     if (io_.joinable()) io_.join();
+    if (recovery_.joinable()) recovery_.join();
   }
   events_.close(deadline);
 }
@@ -187,48 +205,81 @@ std::size_t ConnectionCore::write(const char* data, std::size_t size) noexcept {
 }
 
 void ConnectionCore::run() noexcept {
-  try {
-    loop();
-    end(closed_by_us, false);
-  } catch (const wire::MalformedFrame& fault) {
-    end(lost(fmt::format("the broker broke the protocol: {}", fault.what())), true);
-  } catch (const Error& error) {
-    end(error.details(), state() != ConnectionState::closing);
-  } catch (const std::exception& error) {
-    end(lost(error.what()), true);
+  for (;;) {
+    std::optional<ErrorDetails> error = run_until_lost();
+    outbox_.close();
+    transport_.reset();  // nobody writes any more
+    if (error && lose(*error)) {
+      error = reconnect();
+      if (!error && state() != ConnectionState::closing) continue;
+    }
+    return end(error);
   }
-  transport_.reset();  // nobody writes any more: the outbox is closed
 }
 
-void ConnectionCore::end(const ErrorDetails& error, bool lost) {
-  outbox_.close();
+// Nothing where it was closed by us.
+std::optional<ErrorDetails> ConnectionCore::run_until_lost() {
+  std::optional<ErrorDetails> error;
+  try {
+    loop();
+  } catch (const wire::MalformedFrame& fault) {
+    error = lost(fmt::format("the broker broke the protocol: {}", fault.what()));
+  } catch (const Error& failure) {
+    error = failure.details();
+  } catch (const std::exception& failure) {
+    error = lost(failure.what());
+  }
+  return state() == ConnectionState::closing ? std::nullopt : error;
+}
+
+void ConnectionCore::fail_channels(const ErrorDetails& error) {
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels;
   {
     const std::lock_guard lock(mutex_);
-    error_ = lost ? error : closed_by_us;
+    error_ = error;
+    connected_ = false;
     blocked_.reset();
     is_blocked_ = false;
     channels.swap(channels_);
   }
-  if (lost) {
-    events_.log(LogLevel::error, fmt::format("the connection was lost: {}", Error(error).what()));
-    enter(ConnectionState::closed, error);
+  for (const auto& [number, channel] : channels) channel->fail(error);
+}
+
+void ConnectionCore::end(const std::optional<ErrorDetails>& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    recovering_ = false;
+    ended_ = true;
+  }
+  // The state first: who is told of its channel's end finds the connection at its own.
+  if (error) {
+    events_.log(LogLevel::error, fmt::format("the connection has failed: {}", Error(*error).what()));
+    enter(ConnectionState::failed, error);
   } else {
     events_.log(LogLevel::info, "the connection is closed");
     enter(ConnectionState::closed);
   }
-  for (const auto& [number, channel] : channels) channel->fail(*error_);
+  fail_channels(error.value_or(closed_by_us));
+  std::vector<std::weak_ptr<Recoverable>> recoverables;
+  {
+    const std::lock_guard lock(mutex_);
+    recoverables.swap(recoverables_);
+    changed_.notify_all();
+  }
+  for (const auto& each : recoverables) {
+    if (const auto recoverable = each.lock()) recoverable->abandon(error.value_or(closed_by_us));
+  }
 }
 
 void ConnectionCore::loop() {
-  Turn turn(negotiated_.frame_max);
+  Turn turn(current_.frame_max);
   for (;;) {
     write_pending(turn);
     keep_alive(turn);
     {
       const std::lock_guard lock(mutex_);
-      if (state_ == ConnectionState::closed) return;
       if (state_ == ConnectionState::closing && Clock::now() >= close_deadline_) return;
+      if (drop_reason_) throw ConnectionError(lost(*std::exchange(drop_reason_, std::nullopt)));
     }
     wait(turn);
     read(turn);
@@ -257,7 +308,7 @@ void ConnectionCore::write_pending(Turn& turn) {
 }
 
 void ConnectionCore::keep_alive(Turn& turn) {
-  const std::chrono::milliseconds heartbeat = negotiated_.heartbeat;  // in finer units, as it is halved
+  const std::chrono::milliseconds heartbeat = current_.heartbeat;  // in finer units, as it is halved
   if (heartbeat == 0s) return;
   const auto now = Clock::now();
   if (now - turn.last_received > 2 * heartbeat) {
@@ -274,7 +325,7 @@ void ConnectionCore::wait(Turn& turn) {
   auto timeout = 0ms;
   if (!turn.more_to_read && (turn.outbox_empty || !turn.output.empty())) {
     auto next = turn.tick_at;
-    if (const std::chrono::milliseconds heartbeat = negotiated_.heartbeat; heartbeat > 0s) {
+    if (const std::chrono::milliseconds heartbeat = current_.heartbeat; heartbeat > 0s) {
       next = std::min(next, turn.last_received + 2 * heartbeat + 1ms);
       if (turn.output.empty()) next = std::min(next, turn.last_sent + heartbeat / 2);
     }
@@ -303,7 +354,7 @@ void ConnectionCore::read(Turn& turn) {
     turn.end += result.bytes;
     turn.last_received = Clock::now();
     std::string_view input(turn.input.data(), turn.end);
-    while (const auto frame = wire::next_frame(input, negotiated_.frame_max)) dispatch(turn, *frame);
+    while (const auto frame = wire::next_frame(input, current_.frame_max)) dispatch(turn, *frame);
     // Room for one whole frame must stay.
     std::copy(input.begin(), input.end(), turn.input.begin());
     turn.end = input.size();
@@ -368,7 +419,10 @@ void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
     }
     case id::connection_close_ok:
       if (state() != ConnectionState::closing) throw wire::MalformedFrame("a close-ok that nobody asked for");
-      enter(ConnectionState::closed);
+      {
+        const std::lock_guard lock(mutex_);
+        close_deadline_ = Clock::now();  // there is nothing left to wait for
+      }
       return;
     case id::connection_blocked:
       return on_blocked(std::string(method.text));

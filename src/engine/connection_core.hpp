@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -16,14 +17,32 @@
 #include <warren/error.hpp>
 #include <warren/uri.hpp>
 
+#include "engine/backoff.hpp"
 #include "engine/channel_core.hpp"
 #include "engine/events.hpp"
 #include "engine/outbox.hpp"
+#include "engine/topology.hpp"
 #include "wire/transport.hpp"
 
 namespace warren::inline v0::engine {
 
+[[nodiscard]] wire::LoginOptions login(const ConnectionOptions& options);
+
+/// What comes back by itself after the connection was lost. Its channel is gone by then.
+class Recoverable {
+ public:
+  virtual ~Recoverable() = default;
+  /// On the recovery thread, once the topology is there again; may block until the deadline.
+  /// @throws Error  ConnectionError where the connection was lost again: the next one is tried
+  virtual void recover(std::chrono::steady_clock::time_point deadline) = 0;
+  /// The connection will not come back.
+  virtual void abandon(const ErrorDetails& error) = 0;
+};
+
 /// A connection and its I/O thread, which alone reads, and owns the transport. Runs no user code.
+///
+/// Where it is lost, its channels fail, for good: each is one generation. The I/O thread connects again; then the
+/// recovery thread declares the topology and lets publishers send again what is unconfirmed; then it is open.
 class ConnectionCore : private DirectWriter {
  public:
   using Clock = std::chrono::steady_clock;
@@ -36,9 +55,23 @@ class ConnectionCore : private DirectWriter {
   /// Tries each endpoint once, in turn; blocks at most `connect_timeout` for each. Once.
   /// @throws ConnectionError  the last endpoint's
   void open();
-  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are
-  /// taken
-  std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {});
+  /// Who may open a channel: everybody once it is open, recovery as soon as it is connected.
+  enum class Access { everybody, recovery };
+  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are taken
+  std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {},
+                                            Access access = Access::everybody);
+  /// Returns once it is open: at once, or after recovery. With `stop`, also once that says so (see notify()).
+  /// @throws ConnectionError  it is closed, failed, or not open by the deadline
+  void await_open(const std::string& operation, Deadline deadline, const std::function<bool()>& stop = {});
+  /// Everybody in await_open() asks its `stop` again.
+  void notify();
+  /// Whether a lost connection is being recovered. Set before its channels fail.
+  [[nodiscard]] bool is_recovering() const;
+  /// Whether it is closing, closed or failed: it will not be open again.
+  [[nodiscard]] bool has_ended() const;
+  /// Cuts a link on which the broker doesn't answer, so that it is recovered. Any thread.
+  void drop(const std::string& reason);
+  void add(std::weak_ptr<Recoverable> recoverable);
   /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread.
   void close(Deadline deadline) noexcept;
 
@@ -54,14 +87,18 @@ class ConnectionCore : private DirectWriter {
   [[nodiscard]] Deadline operation_deadline() const { return Clock::now() + options_.operation_timeout; }
   [[nodiscard]] Outbox& outbox() noexcept { return outbox_; }
   [[nodiscard]] Events& events() noexcept { return events_; }
-  [[nodiscard]] const wire::Negotiated& negotiated() const noexcept { return negotiated_; }
+  [[nodiscard]] Topology& topology() noexcept { return topology_; }
+  /// Of the present connection, or the latest one.
+  [[nodiscard]] wire::Negotiated negotiated() const;
 
  private:
   struct Turn;
 
   std::size_t write(const char* data, std::size_t size) noexcept override;
-  void connect();
+  void connect_first();
+  void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
   void run() noexcept;
+  std::optional<ErrorDetails> run_until_lost();
   void loop();
   void write_pending(Turn& turn);
   void keep_alive(Turn& turn);
@@ -71,19 +108,44 @@ class ConnectionCore : private DirectWriter {
   void dispatch(Turn& turn, const wire::Frame& frame);
   void on_connection_method(const wire::InboundMethod& method);
   void on_blocked(std::optional<std::string> reason);
-  void enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
-  void end(const ErrorDetails& error, bool lost);
+  bool enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
+  void fail_channels(const ErrorDetails& error);
+  void end(const std::optional<ErrorDetails>& error);
   [[noreturn]] void raise(const std::string& operation) const;
+
+  // recovery.cpp
+  bool lose(const ErrorDetails& error);
+  std::optional<ErrorDetails> reconnect();
+  bool pause(std::chrono::milliseconds delay);
+  std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);
+  void recover_loop() noexcept;
+  bool restore() noexcept;
+  void replay();
+  template <typename Encode>
+  std::optional<Reply> declare_again(std::shared_ptr<ChannelCore>& channel, const std::string& operation,
+                                     std::uint32_t expected, Encode&& encode);
 
   const std::vector<Endpoint> endpoints_;
   const ConnectionOptions options_;
   Events events_;
   Outbox outbox_;
-  wire::Negotiated negotiated_;
+  Topology topology_;
   std::unique_ptr<wire::Transport> transport_;  // the I/O thread's, and its end
+  wire::Negotiated current_;                    // the I/O thread's, of transport_
   wire::MethodDecoder decoder_;                 // the I/O thread's
+  Backoff backoff_;                             // the I/O thread's
+  std::size_t next_endpoint_ = 0;               // the I/O thread's: whose turn it is to be tried
 
   mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  wire::Negotiated negotiated_;
+  bool connected_ = false;
+  bool recovering_ = false;
+  bool reconnected_ = false;       // for the recovery thread
+  bool ended_ = false;             // likewise
+  std::optional<std::string> drop_reason_;
+  std::uint64_t generation_ = 0;   // of connections: one more with each loss
+  std::vector<std::weak_ptr<Recoverable>> recoverables_;
   ConnectionState state_ = ConnectionState::connecting;
   std::optional<ErrorDetails> error_;
   std::optional<std::string> blocked_;
@@ -93,6 +155,7 @@ class ConnectionCore : private DirectWriter {
 
   std::mutex join_mutex_;  // several may close at once
   std::thread io_;
+  std::thread recovery_;  // from the first loss on
 };
 
 }  // namespace warren::inline v0::engine

@@ -70,6 +70,7 @@ void ContentAssembler::reset() noexcept { content_.reset(); }
 
 void ContentAssembler::recycle(ContentPtr content) {
   if (content == nullptr || spare_.size() >= most_spare) return;
+  if (!DeliveryAccess::is_of(content->delivery, channel_)) return;  // of a generation before
   std::string& body = DeliveryAccess::message(content->delivery).body_buffer();
   if (body.capacity() > kept_body) std::string().swap(body);
   spare_.push_back(std::move(content));

@@ -17,6 +17,12 @@ class DeliveryAccess {
   static void channel(Delivery& delivery, std::weak_ptr<ChannelCore> channel) noexcept {
     delivery.channel_ = std::move(channel);
   }
+  [[nodiscard]] static std::shared_ptr<ChannelCore> channel(const Delivery& delivery) noexcept {
+    return delivery.channel_.lock();
+  }
+  [[nodiscard]] static bool is_of(const Delivery& delivery, const std::weak_ptr<ChannelCore>& channel) noexcept {
+    return !delivery.channel_.owner_before(channel) && !channel.owner_before(delivery.channel_);
+  }
   static void address(Delivery& delivery, std::string exchange, std::string routing_key) {
     delivery.exchange_ = std::move(exchange);
     delivery.routing_key_ = std::move(routing_key);

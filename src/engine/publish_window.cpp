@@ -37,15 +37,35 @@ PublishWindow::PublishWindow(std::shared_ptr<ConnectionCore> connection, Publish
     : connection_(std::move(connection)), options_(std::move(options)) {}
 
 void PublishWindow::open() {
-  Lock lock(mutex_);
-  ensure_channel(lock, connection_->operation_deadline());
+  {
+    Lock lock(mutex_);
+    ensure_channel(lock, connection_->operation_deadline());
+  }
+  connection_->add(weak_from_this());
+}
+
+// In confirm mode.
+std::shared_ptr<ChannelCore> PublishWindow::open_channel(Deadline deadline, ConnectionCore::Access access) {
+  auto channel = connection_->open_channel(deadline, weak_from_this(), access);
+  try {
+    channel->call("confirm.select", wire::id::confirm_select_ok, deadline, wire::confirm_select);
+  } catch (...) {
+    give_up(*channel);
+    throw;
+  }
+  return channel;
+}
+
+void PublishWindow::use(std::shared_ptr<ChannelCore> channel) {
+  channel_ = std::move(channel);
+  channel_number_.store(channel_->number(), std::memory_order_relaxed);
+  frame_max_.store(channel_->frame_max(), std::memory_order_relaxed);
 }
 
 void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
   while (!channel_) {
     if (closed_) {
-      throw ChannelError(
-          {.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
+      throw ChannelError({.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
     }
     if (opening_) {
       ++waiting_for_room_;
@@ -55,38 +75,41 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
       lock.unlock();
       connection_->raise_timeout({.operation = operation, .text = "no channel before the deadline"});
     }
+    if (connection_->state() != ConnectionState::open) {
+      lock.unlock();
+      connection_->await_open(operation, deadline);
+      lock.lock();
+      continue;
+    }
     opening_ = true;
     lock.unlock();
     std::shared_ptr<ChannelCore> channel;
     std::exception_ptr failure;
     try {
-      const Deadline open_by = std::min(deadline, connection_->operation_deadline());
-      channel = connection_->open_channel(open_by, weak_from_this());
-      channel->call("confirm.select", wire::id::confirm_select_ok, open_by, wire::confirm_select);
+      channel = open_channel(std::min(deadline, connection_->operation_deadline()), ConnectionCore::Access::everybody);
     } catch (const ConnectionError& error) {
       ErrorDetails details = error.details();
       details.in_doubt = false;  // whatever became of the channel: nothing was published
-      failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+      if (connection_->has_ended()) failure = std::make_exception_ptr(ConnectionError(std::move(details)));
     } catch (...) {
       failure = std::current_exception();
-      if (channel) give_up(*channel);
     }
     lock.lock();
     opening_ = false;
     room_.notify_all();
     if (failure) std::rethrow_exception(failure);
+    if (!channel) continue;
     // Where it was closed in the meantime, on_closed came and found nothing to do.
     if (closed_ || !channel->is_open()) {
       give_up(*channel);
       continue;
     }
-    channel_ = std::move(channel);
-    channel_number_ = channel_->number();
+    use(std::move(channel));
   }
 }
 
 bool PublishWindow::has_room(std::size_t bytes) const noexcept {
-  const std::size_t in_flight = tracker_.outstanding();
+  const std::size_t in_flight = open_publishes();
   return in_flight == 0 || (in_flight < options_.window && bytes_ + bytes <= options_.window_bytes);
 }
 
@@ -116,22 +139,28 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   }
   const Deadline deadline = Clock::now() + timeout;
   const std::int64_t stamp = next_stamp_.fetch_add(1, std::memory_order_relaxed);
-  const std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
+  std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
+  std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
 
   thread_local Bytes frames;  // swapped with a slot's, so that neither allocates for long
   frames.clear();
   wire::append_content(frames, number, options.exchange.value_or(options_.exchange),
                        options.routing_key.value_or(options_.routing_key), options_.mandatory,
                        message.properties(), options_.mandatory ? std::optional(stamp) : std::nullopt,
-                       message.body(), connection_->negotiated().frame_max, DeliveryMode::persistent);
+                       message.body(), frame_max, DeliveryMode::persistent);
 
   Lock lock(mutex_);
   for (;;) {
     admit(lock, frames.size(), deadline);
-    if (channel_->number() != number) wire::set_channel(frames, channel_->number());
+    if (channel_->number() != number || channel_->frame_max() < frame_max) {
+      number = channel_->number();
+      frame_max = channel_->frame_max();
+      wire::refit(frames, number, frame_max);
+    }
     PublishSlot& slot = acquire();
     slot.frames.swap(frames);
     slot.stamp = stamp;
+    slot.frame_max = frame_max;
     slot.deadline = deadline;
     const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
     // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
@@ -152,14 +181,14 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
     frames.swap(slot.frames);
     slot.held = false;
     drop(slot);
-    lock.unlock();
     if (admission == Outbox::Admission::closed) {
-      throw ConnectionError(
-          {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
+      // The connection is lost, and on_closed on its way: what follows depends on what becomes of it.
+      room_.wait(lock, [&, channel = channel_] { return channel_ != channel; });
+      continue;
     }
+    lock.unlock();
     if (!connection_->outbox().wait_for_space(deadline)) {
-      connection_->raise_timeout(
-          {.operation = operation, .text = "not sent: no room to write before the deadline"});
+      connection_->raise_timeout({.operation = operation, .text = "not sent: no room to write before the deadline"});
     }
     lock.lock();
   }
@@ -204,7 +233,7 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
 }
 
 void PublishWindow::wake() {
-  const std::size_t in_flight = tracker_.outstanding();
+  const std::size_t in_flight = open_publishes();
   // At half a window rather than at the first free slot: a publisher woken for each message costs more.
   if (waiting_for_room_ != 0 && in_flight <= options_.window / 2 && bytes_ <= options_.window_bytes / 2) {
     room_.notify_all();
@@ -243,18 +272,111 @@ void PublishWindow::on_unblocked() {
 }
 
 void PublishWindow::on_closed(const ErrorDetails& error) {
+  const bool recovering = error.scope == ErrorScope::connection && connection_->is_recovering();
   const std::lock_guard lock(mutex_);
+  if (recovering && options_.on_loss == OnLoss::resend && !closed_) {
+    std::vector<PublishSlot*> outstanding;
+    tracker_.reset([&](PublishSlot* slot) {
+      // What was returned has its outcome, though the ack that follows a return never came.
+      if (slot->outcome == PublishOutcome::returned) return settle(*slot, PublishOutcome::returned, nullptr);
+      outstanding.push_back(slot);
+    });
+    resend_.insert(resend_.begin(), outstanding.begin(), outstanding.end());
+  } else {
+    fail_all(error);
+  }
+  channel_.reset();
+  room_.notify_all();
+  if (open_publishes() == 0) idle_.notify_all();
+}
+
+void PublishWindow::fail_all(const ErrorDetails& error) {
   ErrorDetails details = error;
   details.operation = operation;
   // A lone message is the one that the broker closed the channel for. Of several, nobody knows which.
   const bool refused = error.scope == ErrorScope::channel && error.code != 0 && tracker_.outstanding() == 1;
   details.in_doubt = !refused;
-  tracker_.reset([&](PublishSlot* slot) {
-    settle(*slot, refused ? PublishOutcome::refused : PublishOutcome::unknown, &details);
-  });
-  channel_.reset();
+  const auto outcome = refused ? PublishOutcome::refused : PublishOutcome::unknown;
+  tracker_.reset([&](PublishSlot* slot) { settle(*slot, outcome, &details); });
+}
+
+// Sends what was in flight when the connection was lost, ahead of everything else: nobody publishes meanwhile.
+void PublishWindow::recover(Deadline deadline) {
+  Lock lock(mutex_);
+  room_.wait(lock, [&] { return !opening_; });  // who opens a channel now fails at once, or has one
+  while (!resend_.empty() && !closed_) {
+    opening_ = true;
+    lock.unlock();
+    std::shared_ptr<ChannelCore> channel;
+    std::exception_ptr failure;
+    std::optional<ErrorDetails> refused;
+    try {
+      channel = open_channel(deadline, ConnectionCore::Access::recovery);
+    } catch (const ChannelError& error) {
+      refused = error.details();
+      failure = std::current_exception();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    if (channel) resend(*channel);
+    if (refused) fail_resend(*refused);
+    opening_ = false;
+    room_.notify_all();
+    if (failure) std::rethrow_exception(failure);
+    // One of them may have made the broker close the channel: the others go on another one.
+    if (channel->is_open()) {
+      use(std::move(channel));
+      return;
+    }
+  }
+}
+
+void PublishWindow::resend(ChannelCore& channel) {
+  static const ErrorDetails expired{.operation = operation,
+                                    .text = "the connection was lost, and came back after the deadline",
+                                    .scope = ErrorScope::connection,
+                                    .in_doubt = true};
+  while (!resend_.empty()) {
+    PublishSlot& slot = *resend_.front();
+    if (Clock::now() >= slot.deadline) {  // its caller was told that it is in doubt
+      resend_.pop_front();
+      settle(slot, PublishOutcome::unknown, &expired);
+      continue;
+    }
+    try {
+      wire::refit(slot.frames, channel.number(), channel.frame_max());
+    } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
+      resend_.pop_front();
+      settle(slot, PublishOutcome::unknown, &error.details());
+      continue;
+    }
+    bool usable = false;
+    const auto admission = connection_->outbox().append(Outbox::Entry::control, [&](Bytes& out) {
+      // The outbox may be the next connection's by now, where the channel's number is nobody's.
+      usable = channel.is_usable();
+      if (!usable) return;
+      out.insert(out.end(), slot.frames.begin(), slot.frames.end());
+      tracker_.add(&slot);
+    });
+    if (admission == Outbox::Admission::closed || !usable) return;
+    resend_.pop_front();
+  }
+  wake();
+}
+
+void PublishWindow::abandon(const ErrorDetails& error) {
+  const std::lock_guard lock(mutex_);
+  fail_resend(error);
   room_.notify_all();
-  idle_.notify_all();
+}
+
+void PublishWindow::fail_resend(const ErrorDetails& error) {
+  ErrorDetails details = error;
+  details.operation = operation;
+  details.in_doubt = true;
+  for (PublishSlot* slot : std::exchange(resend_, {})) settle(*slot, PublishOutcome::unknown, &details);
+  if (open_publishes() == 0) idle_.notify_all();
 }
 
 PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
@@ -288,8 +410,8 @@ void PublishWindow::release(PublishSlot& slot) noexcept {
 
 void PublishWindow::flush(Deadline deadline) {
   Lock lock(mutex_);
-  if (!idle_.wait_until(lock, deadline, [&] { return tracker_.outstanding() == 0; })) {
-    const std::size_t in_flight = tracker_.outstanding();
+  if (!idle_.wait_until(lock, deadline, [&] { return open_publishes() == 0; })) {
+    const std::size_t in_flight = open_publishes();
     lock.unlock();
     connection_->raise_timeout({.operation = "flush",
                                 .text = fmt::format("{} publishes are still without a confirm", in_flight),
@@ -301,13 +423,17 @@ void PublishWindow::flush(Deadline deadline) {
 
 std::size_t PublishWindow::in_flight() const {
   const std::lock_guard lock(mutex_);
-  return tracker_.outstanding();
+  return open_publishes();
 }
 
 std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   const std::lock_guard lock(mutex_);
   closed_ = true;
   room_.notify_all();
+  try {
+    fail_resend({.text = "the publisher was closed while its connection was lost", .scope = ErrorScope::channel});
+  } catch (...) {  // no memory for their errors: they stay pending
+  }
   return std::exchange(channel_, nullptr);
 }
 

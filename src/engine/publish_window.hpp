@@ -23,6 +23,7 @@ namespace warren::inline v0::engine {
 struct PublishSlot {
   Bytes frames{};  ///< as they were sent
   std::int64_t stamp = 0;
+  std::uint32_t frame_max = 0;  ///< that the frames were made for
   PublishOutcome outcome = PublishOutcome::pending;
   std::unique_ptr<ErrorDetails> error{};  ///< where it failed
   std::chrono::steady_clock::time_point deadline{};
@@ -37,14 +38,16 @@ struct PublishSlot {
 ///
 /// Any thread publishes, the I/O thread settles. Lock order: this one's, then the outbox's. Nothing waits for
 /// the outbox or for the window while it holds this lock.
-class PublishWindow final : public ChannelSink, public std::enable_shared_from_this<PublishWindow> {
+class PublishWindow final : public ChannelSink,
+                            public Recoverable,
+                            public std::enable_shared_from_this<PublishWindow> {
  public:
   using Clock = std::chrono::steady_clock;
   using Deadline = Clock::time_point;
 
   PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options);
 
-  /// Opens the channel ahead of the first publish. @throws as Publisher's constructor
+  /// Opens the channel ahead of the first publish; once. @throws as Publisher's constructor
   void open();
   /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.
   PublishSlot* publish(const Message& message, const PublishOptions& options);
@@ -63,6 +66,8 @@ class PublishWindow final : public ChannelSink, public std::enable_shared_from_t
   bool on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) override;
   void on_unblocked() override;
   void on_closed(const ErrorDetails& error) override;
+  void recover(Deadline deadline) override;
+  void abandon(const ErrorDetails& error) override;
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -72,7 +77,13 @@ class PublishWindow final : public ChannelSink, public std::enable_shared_from_t
   };
 
   [[nodiscard]] std::shared_ptr<ChannelCore> take_channel() noexcept;
+  [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(Deadline deadline, ConnectionCore::Access access);
+  void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
+  void resend(ChannelCore& channel);
+  void fail_resend(const ErrorDetails& error);
+  void fail_all(const ErrorDetails& error);
+  [[nodiscard]] std::size_t open_publishes() const noexcept { return tracker_.outstanding() + resend_.size(); }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
@@ -83,7 +94,9 @@ class PublishWindow final : public ChannelSink, public std::enable_shared_from_t
   const std::shared_ptr<ConnectionCore> connection_;
   const PublisherOptions options_;
   std::atomic<std::int64_t> next_stamp_{1};
-  std::atomic<std::uint16_t> channel_number_{0};  // to encode for, before the lock; looked at again within it
+  // To encode for, before the lock; looked at again within it.
+  std::atomic<std::uint16_t> channel_number_{0};
+  std::atomic<std::uint32_t> frame_max_{0};
 
   mutable std::mutex mutex_;
   std::condition_variable room_;  // in the window, of a channel, of the broker's alarm
@@ -93,6 +106,7 @@ class PublishWindow final : public ChannelSink, public std::enable_shared_from_t
   bool opening_ = false;
   bool closed_ = false;
   ConfirmTracker<PublishSlot*> tracker_;
+  std::deque<PublishSlot*> resend_;  // were in flight when the connection was lost; in their order
   std::size_t bytes_ = 0;  // in flight
   std::deque<PublishSlot> slots_;
   std::vector<PublishSlot*> free_;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -9,30 +12,43 @@
 
 namespace warren::inline v0::engine {
 
-/// A channel and the connection it needs to be alive: what a Channel, and the exchanges and queues declared
-/// on it, share.
+/// A channel and the connection it needs to be alive: what a Channel, and the exchanges and queues declared on
+/// it, share. Where the channel was lost with its connection, the next call opens another one; what the broker
+/// closed stays closed.
 class Session {
  public:
   Session(std::shared_ptr<ConnectionCore> connection, std::shared_ptr<ChannelCore> channel) noexcept
       : connection_(std::move(connection)), channel_(std::move(channel)) {}
 
   [[nodiscard]] ConnectionCore& connection() const noexcept { return *connection_; }
-  [[nodiscard]] ChannelCore& channel() const noexcept { return *channel_; }
+  /// The channel of this moment, whatever became of it.
+  [[nodiscard]] std::shared_ptr<ChannelCore> channel() const;
+  /// The channel to use: another one where it was lost with its connection, once that is open again.
+  /// @throws ConnectionError, ChannelError, TimeoutError
+  [[nodiscard]] std::shared_ptr<ChannelCore> channel_for(const std::string& operation,
+                                                         ChannelCore::Deadline deadline);
+  void set_prefetch(std::uint16_t count);
+  /// No other channel takes the place of this one any more.
+  std::shared_ptr<ChannelCore> end();
 
   /// ChannelCore::call with the connection's deadline, and BlockedError where the broker blocks.
   template <typename Encode>
   Reply call(const std::string& operation, std::uint32_t expected, Encode&& encode,
-             ChannelCore::LateDelivery late = ChannelCore::LateDelivery::keep) const {
+             ChannelCore::LateDelivery late = ChannelCore::LateDelivery::keep) {
+    const auto deadline = connection_->operation_deadline();
     try {
-      return channel_->call(operation, expected, connection_->operation_deadline(), encode, late);
+      return channel_for(operation, deadline)->call(operation, expected, deadline, encode, late);
     } catch (const TimeoutError& error) {
       connection_->raise_timeout(error.details());
     }
   }
 
  private:
-  std::shared_ptr<ConnectionCore> connection_;
+  const std::shared_ptr<ConnectionCore> connection_;
+  mutable std::mutex mutex_;
   std::shared_ptr<ChannelCore> channel_;
+  std::optional<std::uint16_t> prefetch_;
+  bool ended_ = false;
 };
 
 }  // namespace warren::inline v0::engine

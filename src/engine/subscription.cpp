@@ -6,6 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include "engine/delivery_access.hpp"
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -13,6 +15,9 @@ namespace id = wire::id;
 
 // A queue that cancels again at once must not spin.
 constexpr std::chrono::milliseconds resubscribe_pause{100};
+// A queue that the connection before still holds is free within seconds; a node is back within minutes, or never.
+constexpr std::chrono::milliseconds retry_pause{500};
+constexpr int most_tries = 600;
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
 
 }  // namespace
@@ -20,17 +25,61 @@ constexpr std::size_t most_taken = 1'024;  // how many may lie at the front befo
 Subscription::Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options)
     : connection_(std::move(connection)), options_(std::move(options)) {}
 
+std::shared_ptr<ChannelCore> Subscription::channel() const {
+  const std::lock_guard lock(mutex_);
+  return channel_;
+}
+
 void Subscription::open() {
-  channel_ = connection_->open_channel(connection_->operation_deadline(), weak_from_this());
+  connection_->await_open(fmt::format("consume \"{}\"", options_.queue), connection_->operation_deadline());
   try {
-    channel_->call(
-        "basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
-        [&](Bytes& out, std::uint16_t channel) { wire::basic_qos(out, channel, options_.prefetch); });
-    subscribe();
+    open_channel();
   } catch (...) {
     end(nullptr);
-    channel_->begin_close();
+    if (const auto opened = channel()) opened->begin_close();
     throw;
+  }
+}
+
+void Subscription::open_channel() {
+  const auto opened = connection_->open_channel(connection_->operation_deadline(), weak_from_this());
+  {
+    const std::lock_guard lock(mutex_);
+    channel_ = opened;
+    lost_ = false;
+  }
+  opened->call("basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
+               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, options_.prefetch); });
+  subscribe();
+}
+
+void Subscription::open_again() {
+  const std::string operation = fmt::format("consume \"{}\"", options_.queue);
+  const auto set_reopening = [this](bool reopening) {
+    const std::lock_guard lock(mutex_);
+    reopening_ = reopening;
+  };
+  for (int tries = 1;; ++tries) {
+    connection_->await_open(operation, Deadline::max(), [this] { return is_ending(); });
+    if (is_ending()) return;
+    set_reopening(true);
+    try {
+      open_channel();
+      return set_reopening(false);
+    } catch (const ConnectionError&) {
+      if (connection_->has_ended()) throw;
+    } catch (const TimeoutError&) {  // a link that is stalled: its heartbeats, or the next try, tell
+      channel()->set_sink({});
+      channel()->begin_close();
+    } catch (const ChannelError& error) {
+      // The broker still holds the queue for the connection before, or the queue's node is down.
+      const bool passing = error.code() == 405 || error.code() == 403 ||
+                           (error.code() == 404 && error.text().find("down or inaccessible") != std::string::npos);
+      if (!passing || tries >= most_tries) throw;
+    }
+    std::unique_lock lock(mutex_);
+    lost_ = true;
+    changed_.wait_for(lock, retry_pause, [&] { return is_ending(); });
   }
 }
 
@@ -39,14 +88,18 @@ void Subscription::subscribe() {
     const std::lock_guard lock(mutex_);
     cancelled_ = false;
   }
-  Reply reply = channel_->call(fmt::format("basic.consume \"{}\"", options_.queue), id::basic_consume_ok,
-                               connection_->operation_deadline(), [&](Bytes& out, std::uint16_t channel) {
-                                 wire::basic_consume(out, channel, options_.queue, options_.consumer_tag,
-                                                     {.exclusive = options_.exclusive}, options_.arguments);
-                               });
+  const std::string queue = connection_->topology().current_name(options_.queue);
+  Reply reply = channel()->call(
+      fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok, connection_->operation_deadline(),
+      [&](Bytes& out, std::uint16_t number) {
+        wire::basic_consume(out, number, queue, options_.consumer_tag, {.exclusive = options_.exclusive},
+                            options_.arguments);
+      });
   const std::lock_guard lock(mutex_);
   consumer_tag_ = std::move(reply.name);
-  subscribed_ = !is_ending() && !cancelled_;
+  subscribed_ = !is_ending() && !cancelled_ && !lost_;
+  if (!counted_) connection_->topology().consumer_added(queue);
+  counted_ = true;
 }
 
 void Subscription::subscribe_again() {
@@ -59,18 +112,21 @@ void Subscription::subscribe_again() {
 
 Subscription::Event Subscription::wait() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return is_ending() || cancelled_; });
-  return is_ending() ? Event::ended : Event::cancelled;
+  changed_.wait(lock, [&] { return is_ending() || cancelled_ || lost_; });
+  return is_ending() ? Event::ended : lost_ ? Event::lost : Event::cancelled;
 }
 
 void Subscription::end(std::exception_ptr reason) noexcept {
-  const std::lock_guard lock(mutex_);
-  if (is_ending()) return;
-  reason_ = std::move(reason);
-  ending_.store(true, std::memory_order_release);
-  subscribed_ = false;
-  arrived_.notify_all();
-  changed_.notify_all();
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_ending()) return;
+    reason_ = std::move(reason);
+    ending_.store(true, std::memory_order_release);
+    subscribed_ = false;
+    arrived_.notify_all();
+    changed_.notify_all();
+  }
+  connection_->notify();  // it may wait there to be open again
 }
 
 std::exception_ptr Subscription::reason() const {
@@ -81,14 +137,17 @@ std::exception_ptr Subscription::reason() const {
 bool Subscription::cancel(Deadline deadline) noexcept {
   bool answered = true;
   try {
+    std::shared_ptr<ChannelCore> open;
     std::string tag;
     {
       const std::lock_guard lock(mutex_);
+      open = channel_;
       tag = consumer_tag_;
+      if (std::exchange(counted_, false)) connection_->topology().consumer_removed(options_.queue);
     }
-    if (channel_->is_open()) {
-      channel_->call("basic.cancel", id::basic_cancel_ok, deadline,
-                     [&](Bytes& out, std::uint16_t channel) { wire::basic_cancel(out, channel, tag); });
+    if (open->is_open()) {
+      open->call("basic.cancel", id::basic_cancel_ok, deadline,
+                 [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
     }
   } catch (const TimeoutError&) {
     answered = false;
@@ -107,7 +166,7 @@ bool Subscription::cancel(Deadline deadline) noexcept {
 
 void Subscription::close(Deadline deadline) noexcept {
   try {
-    channel_->close(deadline);
+    channel()->close(deadline);
   } catch (...) {  // no answer: it was sent, and the connection's end closes the channel, too
   }
 }
@@ -127,8 +186,9 @@ bool Subscription::take(ContentPtr& content) {
   std::unique_lock lock(mutex_);
   if (content) spare_.push_back(std::move(content));
   if (taken_ == queue_.size() && !is_ending()) {
+    const auto open = channel_;
     lock.unlock();
-    channel_->flush_acks();
+    open->flush_acks();
     lock.lock();
     ++idle_workers_;
     arrived_.wait(lock, [&] { return taken_ != queue_.size() || is_ending(); });
@@ -144,16 +204,18 @@ bool Subscription::take(ContentPtr& content) {
 }
 
 bool Subscription::acknowledge(const Delivery& delivery) {
+  const auto channel = DeliveryAccess::channel(delivery);
+  if (!channel) return false;
   const std::size_t at_most = std::max<std::size_t>(options_.prefetch / 2, 1);
-  const auto settlement = channel_->acknowledge_later(delivery.delivery_tag(), at_most);
+  const auto settlement = channel->acknowledge_later(delivery.delivery_tag(), at_most);
   // Where nobody comes by soon, as while a handler takes its time, it goes out now.
-  if (!ticking_.load(std::memory_order_acquire)) channel_->flush_acks();
+  if (!ticking_.load(std::memory_order_acquire)) channel->flush_acks();
   return settlement == AckTracker::Settlement::accepted;
 }
 
 bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
   try {
-    channel_->refuse(delivery.delivery_tag(), requeue == Requeue::yes, false);
+    delivery.nack(requeue);
     return true;
   } catch (...) {
     return false;
@@ -161,7 +223,8 @@ bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
 }
 
 bool Subscription::is_unsettled(const Delivery& delivery) const {
-  return channel_->is_unsettled(delivery.delivery_tag());
+  const auto channel = DeliveryAccess::channel(delivery);
+  return !channel || channel->is_unsettled(delivery.delivery_tag());
 }
 
 void Subscription::on_delivery(ContentPtr content) { arrivals_.push_back(std::move(content)); }
@@ -193,7 +256,7 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
 bool Subscription::on_tick() {
   // Whoever acknowledges after the flush sees that nobody comes by; whoever did before it is flushed.
   ticking_.store(false, std::memory_order_release);
-  if (!channel_->flush_acks()) return false;
+  if (!channel()->flush_acks()) return false;
   ticking_.store(true, std::memory_order_release);
   return true;
 }
@@ -207,11 +270,28 @@ void Subscription::on_cancel() {
 }
 
 void Subscription::on_closed(const ErrorDetails& error) {
+  // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
+  const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
+  bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
   bool queue_is_gone = false;
+  arrivals_.clear();
   {
     const std::lock_guard lock(mutex_);
+    passing = passing || (reopening_ && error.scope == ErrorScope::channel);
     queue_is_gone = was_cancelled_ && error.code == 404;
+    if (passing && !is_ending()) {
+      // What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale.
+      queue_.clear();
+      spare_.clear();
+      taken_ = 0;
+      lost_ = true;
+      subscribed_ = false;
+      changed_.notify_all();
+    }
   }
+  if (overdue) connection_->events().log(LogLevel::error, fmt::format("consume \"{}\": {}", options_.queue, error.text));
+  if (passing) return;
+  if (queue_is_gone) connection_->topology().queue_gone(options_.queue);
   try {
     ErrorDetails details = error;
     details.operation = fmt::format("consume \"{}\"", options_.queue);

@@ -30,7 +30,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
  public:
   using ContentPtr = ContentAssembler::ContentPtr;
   using Deadline = ConnectionCore::Deadline;
-  enum class Event { ended, cancelled };
+  enum class Event { ended, cancelled, lost };
 
   Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
 
@@ -41,7 +41,11 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   void open();
   /// Subscribes again after the broker's basic.cancel, unless it has ended. @throws as open()
   void subscribe_again();
-  /// Blocks until it has ended, or the broker cancelled the subscription.
+  /// Once the connection is open again: another channel, with the same prefetch and subscription. Returns at once
+  /// where it has ended. @throws as open()
+  void open_again();
+  /// Blocks until it has ended, the broker cancelled the subscription, or the channel was lost: with its connection,
+  /// or for an acknowledgement that was overdue.
   Event wait();
   /// Ends it: no worker takes any more. The first reason stays; none is a stop. Any thread.
   void end(std::exception_ptr reason) noexcept;
@@ -62,8 +66,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// Gives back the content handled before, for its memory, and takes the next one, blocking until there is
   /// one. False once it is ending.
   bool take(ContentPtr& content);
-  /// Each settles one delivery; false where its channel is gone (the message comes again), or where somebody
-  /// settled it before. Acknowledgements are merged, and go out within ack_delay.
+  /// Each settles one delivery, on the channel that brought it; false where that is gone (the message comes
+  /// again), or where somebody settled it before. Acknowledgements are merged, and go out within ack_delay.
   bool acknowledge(const Delivery& delivery);
   bool refuse(const Delivery& delivery, Requeue requeue) noexcept;
   [[nodiscard]] bool is_unsettled(const Delivery& delivery) const;
@@ -76,13 +80,16 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   void on_cancel() override;
   void on_closed(const ErrorDetails& error) override;
 
+  [[nodiscard]] std::shared_ptr<ChannelCore> channel() const;
+  void open_channel();
+
   const std::shared_ptr<ConnectionCore> connection_;
   const SubscriptionOptions options_;
-  std::shared_ptr<ChannelCore> channel_;  // set by open(), then as it is
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::condition_variable changed_;
+  std::shared_ptr<ChannelCore> channel_;
   std::vector<ContentPtr> queue_;
   std::size_t taken_ = 0;  // from the front of queue_
   std::vector<ContentPtr> spare_;
@@ -91,6 +98,9 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool subscribed_ = false;
   bool cancelled_ = false;      // and not subscribed again yet
   bool was_cancelled_ = false;  // ever
+  bool lost_ = false;           // and not open again yet
+  bool reopening_ = false;      // open_again() decides what an error of the new channel means
+  bool counted_ = false;        // as a consumer of its queue
   std::exception_ptr reason_;
   std::atomic<bool> ending_{false};
   std::atomic<bool> ticking_{false};  // the I/O thread comes by within ack_delay

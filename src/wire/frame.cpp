@@ -74,6 +74,12 @@ void finish_frame(Bytes& out, std::size_t start) {
   out.push_back(frame_end);
 }
 
+void append_frame(Bytes& out, FrameType type, std::uint16_t channel, std::string_view payload) {
+  const std::size_t start = begin_frame(out, type, channel);
+  out.insert(out.end(), payload.begin(), payload.end());
+  finish_frame(out, start);
+}
+
 // rabbitmq-c's encoders need the room beforehand and do not say how much. False where `limit` is too little.
 template <typename Encode>
 bool append_encoded(Bytes& out, std::size_t limit, Encode encode) {
@@ -103,6 +109,11 @@ void append_publish(Bytes& out, std::uint16_t channel, std::string_view exchange
   finish_frame(out, start);
 }
 
+[[noreturn]] void refuse_properties(std::size_t limit) {
+  refuse("basic.publish",
+         "the properties do not fit one frame of " + std::to_string(limit + frame_overhead) + " bytes");
+}
+
 void append_header(Bytes& out, std::uint16_t channel, amqp_basic_properties_t& properties,
                    std::uint64_t body_size, std::size_t limit) {
   constexpr std::size_t fixed = 12;
@@ -114,8 +125,7 @@ void append_header(Bytes& out, std::uint16_t channel, amqp_basic_properties_t& p
     return amqp_encode_properties(AMQP_BASIC_CLASS, &properties, target);
   };
   if (limit <= fixed || !append_encoded(out, limit - fixed, encode)) {
-    refuse("basic.publish",
-           "the properties do not fit one frame of " + std::to_string(limit + frame_overhead) + " bytes");
+    refuse_properties(limit);
   }
   finish_frame(out, start);
 }
@@ -198,23 +208,40 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
   if (body.size() >= large_body) out.reserve(out.size() + body.size() + (body.size() / limit + 1) * frame_overhead);
   while (!body.empty()) {
     const std::string_view part = body.substr(0, limit);
-    const std::size_t start = begin_frame(out, FrameType::body, channel);
-    out.insert(out.end(), part.begin(), part.end());
-    finish_frame(out, start);
+    append_frame(out, FrameType::body, channel, part);
     body.remove_prefix(part.size());
   }
   rollback.keep();
 }
 
-void set_channel(Bytes& frames, std::uint16_t channel) noexcept {
-  for (std::size_t at = 0; at + frame_prefix <= frames.size();) {
-    put(frames.data() + at + 1, channel);
-    std::size_t length = 0;
-    for (std::size_t i = 3; i < frame_prefix; ++i) {
-      length = length << 8U | static_cast<unsigned char>(frames[at + i]);
-    }
-    at += length + frame_overhead;
+void refit(Bytes& frames, std::uint16_t channel, std::uint32_t frame_max) {
+  const std::size_t limit = payload_limit(frame_max);
+  bool fits = true;
+  std::string_view input(frames.data(), frames.size());
+  while (const auto frame = next_frame(input, 0)) {
+    if (frame->payload.size() <= limit) continue;
+    if (frame->type != FrameType::body) refuse_properties(limit);
+    fits = false;
   }
+  if (fits) {
+    for (std::size_t at = 0; at < frames.size();) {
+      put(frames.data() + at + 1, channel);
+      std::string_view rest(frames.data() + at, frames.size() - at);
+      at += next_frame(rest, 0)->payload.size() + frame_overhead;
+    }
+    return;
+  }
+  Bytes out;
+  out.reserve(frames.size() + (frames.size() / limit + 1) * frame_overhead);
+  input = {frames.data(), frames.size()};
+  while (const auto frame = next_frame(input, 0)) {
+    std::string_view payload = frame->payload;
+    do {
+      append_frame(out, frame->type, channel, payload.substr(0, limit));
+      payload.remove_prefix(std::min(limit, payload.size()));
+    } while (!payload.empty());
+  }
+  frames.swap(out);
 }
 
 }  // namespace warren::inline v0::wire

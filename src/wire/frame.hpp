@@ -54,7 +54,9 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
                     const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
                     std::optional<DeliveryMode> default_mode = std::nullopt);
 
-/// Writes another channel number into whole frames.
-void set_channel(Bytes& frames, std::uint16_t channel) noexcept;
+/// Makes the frames of one message, from append_content, those of another channel; splits its body anew where a
+/// frame is above `frame_max`.
+/// @throws InvalidArgument  the properties do not fit one frame; `frames` is then as it was
+void refit(Bytes& frames, std::uint16_t channel, std::uint32_t frame_max);
 
 }  // namespace warren::inline v0::wire

@@ -90,7 +90,7 @@ TEST_CASE("a lost connection is told with its error, and logged", "[events]") {
   proxy.cut();
   REQUIRE(eventually([&] { return record.states().size() == 3; }));
   CHECK(record.states() ==
-        States{ConnectionState::connecting, ConnectionState::open, ConnectionState::closed});
+        States{ConnectionState::connecting, ConnectionState::open, ConnectionState::failed});
   connection.close();
   std::optional<warren::ErrorDetails> error;
   bool logged = false;
@@ -105,7 +105,7 @@ TEST_CASE("a lost connection is told with its error, and logged", "[events]") {
   CHECK(record.states().size() == 3);  // close() of what is lost changes nothing
 }
 
-TEST_CASE("a login that fails is told as closed with its error; no log line holds the password", "[events]") {
+TEST_CASE("a login that fails is told as failed with its error; no log line holds the password", "[events]") {
   Record record;
   warren::ConnectionOptions options = test_options();
   record.install(options);
@@ -113,10 +113,10 @@ TEST_CASE("a login that fails is told as closed with its error; no log line hold
   warren::Endpoint endpoint = shared_broker().endpoint();
   endpoint.password = "a-very-secret-password";
   CHECK_THROWS_AS(Connection(endpoint, options), warren::ConnectionError);
-  CHECK(record.states() == States{ConnectionState::connecting, ConnectionState::closed});
+  CHECK(record.states() == States{ConnectionState::connecting, ConnectionState::failed});
   for (const Record::Entry& entry : record.entries) {
     if (entry.log) CHECK_FALSE(contains(entry.log->text, endpoint.password));
-    if (entry.state && entry.state->state == ConnectionState::closed) {
+    if (entry.state && entry.state->state == ConnectionState::failed) {
       REQUIRE(entry.state->error.has_value());
       CHECK(entry.state->error->code == 403);
     }

@@ -73,7 +73,7 @@ TEST_CASE("a connection that is cut ends every call that waits, in doubt, and ev
   proxy.cut(end);
   waiting.end_in_doubt();
 
-  CHECK(connection.state() == ConnectionState::closed);
+  CHECK(connection.state() == ConnectionState::failed);
   CHECK_FALSE(channel.is_open());
   const auto later = thrown<ConnectionError>([&] { channel.declare_queue("later"); });
   CHECK_FALSE(later.in_doubt());
@@ -92,7 +92,7 @@ TEST_CASE("a connection that is cut within a frame ends in an error, not in a me
   proxy.cut_after(Direction::to_client, 200'000);
   const auto error = thrown<ConnectionError>([&] { return channel.get(queue.name()); });
   CHECK(error.in_doubt());
-  CHECK(eventually([&] { return connection.state() == ConnectionState::closed; }));
+  CHECK(eventually([&] { return connection.state() == ConnectionState::failed; }));
 }
 
 TEST_CASE("close() by another thread ends every call that waits", "[loss]") {
@@ -116,12 +116,12 @@ TEST_CASE("the broker's death ends the connection and the calls that wait", "[lo
   warren::Channel channel = connection.open_channel();
   SECTION("by SIGKILL") {
     broker.kill();
-    CHECK(eventually([&] { return connection.state() == ConnectionState::closed; }));
+    CHECK(eventually([&] { return connection.state() == ConnectionState::failed; }));
     CHECK(thrown<ConnectionError>([&] { channel.declare_queue("x"); }).code() == 0);
   }
   SECTION("by a shutdown, with its code and text") {
     broker.stop();
-    CHECK(eventually([&] { return connection.state() == ConnectionState::closed; }));
+    CHECK(eventually([&] { return connection.state() == ConnectionState::failed; }));
     const auto error = thrown<ConnectionError>([&] { channel.declare_queue("x"); });
     CHECK(error.code() == 320);
     CHECK(contains(error.text(), "CONNECTION_FORCED"));
@@ -141,7 +141,7 @@ TEST_CASE("a connection that the operator closes ends with the operator's reason
     return !pid.empty();
   }));
   shared_broker().ctl({"close_connection", pid, "for maintenance"});
-  CHECK(eventually([&] { return connection.state() == ConnectionState::closed; }));
+  CHECK(eventually([&] { return connection.state() == ConnectionState::failed; }));
   const auto error = thrown<ConnectionError>([&] { channel.declare_queue("x"); });
   CHECK(error.code() == 320);
   CHECK(contains(error.text(), "for maintenance"));

@@ -234,7 +234,7 @@ TEST_CASE("a peer that talks nonsense after the handshake loses the connection, 
   CHECK(time_of([&] { error = thrown<ConnectionError>([&] { return channel.get("q"); }); }) < 3s);
   CHECK(error->in_doubt());
   CHECK_FALSE(error->text().empty());
-  CHECK(eventually([&] { return connection.state() == warren::ConnectionState::closed; }));
+  CHECK(eventually([&] { return connection.state() == warren::ConnectionState::failed; }));
   CHECK(eventually([&] {
     const std::lock_guard lock(mutex);
     return told && told->text == error->text();

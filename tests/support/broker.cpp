@@ -124,7 +124,10 @@ std::string unique_name(std::string_view prefix) {
 }
 
 warren::ConnectionOptions test_options(std::string name) {
-  return {.name = std::move(name), .connect_timeout = 20s, .operation_timeout = 30s, .close_timeout = 10s};
+  warren::ConnectionOptions options{
+      .name = std::move(name), .connect_timeout = 20s, .operation_timeout = 30s, .close_timeout = 10s};
+  options.recovery.enabled = false;
+  return options;
 }
 
 }  // namespace support

@@ -58,7 +58,7 @@ class PrivateBroker : public Broker {
 std::string unique_name(std::string_view prefix);
 
 /// For a test on its own connection: deadlines that are generous under a sanitizer and end a hang all the
-/// same.
+/// same. Without recovery, which has tests of its own in faults/: a lost connection stays lost.
 warren::ConnectionOptions test_options(std::string name = {});
 
 /// Polls until the condition holds; false where it does not in time.

@@ -107,6 +107,15 @@ void FrameReader::read(std::string_view bytes, std::vector<Frame>& frames) {
   buffer_.erase(0, buffer_.size() - rest.size());
 }
 
+std::optional<std::size_t> FrameReader::first_end(std::string_view bytes) const {
+  const std::string known = buffer_ + std::string(bytes);
+  const std::size_t start = !started_ && direction_ == Direction::to_broker ? 8 : 0;
+  if (garbled_ || known.size() < start + 8) return std::nullopt;
+  const std::size_t last = start + number_at(known, start + 3, 4) + 7;
+  if (last >= known.size()) return std::nullopt;
+  return last - buffer_.size();
+}
+
 std::string number(std::uint64_t value, std::size_t bytes) {
   std::string result(bytes, '\0');
   for (std::size_t i = bytes; i > 0; --i, value >>= 8) result[i - 1] = static_cast<char>(value & 0xFF);

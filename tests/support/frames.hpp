@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +58,8 @@ class FrameReader {
   FrameReader(Direction direction, std::size_t link) : direction_(direction), link_(link) {}
   /// Appends the frames that are whole now. Bytes that are none end the reading.
   void read(std::string_view bytes, std::vector<Frame>& frames);
+  /// Of bytes that read() is to get next: where the first frame that ends in them has its last byte.
+  [[nodiscard]] std::optional<std::size_t> first_end(std::string_view bytes) const;
 
  private:
   [[nodiscard]] Frame decode(std::string_view head, std::string_view payload) const;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 #include <tuple>
 
 namespace support {
@@ -26,7 +27,11 @@ struct Proxy::Pipe {
   bool ended = false;  // the sender sent FIN
   bool end_passed = false;
   bool broken = false;  // reset, or the receiver is gone
+  bool garble = false;
+  std::deque<std::pair<Clock::time_point, std::size_t>> delayed{};  // the last bytes of held: when each may go
+  Clock::time_point next_send{};                                    // while throttled
   std::size_t cut_after = no_limit;
+  std::size_t stall_after = no_limit;
   End cut_how = End::reset;
 };
 
@@ -42,6 +47,7 @@ struct Proxy::Link {
   Descriptor broker;
   Pipe pipes[2];
   std::optional<End> ending{};
+  std::optional<End> stranding{};
 };
 
 Proxy::Proxy(warren::Endpoint broker) : broker_(std::move(broker)) {
@@ -93,6 +99,17 @@ void Proxy::cut_after(Direction direction, std::size_t bytes, End how) {
   act(std::move(lock));
 }
 
+void Proxy::cut_new_after(Direction direction, std::size_t bytes, End how) {
+  const std::lock_guard lock(mutex_);
+  cut_new_after_[index(direction)] = bytes;
+  cut_new_how_ = how;
+}
+
+void Proxy::stall_new_after(Direction direction, std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  stall_new_after_[index(direction)] = bytes;
+}
+
 void Proxy::stall(Direction direction, std::optional<std::size_t> number) {
   std::unique_lock lock(mutex_);
   if (!number) stalled_[index(direction)] = true;
@@ -107,8 +124,33 @@ void Proxy::stall() {
   stall(Direction::to_client);
 }
 
+void Proxy::strand(End how) {
+  std::unique_lock lock(mutex_);
+  for (const auto& link : links_) link->stranding = how;
+  act(std::move(lock));
+}
+
+void Proxy::garble(Direction direction) {
+  std::unique_lock lock(mutex_);
+  for (const auto& link : links_) link->pipes[index(direction)].garble = true;
+  act(std::move(lock));
+}
+
+void Proxy::delay(std::chrono::milliseconds delay) {
+  std::unique_lock lock(mutex_);
+  delay_ = delay;
+  act(std::move(lock));
+}
+
+void Proxy::throttle(std::size_t bytes_a_second) {
+  std::unique_lock lock(mutex_);
+  throttle_ = bytes_a_second;
+  act(std::move(lock));
+}
+
 void Proxy::resume() {
   std::unique_lock lock(mutex_);
+  stranded_.clear();
   stalled_[0] = stalled_[1] = false;
   for (const auto& link : links_) link->pipes[0].stalled = link->pipes[1].stalled = false;
   act(std::move(lock));
@@ -145,20 +187,32 @@ void Proxy::forget_frames() {
   frames_.clear();
 }
 
+void Proxy::record_frames(bool record) {
+  const std::lock_guard lock(mutex_);
+  record_ = record;
+  if (!record) frames_.clear();
+}
+
 void Proxy::run() {
   std::vector<pollfd> polled;
   for (;;) {
     polled.assign({{listener_.get(), POLLIN, 0}, {wake_read_.get(), POLLIN, 0}});
+    int timeout = -1;
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return;
+      const auto now = Clock::now();
       for (const auto& link : links_) {
         pollfd ends[2] = {{link->client.get(), 0, 0}, {link->broker.get(), 0, 0}};
         for (std::size_t i = 0; i < 2; ++i) {
           const Pipe& pipe = link->pipes[i];
           if (pipe.stalled || stalled_[i]) continue;
           if (!pipe.ended && pipe.held.size() < most_held) ends[i].events |= POLLIN;
-          if (!pipe.held.empty()) ends[1 - i].events |= POLLOUT;
+          if (due(pipe, now) > 0) {
+            ends[1 - i].events |= POLLOUT;
+          } else if (!pipe.held.empty()) {
+            timeout = 1;  // one of the bytes that are delayed or throttled may be due
+          }
         }
         for (pollfd& end : ends) {
           if (end.events == 0) end.fd = -1;  // or poll() returns at once for a peer that is gone
@@ -166,7 +220,7 @@ void Proxy::run() {
         }
       }
     }
-    ::poll(polled.data(), polled.size(), -1);
+    ::poll(polled.data(), polled.size(), timeout);
     const std::lock_guard lock(mutex_);
     char drop[64];
     while (::read(wake_read_.get(), drop, sizeof drop) > 0) {
@@ -184,7 +238,12 @@ void Proxy::take_one() {
   ++seen_;
   Descriptor broker = take_new_ ? connect_to(broker_.host, broker_.effective_port()) : Descriptor();
   if (!broker) return client.reset();
-  links_.push_back(std::make_unique<Link>(seen_ - 1, std::move(client), std::move(broker)));
+  Link& link = *links_.emplace_back(std::make_unique<Link>(seen_ - 1, std::move(client), std::move(broker)));
+  for (std::size_t i = 0; i < 2; ++i) {
+    link.pipes[i].cut_after = cut_new_after_[i];
+    link.pipes[i].cut_how = cut_new_how_;
+    link.pipes[i].stall_after = stall_new_after_[i];
+  }
 }
 
 // False where the link is over.
@@ -193,6 +252,11 @@ bool Proxy::serve(Link& link) {
   pass(link, link.pipes[1], link.broker, link.client, stalled_[1]);
   if (link.ending) {
     end(link, *link.ending);
+    return false;
+  }
+  if (link.stranding) {
+    stranded_.push_back(std::move(link.broker));
+    *link.stranding == End::reset ? link.client.reset() : link.client.close();
     return false;
   }
   if (link.pipes[0].broken || link.pipes[1].broken) {
@@ -211,16 +275,26 @@ void Proxy::pass(Link& link, Pipe& pipe, Descriptor& from, Descriptor& to, bool 
       pipe.ended = true;
     } else if (count > 0) {
       const std::string_view bytes(buffer, std::min(static_cast<std::size_t>(count), pipe.cut_after));
-      pipe.held.append(bytes);
-      pipe.reader.read(bytes, frames_);
+      if (pipe.stall_after != no_limit) {
+        pipe.stall_after -= std::min(pipe.stall_after, bytes.size());
+        pipe.stalled = pipe.stall_after == 0;
+      }
+      take_in(pipe, bytes);
       if (pipe.cut_after != no_limit) pipe.cut_after -= bytes.size();
     } else if (errno != EAGAIN && errno != EINTR) {
       pipe.broken = true;
     }
   }
-  if (!pipe.held.empty()) {
-    const ssize_t count = ::send(to.get(), pipe.held.data(), pipe.held.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (count > 0) pipe.held.erase(0, static_cast<std::size_t>(count));
+  const auto now = Clock::now();
+  while (!pipe.delayed.empty() && pipe.delayed.front().first <= now) pipe.delayed.pop_front();
+  if (const std::size_t size = due(pipe, now); size > 0) {
+    const ssize_t count = ::send(to.get(), pipe.held.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (count > 0) {
+      pipe.held.erase(0, static_cast<std::size_t>(count));
+      if (throttle_ != 0) {
+        pipe.next_send = now + std::chrono::microseconds(static_cast<std::size_t>(count) * 1'000'000 / throttle_);
+      }
+    }
     if (count < 0 && errno != EAGAIN && errno != EINTR) pipe.broken = true;
   }
   if (pipe.ended && pipe.held.empty() && !pipe.end_passed) {
@@ -228,6 +302,30 @@ void Proxy::pass(Link& link, Pipe& pipe, Descriptor& from, Descriptor& to, bool 
     pipe.end_passed = true;
   }
   if (pipe.cut_after == 0 && pipe.held.empty()) link.ending = pipe.cut_how;
+}
+
+void Proxy::take_in(Pipe& pipe, std::string_view bytes) {
+  const std::size_t before = pipe.held.size();
+  pipe.held.append(bytes);
+  if (pipe.garble) {
+    if (const auto last = pipe.reader.first_end(bytes)) {
+      pipe.held[before + *last] = '\0';
+      pipe.garble = false;
+    }
+  }
+  if (delay_ != std::chrono::milliseconds(0)) pipe.delayed.emplace_back(Clock::now() + delay_, bytes.size());
+  pipe.reader.read(std::string_view(pipe.held).substr(before), frames_);
+  if (!record_) frames_.clear();
+}
+
+// How many of the bytes held may go now.
+std::size_t Proxy::due(const Pipe& pipe, Clock::time_point now) const {
+  if (throttle_ != 0 && now < pipe.next_send) return 0;
+  std::size_t size = pipe.held.size();
+  for (const auto& [time, count] : pipe.delayed) {
+    if (time > now) size -= std::min(size, count);
+  }
+  return throttle_ == 0 ? size : std::min(size, std::max<std::size_t>(throttle_ / 100, 1));
 }
 
 void Proxy::end(Link& link, End how) {

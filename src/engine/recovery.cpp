@@ -1,0 +1,276 @@
+// ConnectionCore once its connection is lost: connecting again, and putting back what was there.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/connection_core.hpp"
+#include "engine/system.hpp"
+
+namespace warren::inline v0::engine {
+namespace {
+
+namespace id = wire::id;
+using namespace std::chrono_literals;
+
+constexpr int locked_tries = 20;        // of a queue that the connection before still holds (405)
+constexpr auto locked_pause = 250ms;
+constexpr std::uint16_t locked = 405;
+
+// One try to connect, on a thread of its own: rabbitmq-c's connect and login block, and close() must not wait for
+// them. What is not waited for any more ends by its own timeout.
+struct Attempt {
+  Wakeup done;
+  std::mutex mutex;
+  std::unique_ptr<wire::Transport> transport;
+  std::optional<ErrorDetails> error;
+};
+
+}  // namespace
+
+bool ConnectionCore::is_recovering() const {
+  const std::lock_guard lock(mutex_);
+  return recovering_;
+}
+
+bool ConnectionCore::has_ended() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == ConnectionState::closing || state_ == ConnectionState::closed ||
+         state_ == ConnectionState::failed;
+}
+
+void ConnectionCore::drop(const std::string& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!connected_) return;
+    drop_reason_ = reason;
+  }
+  outbox_.wakeup().wake();
+}
+
+void ConnectionCore::add(std::weak_ptr<Recoverable> recoverable) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(recoverables_, [](const auto& each) { return each.expired(); });
+  recoverables_.push_back(std::move(recoverable));
+}
+
+void ConnectionCore::notify() {
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
+}
+
+void ConnectionCore::await_open(const std::string& operation, Deadline deadline, const std::function<bool()>& stop) {
+  std::unique_lock lock(mutex_);
+  const auto settled = [&] {
+    return (state_ != ConnectionState::connecting && state_ != ConnectionState::waiting) || (stop && stop());
+  };
+  const bool in_time = changed_.wait_until(lock, deadline, settled);
+  if (state_ == ConnectionState::open || (in_time && stop && stop())) return;
+  raise(operation);
+}
+
+// True where the connection is to be recovered.
+bool ConnectionCore::lose(const ErrorDetails& error) {
+  const RecoveryOptions& recovery = options_.recovery;
+  // What somebody asked for here and can't have (503, 540) is his error; the connection goes on without it.
+  const bool for_a_call = error.code == 503 || error.code == 540;
+  if (!recovery.enabled || (error.permanent && !for_a_call)) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    recovering_ = true;
+    ++generation_;
+  }
+  if (!enter(ConnectionState::waiting, error)) return false;
+  events_.log(LogLevel::warning, fmt::format("the connection was lost, and is tried again: {}", Error(error).what()));
+  backoff_.lost(Clock::now());
+  fail_channels(error);
+  if (!recovery_.joinable()) {
+    try {
+      recovery_ = start_thread("warren-recovery", [this] { recover_loop(); });
+    } catch (const Error&) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Returns once connected, or closing; else the error that ends it all.
+std::optional<ErrorDetails> ConnectionCore::reconnect() {
+  std::optional<ErrorDetails> last;
+  for (;;) {
+    const auto delay = backoff_.next(Clock::now());
+    if (!delay) {
+      ErrorDetails error = last.value_or(ErrorDetails{.scope = ErrorScope::connection});
+      error.text = "recovery gave up; the last try: " + error.text;
+      return error;
+    }
+    if (!pause(*delay) || !enter(ConnectionState::connecting)) return std::nullopt;
+    for (std::size_t i = 0; i < endpoints_.size(); ++i) {
+      const Endpoint& endpoint = endpoints_[next_endpoint_ % endpoints_.size()];
+      try {
+        auto transport = attempt(endpoint);
+        if (!transport) return std::nullopt;
+        connected(std::move(transport), endpoint);
+        const std::lock_guard lock(mutex_);
+        reconnected_ = true;
+        changed_.notify_all();
+        return std::nullopt;
+      } catch (const Error& error) {
+        ++next_endpoint_;
+        last = error.details();
+        if (error.permanent()) return last;
+        events_.log(LogLevel::warning, error.what());
+      }
+    }
+    if (!enter(ConnectionState::waiting, last)) return std::nullopt;
+  }
+}
+
+// False where close() came.
+bool ConnectionCore::pause(std::chrono::milliseconds delay) {
+  const auto until = Clock::now() + delay;
+  for (auto now = Clock::now(); now < until; now = Clock::now()) {
+    if (state() == ConnectionState::closing) return false;
+    outbox_.wakeup().wait(-1, false, std::chrono::ceil<std::chrono::milliseconds>(until - now));
+  }
+  return state() != ConnectionState::closing;
+}
+
+// Null where close() came.
+std::unique_ptr<wire::Transport> ConnectionCore::attempt(const Endpoint& endpoint) {
+  const auto attempt = std::make_shared<Attempt>();
+  start_thread("warren-connect", [attempt, endpoint, options = login(options_)] {
+    std::unique_ptr<wire::Transport> transport;
+    std::optional<ErrorDetails> error;
+    try {
+      transport = wire::Transport::connect(endpoint, options);
+    } catch (const Error& failure) {
+      error = failure.details();
+    } catch (const std::exception& failure) {
+      error = ErrorDetails{.text = failure.what(), .scope = ErrorScope::connection};
+    }
+    const std::lock_guard lock(attempt->mutex);
+    attempt->transport = std::move(transport);
+    attempt->error = std::move(error);
+    attempt->done.wake();
+  }).detach();
+  for (;;) {
+    if (state() == ConnectionState::closing) return nullptr;
+    {
+      const std::lock_guard lock(attempt->mutex);
+      if (attempt->error) throw ConnectionError(*attempt->error);
+      if (attempt->transport) return std::move(attempt->transport);
+    }
+    outbox_.wakeup().wait(attempt->done.descriptor(), false, -1ms);
+  }
+}
+
+void ConnectionCore::recover_loop() noexcept {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return reconnected_ || ended_; });
+    if (ended_) return;
+    reconnected_ = false;
+    const std::uint64_t generation = generation_;
+    lock.unlock();
+    const bool restored = restore();
+    lock.lock();
+    if (!restored || generation != generation_ || state_ != ConnectionState::connecting) continue;
+    recovering_ = false;
+    state_ = ConnectionState::open;
+    changed_.notify_all();
+    lock.unlock();
+    events_.log(LogLevel::info, "the connection has recovered");
+    events_.state({.state = ConnectionState::open, .blocked = {}, .error = {}});
+    lock.lock();
+  }
+}
+
+// False where the connection was lost again.
+bool ConnectionCore::restore() noexcept {
+  try {
+    replay();
+    std::vector<std::weak_ptr<Recoverable>> recoverables;
+    {
+      const std::lock_guard lock(mutex_);
+      recoverables = recoverables_;
+    }
+    for (const auto& each : recoverables) {
+      const auto recoverable = each.lock();
+      if (!recoverable) continue;
+      try {
+        recoverable->recover(operation_deadline());
+      } catch (const ConnectionError&) {
+        return false;
+      } catch (const TimeoutError&) {
+        throw;
+      } catch (const Error& error) {  // it has told its own callers
+        events_.log(LogLevel::error, fmt::format("not recovered: {}", error.what()));
+      }
+    }
+    return true;
+  } catch (const ConnectionError&) {
+    return false;
+  } catch (const TimeoutError& error) {
+    drop(fmt::format("the broker did not answer during recovery: {}", error.what()));
+    return false;
+  } catch (const std::exception& error) {
+    events_.log(LogLevel::error, fmt::format("the topology was not recovered: {}", error.what()));
+    return true;
+  }
+}
+
+// One entity; where the broker refuses it, that is told, and the others go on, on another channel.
+template <typename Encode>
+std::optional<Reply> ConnectionCore::declare_again(std::shared_ptr<ChannelCore>& channel, const std::string& operation,
+                                                   std::uint32_t expected, Encode&& encode) {
+  for (int tries = 1;; ++tries) {
+    if (!channel || !channel->is_open()) channel = open_channel(operation_deadline(), {}, Access::recovery);
+    try {
+      return channel->call(operation, expected, operation_deadline(), encode);
+    } catch (const ChannelError& error) {
+      // The broker has not noticed yet that the connection before is gone.
+      if (error.code() == locked && tries < locked_tries) {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, locked_pause, [&] { return ended_; });
+        continue;
+      }
+      events_.log(LogLevel::error, fmt::format("not declared again: {}", error.what()));
+      return std::nullopt;
+    }
+  }
+}
+
+void ConnectionCore::replay() {
+  const Topology::Snapshot known = topology_.snapshot();
+  if (known.exchanges.empty() && known.queues.empty() && known.bindings.empty()) return;
+  std::shared_ptr<ChannelCore> channel;
+  for (const ExchangeRecord& exchange : known.exchanges) {
+    declare_again(channel, fmt::format("exchange.declare \"{}\"", exchange.name), id::exchange_declare_ok,
+                  [&](Bytes& out, std::uint16_t number) {
+                    wire::exchange_declare(out, number, exchange.name, exchange.type, exchange.flags,
+                                           exchange.arguments);
+                  });
+  }
+  for (const QueueRecord& queue : known.queues) {
+    const auto reply = declare_again(
+        channel, fmt::format("queue.declare \"{}\"", queue.name), id::queue_declare_ok,
+        [&](Bytes& out, std::uint16_t number) {
+          wire::queue_declare(out, number, queue.server_named ? "" : queue.name, queue.flags, queue.arguments);
+        });
+    if (reply && queue.server_named) topology_.renamed(queue.name, reply->name);
+  }
+  for (const BindingRecord& binding : topology_.snapshot().bindings) {
+    const std::string operation =
+        fmt::format("{}.bind \"{}\" to \"{}\"", binding.to_queue ? "queue" : "exchange", binding.destination,
+                    binding.source);
+    declare_again(channel, operation, binding.to_queue ? id::queue_bind_ok : id::exchange_bind_ok,
+                  [&](Bytes& out, std::uint16_t number) {
+                    const auto bind = binding.to_queue ? wire::queue_bind : wire::exchange_bind;
+                    bind(out, number, binding.destination, binding.source, binding.routing_key, binding.arguments);
+                  });
+  }
+  if (channel) channel->begin_close();
+}
+
+}  // namespace warren::inline v0::engine

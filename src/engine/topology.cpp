@@ -1,0 +1,135 @@
+#include "engine/topology.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace warren::inline v0::engine {
+namespace {
+
+template <typename Record>
+void replace(std::vector<Record>& records, Record record) {
+  const auto same = std::ranges::find(records, record.name, &Record::name);
+  if (same != records.end()) {
+    *same = std::move(record);
+  } else {
+    records.push_back(std::move(record));
+  }
+}
+
+}  // namespace
+
+void Topology::declared(ExchangeRecord exchange) {
+  const std::lock_guard lock(mutex_);
+  replace(known_.exchanges, std::move(exchange));
+}
+
+void Topology::declared(QueueRecord queue) {
+  const std::lock_guard lock(mutex_);
+  aliases_.erase(queue.name);
+  replace(known_.queues, std::move(queue));
+}
+
+void Topology::bound(BindingRecord binding) {
+  const std::lock_guard lock(mutex_);
+  if (binding.to_queue) binding.destination = resolve(binding.destination);
+  if (std::ranges::find(known_.bindings, binding) == known_.bindings.end()) {
+    known_.bindings.push_back(std::move(binding));
+  }
+}
+
+void Topology::unbound(const BindingRecord& binding) {
+  const std::lock_guard lock(mutex_);
+  BindingRecord record = binding;
+  if (record.to_queue) record.destination = resolve(record.destination);
+  std::erase(known_.bindings, record);
+  forget_auto_deleted(record.source);
+}
+
+void Topology::exchange_gone(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(known_.exchanges, [&](const ExchangeRecord& each) { return each.name == name; });
+  std::vector<std::string> sources;
+  for (const BindingRecord& binding : known_.bindings) {
+    if (!binding.to_queue && binding.destination == name) sources.push_back(binding.source);
+  }
+  std::erase_if(known_.bindings, [&](const BindingRecord& each) {
+    return each.source == name || (!each.to_queue && each.destination == name);
+  });
+  for (const std::string& source : sources) forget_auto_deleted(source);
+}
+
+void Topology::queue_gone(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  forget_queue(resolve(name));
+}
+
+void Topology::forget_queue(const std::string& name) {
+  std::erase_if(known_.queues, [&](const QueueRecord& each) { return each.name == name; });
+  std::vector<std::string> sources;
+  for (const BindingRecord& binding : known_.bindings) {
+    if (binding.to_queue && binding.destination == name) sources.push_back(binding.source);
+  }
+  std::erase_if(known_.bindings,
+                [&](const BindingRecord& each) { return each.to_queue && each.destination == name; });
+  for (const std::string& source : sources) forget_auto_deleted(source);
+  consumers_.erase(name);
+}
+
+// An auto-delete exchange goes with the last binding from it.
+void Topology::forget_auto_deleted(const std::string& source) {
+  const auto exchange = std::ranges::find(known_.exchanges, source, &ExchangeRecord::name);
+  if (exchange == known_.exchanges.end() || !exchange->flags.auto_delete) return;
+  if (std::ranges::find(known_.bindings, source, &BindingRecord::source) != known_.bindings.end()) return;
+  known_.exchanges.erase(exchange);
+}
+
+void Topology::consumer_added(std::string_view queue) {
+  const std::lock_guard lock(mutex_);
+  ++consumers_[resolve(queue)];
+}
+
+void Topology::consumer_removed(std::string_view queue) {
+  const std::lock_guard lock(mutex_);
+  const std::string name = resolve(queue);
+  const auto count = consumers_.find(name);
+  if (count == consumers_.end() || --count->second != 0) return;
+  consumers_.erase(count);
+  const auto record = std::ranges::find(known_.queues, name, &QueueRecord::name);
+  if (record != known_.queues.end() && record->flags.auto_delete) forget_queue(name);
+}
+
+void Topology::renamed(const std::string& old_name, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  if (old_name == name) return;
+  for (QueueRecord& queue : known_.queues) {
+    if (queue.name == old_name) queue.name = name;
+  }
+  for (BindingRecord& binding : known_.bindings) {
+    if (binding.to_queue && binding.destination == old_name) binding.destination = name;
+  }
+  if (auto consumers = consumers_.extract(old_name)) {
+    consumers.key() = name;
+    consumers_.insert(std::move(consumers));
+  }
+  for (auto& [older, newer] : aliases_) {
+    if (newer == old_name) newer = name;
+  }
+  aliases_[old_name] = name;
+}
+
+std::string Topology::resolve(std::string_view queue) const {
+  const auto alias = aliases_.find(queue);
+  return alias == aliases_.end() ? std::string(queue) : alias->second;
+}
+
+std::string Topology::current_name(std::string_view queue) const {
+  const std::lock_guard lock(mutex_);
+  return resolve(queue);
+}
+
+Topology::Snapshot Topology::snapshot() const {
+  const std::lock_guard lock(mutex_);
+  return known_;
+}
+
+}  // namespace warren::inline v0::engine

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <warren/field_table.hpp>
+
+#include "wire/methods.hpp"
+
+namespace warren::inline v0::engine {
+
+struct ExchangeRecord {
+  std::string name{};
+  std::string type{};
+  wire::ExchangeFlags flags{};
+  FieldTable arguments{};
+};
+
+struct QueueRecord {
+  std::string name{};  ///< as it is now
+  bool server_named = false;
+  wire::QueueFlags flags{};
+  FieldTable arguments{};
+};
+
+struct BindingRecord {
+  bool to_queue = true;  ///< else to an exchange
+  std::string destination{};
+  std::string source{};
+  std::string routing_key{};
+  FieldTable arguments{};
+  friend bool operator==(const BindingRecord&, const BindingRecord&) = default;
+};
+
+/// What was declared through a connection and not deleted, to be declared again once it is lost. Any thread.
+class Topology {
+ public:
+  struct Snapshot {
+    std::vector<ExchangeRecord> exchanges{};  ///< in the order of their declaration, as the others
+    std::vector<QueueRecord> queues{};
+    std::vector<BindingRecord> bindings{};
+  };
+
+  void declared(ExchangeRecord exchange);
+  void declared(QueueRecord queue);
+  void bound(BindingRecord binding);
+  void unbound(const BindingRecord& binding);
+  void exchange_gone(std::string_view name);
+  void queue_gone(std::string_view name);
+  /// An auto-delete queue goes with its last consumer.
+  void consumer_added(std::string_view queue);
+  void consumer_removed(std::string_view queue);
+  /// A server-named queue got another name; its old ones stand for it from now on.
+  void renamed(const std::string& old_name, const std::string& name);
+
+  /// The name that a queue has now, of one it once had.
+  [[nodiscard]] std::string current_name(std::string_view queue) const;
+  [[nodiscard]] Snapshot snapshot() const;
+
+ private:
+  [[nodiscard]] std::string resolve(std::string_view queue) const;
+  void forget_queue(const std::string& name);
+  void forget_auto_deleted(const std::string& source);
+
+  mutable std::mutex mutex_;
+  Snapshot known_;
+  std::map<std::string, std::string, std::less<>> aliases_;  // an old name to a newer one
+  std::map<std::string, std::size_t, std::less<>> consumers_;
+};
+
+}  // namespace warren::inline v0::engine

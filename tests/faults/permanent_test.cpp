@@ -1,0 +1,180 @@
+#include <warren/warren.hpp>
+
+#include "faults/watch.hpp"
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/proxy.hpp"
+#include "support/scripted_peer.hpp"
+#include "support/thrown.hpp"
+
+using namespace support;
+using namespace faults;
+using warren::Connection;
+using warren::ConnectionError;
+using warren::ConnectionState;
+
+namespace {
+
+// A user and a virtual host of a test's own.
+struct Account {
+  Account() {
+    shared_broker().ctl({"add_vhost", vhost});
+    shared_broker().ctl({"add_user", user, "before"});
+    shared_broker().ctl({"set_permissions", "-p", vhost, user, ".*", ".*", ".*"});
+  }
+  ~Account() {
+    try {
+      shared_broker().ctl({"delete_user", user});
+      shared_broker().ctl({"delete_vhost", vhost});
+    } catch (const std::exception&) {  // gone already
+    }
+  }
+  Account(const Account&) = delete;
+  Account& operator=(const Account&) = delete;
+
+  warren::Endpoint endpoint(const Proxy& proxy) const {
+    warren::Endpoint endpoint = proxy.endpoint();
+    endpoint.vhost = vhost;
+    endpoint.user = user;
+    endpoint.password = "before";
+    return endpoint;
+  }
+
+  const std::string vhost = unique_name("vhost");
+  const std::string user = unique_name("user");
+};
+
+// It fails with a code, for good, and asks no more.
+void check_failed(const Connection& connection, const Watch& watch, const Proxy& proxy, std::uint16_t code) {
+  INFO(watch.log());
+  REQUIRE(eventually([&] { return connection.state() == ConnectionState::failed; }));
+  CHECK(watch.last_error().code == code);
+  CHECK(watch.last_error().permanent);
+  const std::size_t seen = proxy.links_seen();
+  std::this_thread::sleep_for(1'500ms);  // nothing may happen
+  CHECK(proxy.links_seen() == seen);
+  CHECK(watch.count(ConnectionState::failed) == 1);
+}
+
+}  // namespace
+
+TEST_CASE("what can't be right is reported in under a second, and tried once (behaviour 8)", "[faults][permanent]") {
+  Proxy proxy(shared_broker().endpoint());
+  warren::Endpoint endpoint = proxy.endpoint();
+  std::uint16_t code = 0;
+  SECTION("a wrong password") {
+    endpoint.password = "wrong";
+    code = 403;
+  }
+  SECTION("an unknown virtual host") {
+    endpoint.vhost = "nowhere";
+    code = 530;
+  }
+  std::optional<ConnectionError> error;
+  CHECK(time_of([&] { error = thrown<ConnectionError>([&] { Connection(endpoint, test_options()); }); }) < 1s);
+  CHECK(error->code() == code);
+  CHECK(error->permanent());
+  CHECK(proxy.links_seen() == 1);
+}
+
+TEST_CASE("refused permission and mismatched arguments are the call's own error, in under a second (behaviour 8)",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  shared_broker().ctl({"set_permissions", "-p", account.vhost, account.user, "mine.*", "mine.*", "mine.*"});
+  Connection connection{account.endpoint(proxy), test_options()};
+  warren::Channel channel = connection.open_channel();
+  std::uint16_t code = 0;
+  std::optional<warren::ChannelError> error;
+  const auto refused = [&](auto&& call) {
+    CHECK(time_of([&] { error = thrown<warren::ChannelError>(call); }) < 1s);
+  };
+  SECTION("permission") {
+    refused([&] { channel.declare_queue("not-mine"); });
+    code = 403;
+  }
+  SECTION("arguments") {
+    channel.declare_queue("mine", {.max_length = 5});
+    refused([&] { channel.declare_queue("mine", {.max_length = 6}); });
+    code = 406;
+  }
+  CHECK(error->code() == code);
+  CHECK(error->permanent());
+  CHECK(connection.is_open());
+  CHECK(proxy.links_seen() == 1);
+}
+
+TEST_CASE("a password changed during the outage ends the recovery with its cause (behaviour 8)", "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  Connection connection{account.endpoint(proxy), watch.options()};
+  warren::Channel channel = connection.open_channel();
+  proxy.take_new(false);
+  proxy.cut();
+  REQUIRE(eventually([&] { return !connection.is_open(); }));
+  shared_broker().ctl({"change_password", account.user, "after"});
+  const auto listening = std::chrono::steady_clock::now();
+  proxy.take_new(true);
+  check_failed(connection, watch, proxy, 403);
+  CHECK(watch.time_of_last(ConnectionState::failed) - listening < 2s);  // a pause, and less than a second
+  const auto error = thrown<ConnectionError>([&] { channel.declare_queue("x"); });
+  CHECK(error.code() == 403);
+  CHECK(error.permanent());
+}
+
+TEST_CASE("a virtual host deleted under a connection ends the recovery with its cause (behaviour 8)",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  Connection connection{account.endpoint(proxy), watch.options()};
+  shared_broker().ctl({"delete_vhost", account.vhost});
+  check_failed(connection, watch, proxy, 530);
+}
+
+TEST_CASE("permission for the virtual host taken away during the outage ends the recovery (behaviour 8)",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  Connection connection{account.endpoint(proxy), watch.options()};
+  proxy.take_new(false);
+  proxy.cut();
+  shared_broker().ctl({"clear_permissions", "-p", account.vhost, account.user});
+  proxy.take_new(true);
+  check_failed(connection, watch, proxy, 530);
+}
+
+TEST_CASE("541 for a virtual host that is down is tried again; for a denied feature it is not (behaviour 21)",
+          "[faults][permanent]") {
+  const bool denied = GENERATE(true, false);
+  std::atomic<int> connections{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    if (connections++ == 1) {
+      link.send(method_frame(
+          0, method::connection_start,
+          number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
+      link.receive(0x000A000B);
+      link.send(method_frame(0, method::connection_tune, number(0, 2) + number(131'072, 4) + number(0, 2)));
+      link.receive(0x000A0028);
+      const std::string text =
+          denied ? "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nBy default, this feature is "
+                   "not permitted anymore."
+                 : "INTERNAL_ERROR - access to vhost '/' refused for user 'guest': vhost '/' is down";
+      link.send(method_frame(0, method::connection_close, number(541, 2) + short_string(text) + number(0, 4)));
+      link.wait_for_end();
+    }
+    link.shake_hands();
+    if (connections > 1) link.wait_for_end();  // the first one is lost
+  });
+  Watch watch;
+  Connection connection{peer.endpoint(), watch.options()};
+  if (denied) {
+    CHECK(eventually([&] { return connection.state() == ConnectionState::failed; }));
+    CHECK(connections == 2);
+  } else {
+    CHECK(watch.opened(2));
+    CHECK(connections == 3);
+  }
+}
