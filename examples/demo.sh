@@ -2,17 +2,21 @@
 # The order system in a minute: installs what is missing (Debian packages), builds, starts a private broker, sends
 # orders, restarts the broker, lets both consumers work until nothing is left, and counts.
 #
-#   examples/demo.sh [--url URL] [--orders N]
+#   examples/demo.sh [--url URL] [--orders N] [--programs FOLDER]
 #
-# With --url it uses that broker as it is, and does not restart it. Ends with `lost 0` and 0, or with anything else and 1.
+# With --url it uses that broker as it is, and does not restart it; nobody else should consume its orders meanwhile.
+# With --programs it takes the programs from there, and neither installs nor builds. Ends with `lost 0` and exit code 0,
+# or with another one.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+source=$(cd "$(dirname "$0")/.." && pwd)
 
 url=
 orders=20
+programs=
 while [ $# -gt 0 ]; do
   case $1 in
     --url) url=${2:?--url needs a value}; shift 2 ;;
+    --programs) programs=$(cd "${2:?--programs needs a value}" && pwd); shift 2 ;;
     --orders) orders=${2:?--orders needs a value}; shift 2 ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) echo "${0##*/}: unknown argument: $1" >&2; exit 2 ;;
@@ -21,20 +25,22 @@ done
 case $orders in *[!0-9]* | '' | 0) echo "${0##*/}: --orders needs a number" >&2; exit 2 ;; esac
 
 say() { printf '\n== %s\n' "$*"; }
-broker=tests/support/private_broker.sh
-programs=build/demo/examples
+broker=$source/tests/support/private_broker.sh
 
-say "Installing and building"
-tests/install_packages.sh
-cmake -S . -B build/demo -G Ninja -DCMAKE_BUILD_TYPE=Release -DWARREN_BUILD_EXAMPLES=ON > /dev/null
-cmake --build build/demo
+if [ -z "$programs" ]; then
+  say "Installing and building"
+  "$source/tests/install_packages.sh"
+  cmake -S "$source" -B "$source/build/demo" -G Ninja -DCMAKE_BUILD_TYPE=Release -DWARREN_BUILD_EXAMPLES=ON > /dev/null
+  cmake --build "$source/build/demo"
+  programs=$source/build/demo/examples
+fi
 
 folder=$(mktemp -d)
+url_given=$url
 clean_up() {
   [ -n "$url_given" ] || "$broker" stop "$folder/broker" || true
   rm -rf "$folder"
 }
-url_given=$url
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -45,8 +51,9 @@ if [ -z "$url_given" ]; then
 fi
 export AMQP_URL=$url
 
-# A run of its own in queues that may hold others' orders, too: its numbers tell them apart.
-first=$(($(date +%s) * 1000))
+# A given broker may hold orders of others, or of an earlier run: numbers of its own tell this run's apart.
+first=1
+[ -z "$url_given" ] || first=$(($(date +%s) * 1000))
 say "Sending $orders orders"
 "$programs/orders_producer" --count "$orders" --first "$first" | tee "$folder/sent"
 

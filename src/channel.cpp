@@ -97,11 +97,12 @@ Exchange Channel::declare_exchange_passive(std::string_view name) {
 }
 
 Queue Channel::declare_queue(std::string_view name, const QueueOptions& options) {
-  engine::QueueRecord record{
-      .name = std::string(name),
-      .server_named = name.empty(),
-      .flags = {.durable = options.durable, .exclusive = options.exclusive, .auto_delete = options.auto_delete},
-      .arguments = engine::queue_arguments(options)};
+  engine::QueueRecord record{.name = std::string(name),
+                             .server_named = name.empty(),
+                             .flags = {.durable = options.durable,
+                                       .exclusive = options.exclusive,
+                                       .auto_delete = options.auto_delete},
+                             .arguments = engine::queue_arguments(options)};
   engine::Reply reply = declare(*session_, record.name, record.flags, record.arguments);
   record.name = reply.name;
   session_->connection().topology().declared(std::move(record));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -17,6 +18,7 @@
 #include "retry/copy.hpp"
 #include "retry/failure.hpp"
 #include "retry/republisher.hpp"
+#include "retry/text.hpp"
 #include "retry/topology.hpp"
 #include "wire/check.hpp"
 
@@ -56,6 +58,14 @@ Connection open_publishing(const engine::ConnectionCore& beside) {
   options.on_state = nullptr;
   options.recovery.enabled = false;  // who sends opens another one
   return Connection(beside.endpoints(), std::move(options));
+}
+
+// As much of an error's text as belongs into a log.
+std::string one_line(const std::string& text) {
+  std::string line = retry::to_utf8(text, 200);
+  std::ranges::replace_if(
+      line, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  return line;
 }
 
 }  // namespace
@@ -162,7 +172,8 @@ void Consumer::Impl::start_threads(const RunPtr& run, Handler handler) {
 }
 
 void Consumer::Impl::supervise(const RunPtr& run) noexcept {
-  for (auto event = run->wait(); event != Subscription::Event::ended; event = run->wait()) restore(*run, event);
+  for (auto event = run->wait(); event != Subscription::Event::ended; event = run->wait())
+    restore(*run, event);
   republisher.wake();
   const bool drained = drain(*run);
   const std::lock_guard lock(mutex);
@@ -290,7 +301,7 @@ void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, cons
                                             std::chrono::system_clock::now(), engine::host_name());
   log(copy.parked ? LogLevel::warning : LogLevel::info,
       fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue,
-                  retry::to_string(copy.reason), copy.queue, failure.error_message));
+                  retry::to_string(copy.reason), copy.queue, one_line(failure.error_message)));
   if (!republisher.send(copy, [&run] { return run.is_ending(); })) {
     run.refuse(delivery, Requeue::yes);  // the original is still there, and comes again
     return;

@@ -19,7 +19,8 @@ void Exchange::bind(std::string_view source, std::string_view routing_key, const
                  [&](Bytes& out, std::uint16_t channel) {
                    wire::exchange_bind(out, channel, name_, source, routing_key, arguments);
                  });
-  session_->connection().topology().bound({false, name_, std::string(source), std::string(routing_key), arguments});
+  session_->connection().topology().bound(
+      {false, name_, std::string(source), std::string(routing_key), arguments});
 }
 
 void Exchange::bind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments) {
@@ -31,7 +32,8 @@ void Exchange::unbind(std::string_view source, std::string_view routing_key, con
                  [&](Bytes& out, std::uint16_t channel) {
                    wire::exchange_unbind(out, channel, name_, source, routing_key, arguments);
                  });
-  session_->connection().topology().unbound({false, name_, std::string(source), std::string(routing_key), arguments});
+  session_->connection().topology().unbound(
+      {false, name_, std::string(source), std::string(routing_key), arguments});
 }
 
 void Exchange::unbind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments) {

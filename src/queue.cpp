@@ -27,7 +27,8 @@ void Queue::bind(std::string_view exchange, std::string_view routing_key, const 
                  [&](Bytes& out, std::uint16_t channel) {
                    wire::queue_bind(out, channel, name(), exchange, routing_key, arguments);
                  });
-  session_->connection().topology().bound({true, queue, std::string(exchange), std::string(routing_key), arguments});
+  session_->connection().topology().bound(
+      {true, queue, std::string(exchange), std::string(routing_key), arguments});
 }
 
 void Queue::bind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments) {
@@ -40,7 +41,8 @@ void Queue::unbind(std::string_view exchange, std::string_view routing_key, cons
                  [&](Bytes& out, std::uint16_t channel) {
                    wire::queue_unbind(out, channel, name(), exchange, routing_key, arguments);
                  });
-  session_->connection().topology().unbound({true, queue, std::string(exchange), std::string(routing_key), arguments});
+  session_->connection().topology().unbound(
+      {true, queue, std::string(exchange), std::string(routing_key), arguments});
 }
 
 void Queue::unbind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments) {
@@ -57,12 +59,13 @@ std::uint32_t Queue::purge() {
 
 std::uint32_t Queue::remove(RemoveOptions options) {
   const std::string queue = name();
-  const auto count = session_
-                         ->call(fmt::format("queue.delete \"{}\"", queue), id::queue_delete_ok,
-                                [&](Bytes& out, std::uint16_t channel) {
-                                  wire::queue_delete(out, channel, name(), options.if_unused, options.if_empty);
-                                })
-                         .message_count;
+  const auto count =
+      session_
+          ->call(fmt::format("queue.delete \"{}\"", queue), id::queue_delete_ok,
+                 [&](Bytes& out, std::uint16_t channel) {
+                   wire::queue_delete(out, channel, name(), options.if_unused, options.if_empty);
+                 })
+          .message_count;
   session_->connection().topology().queue_gone(queue);
   return count;
 }

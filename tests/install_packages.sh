@@ -1,14 +1,24 @@
 #!/bin/bash
 # Installs the Debian packages that building and testing warren needs, those
 # that are missing only. No system service is started by it.
+#
+#   install_packages.sh [--clang]    --clang: the second compiler too, for CI
 set -eu
 
 packages=(
     build-essential cmake ninja-build pkg-config
     librabbitmq-dev libfmt-dev libssl-dev catch2
     nlohmann-json3-dev libcli11-dev libcpp-httplib-dev
-    rabbitmq-server python3-aio-pika
+    rabbitmq-server python3-aio-pika procps
 )
+case ${1:-} in
+    '') ;;
+    --clang) packages+=(clang) ;;
+    *)
+        echo "usage: ${0##*/} [--clang]" >&2
+        exit 2
+        ;;
+esac
 policy=/usr/sbin/policy-rc.d
 
 missing=()

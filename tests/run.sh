@@ -1,16 +1,29 @@
 #!/usr/bin/env bash
-# Installs what is missing (Debian packages), builds, starts a private broker, runs every test, stops the broker.
-# Arguments go to ctest: tests/run.sh -L unit
+# Installs what is missing (Debian packages), builds, runs every test. CTest starts a private broker for the tests
+# that need one, and stops it.
+#
+#   tests/run.sh [--preset PRESET] [CTEST ARGUMENTS...]
+#
+#   tests/run.sh -L unit          the tests of one label: unit, integration, package
+#   tests/run.sh -R publisher     the tests of that name
+#   tests/run.sh --preset tsan    under a sanitizer: asan (address, undefined behaviour) or tsan; default: dev
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests/install_packages.sh
-cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=Debug -DWARREN_BUILD_TESTS=ON \
-  -DCMAKE_CXX_FLAGS="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
-cmake --build build/tests
+preset=dev
+if [ "${1:-}" = --preset ]; then
+    preset=${2:?which preset?}
+    shift 2
+fi
 
-broker=tests/support/private_broker.sh
-folder=$(mktemp -d)
-trap '"$broker" stop "$folder" || true; rm -rf "$folder"' EXIT
-AMQP_URL=$("$broker" start "$folder")
-export AMQP_URL
-ctest --test-dir build/tests --output-on-failure "$@"
+tests/install_packages.sh
+cmake --preset "$preset"
+cmake --build --preset "$preset"
+
+# The thread sanitizer's shadow memory collides with addresses that some kernels randomise too widely.
+launch=()
+if [ "$preset" = tsan ] && setarch "$(uname -m)" -R true 2> /dev/null; then
+    launch=(setarch "$(uname -m)" -R)
+fi
+# When it is interrupted, CTest does not get to stopping the broker.
+trap 'tests/support/with_broker.sh "build/$preset/tests/broker" stop' EXIT
+"${launch[@]}" ctest --preset "$preset" "$@"

@@ -44,7 +44,7 @@ class WARREN_EXPORT RetryPolicy {
   /// A failed message is published to `queue`, where another consumer (or this one, where it is the
   /// consumer's own queue) tries it again, by a policy of its own. Attempts are counted per queue, anew after
   /// each move: do not let two queues retry into each other.
-  /// @throws InvalidArgument  as immediate(), or `queue` is empty
+  /// @throws InvalidArgument  as immediate(), or `queue` is empty, or the parked queue is the same
   [[nodiscard]] static RetryPolicy to_queue(std::string queue, RetryOptions options = {});
 
   [[nodiscard]] Shape shape() const noexcept { return shape_; }

@@ -18,8 +18,8 @@ class Backoff {
 
   /// The connection works since this moment.
   void connected(Clock::time_point now) noexcept;
-  /// The connection is lost since this moment. Where it was not stable, the outage before goes on: its pauses, its
-  /// tries and its end.
+  /// The connection is lost since this moment. Where it was not stable, the outage before goes on: its
+  /// pauses, its tries and its end.
   void lost(Clock::time_point now) noexcept;
   /// The pause ahead of the next try; nothing where it is time to give up.
   [[nodiscard]] std::optional<std::chrono::milliseconds> next(Clock::time_point now);
@@ -30,7 +30,7 @@ class Backoff {
   std::chrono::milliseconds delay_{0};  // of the latest try, before chance
   std::uint32_t tries_ = 0;
   Clock::time_point connected_at_{};
-  Clock::time_point lost_at_{};   // the latest time
+  Clock::time_point lost_at_{};    // the latest time
   Clock::time_point outage_at_{};  // since when it was never stable
 };
 

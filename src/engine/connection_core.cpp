@@ -411,7 +411,7 @@ void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
   switch (method.id) {
     case id::connection_close: {
       ErrorDetails error = lost(std::string(method.text), method.code);
-      error.permanent = wire::is_permanent_close(method.code);
+      error.permanent = wire::is_permanent_close(method.code, method.text);
       Bytes answer;
       wire::connection_close_ok(answer);
       (void)transport_->write(answer.data(), answer.size());

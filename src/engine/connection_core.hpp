@@ -41,8 +41,9 @@ class Recoverable {
 
 /// A connection and its I/O thread, which alone reads, and owns the transport. Runs no user code.
 ///
-/// Where it is lost, its channels fail, for good: each is one generation. The I/O thread connects again; then the
-/// recovery thread declares the topology and lets publishers send again what is unconfirmed; then it is open.
+/// Where it is lost, its channels fail, for good: each is one generation. The I/O thread connects again; then
+/// the recovery thread declares the topology and lets publishers send again what is unconfirmed; then it is
+/// open.
 class ConnectionCore : private DirectWriter {
  public:
   using Clock = std::chrono::steady_clock;
@@ -57,7 +58,8 @@ class ConnectionCore : private DirectWriter {
   void open();
   /// Who may open a channel: everybody once it is open, recovery as soon as it is connected.
   enum class Access { everybody, recovery };
-  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are taken
+  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are
+  /// taken
   std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {},
                                             Access access = Access::everybody);
   /// Returns once it is open: at once, or after recovery. With `stop`, also once that says so (see notify()).
@@ -141,10 +143,10 @@ class ConnectionCore : private DirectWriter {
   wire::Negotiated negotiated_;
   bool connected_ = false;
   bool recovering_ = false;
-  bool reconnected_ = false;       // for the recovery thread
-  bool ended_ = false;             // likewise
+  bool reconnected_ = false;  // for the recovery thread
+  bool ended_ = false;        // likewise
   std::optional<std::string> drop_reason_;
-  std::uint64_t generation_ = 0;   // of connections: one more with each loss
+  std::uint64_t generation_ = 0;  // of connections: one more with each loss
   std::vector<std::weak_ptr<Recoverable>> recoverables_;
   ConnectionState state_ = ConnectionState::connecting;
   std::optional<ErrorDetails> error_;

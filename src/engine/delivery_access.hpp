@@ -20,7 +20,8 @@ class DeliveryAccess {
   [[nodiscard]] static std::shared_ptr<ChannelCore> channel(const Delivery& delivery) noexcept {
     return delivery.channel_.lock();
   }
-  [[nodiscard]] static bool is_of(const Delivery& delivery, const std::weak_ptr<ChannelCore>& channel) noexcept {
+  [[nodiscard]] static bool is_of(const Delivery& delivery,
+                                  const std::weak_ptr<ChannelCore>& channel) noexcept {
     return !delivery.channel_.owner_before(channel) && !channel.owner_before(delivery.channel_);
   }
   static void address(Delivery& delivery, std::string exchange, std::string routing_key) {

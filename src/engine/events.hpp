@@ -24,9 +24,9 @@ class Events {
   void log(LogLevel level, std::string text);
   void state(StateEvent event);
 
-  /// Takes no more, and waits until what is queued was told: at most until the deadline, or a tenth of a second
-  /// where that has passed. Then nothing is told any more; a callback that still runs is left to its thread. From
-  /// within a callback it doesn't wait.
+  /// Takes no more, and waits until what is queued was told: at most until the deadline, or a tenth of a
+  /// second where that has passed. Then nothing is told any more; a callback that still runs is left to its
+  /// thread. From within a callback it doesn't wait.
   void close(std::chrono::steady_clock::time_point deadline) noexcept;
 
  private:

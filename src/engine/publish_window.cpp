@@ -65,7 +65,8 @@ void PublishWindow::use(std::shared_ptr<ChannelCore> channel) {
 void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
   while (!channel_) {
     if (closed_) {
-      throw ChannelError({.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
+      throw ChannelError(
+          {.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
     }
     if (opening_) {
       ++waiting_for_room_;
@@ -86,7 +87,8 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
     std::shared_ptr<ChannelCore> channel;
     std::exception_ptr failure;
     try {
-      channel = open_channel(std::min(deadline, connection_->operation_deadline()), ConnectionCore::Access::everybody);
+      channel = open_channel(std::min(deadline, connection_->operation_deadline()),
+                             ConnectionCore::Access::everybody);
     } catch (const ConnectionError& error) {
       ErrorDetails details = error.details();
       details.in_doubt = false;  // whatever became of the channel: nothing was published
@@ -188,7 +190,8 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
     }
     lock.unlock();
     if (!connection_->outbox().wait_for_space(deadline)) {
-      connection_->raise_timeout({.operation = operation, .text = "not sent: no room to write before the deadline"});
+      connection_->raise_timeout(
+          {.operation = operation, .text = "not sent: no room to write before the deadline"});
     }
     lock.lock();
   }
@@ -300,7 +303,8 @@ void PublishWindow::fail_all(const ErrorDetails& error) {
   tracker_.reset([&](PublishSlot* slot) { settle(*slot, outcome, &details); });
 }
 
-// Sends what was in flight when the connection was lost, ahead of everything else: nobody publishes meanwhile.
+// Sends what was in flight when the connection was lost, ahead of everything else: nobody publishes
+// meanwhile.
 void PublishWindow::recover(Deadline deadline) {
   Lock lock(mutex_);
   room_.wait(lock, [&] { return !opening_; });  // who opens a channel now fails at once, or has one
@@ -431,7 +435,8 @@ std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   closed_ = true;
   room_.notify_all();
   try {
-    fail_resend({.text = "the publisher was closed while its connection was lost", .scope = ErrorScope::channel});
+    fail_resend(
+        {.text = "the publisher was closed while its connection was lost", .scope = ErrorScope::channel});
   } catch (...) {  // no memory for their errors: they stay pending
   }
   return std::exchange(channel_, nullptr);

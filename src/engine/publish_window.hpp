@@ -83,7 +83,9 @@ class PublishWindow final : public ChannelSink,
   void resend(ChannelCore& channel);
   void fail_resend(const ErrorDetails& error);
   void fail_all(const ErrorDetails& error);
-  [[nodiscard]] std::size_t open_publishes() const noexcept { return tracker_.outstanding() + resend_.size(); }
+  [[nodiscard]] std::size_t open_publishes() const noexcept {
+    return tracker_.outstanding() + resend_.size();
+  }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
@@ -107,7 +109,7 @@ class PublishWindow final : public ChannelSink,
   bool closed_ = false;
   ConfirmTracker<PublishSlot*> tracker_;
   std::deque<PublishSlot*> resend_;  // were in flight when the connection was lost; in their order
-  std::size_t bytes_ = 0;  // in flight
+  std::size_t bytes_ = 0;            // in flight
   std::deque<PublishSlot> slots_;
   std::vector<PublishSlot*> free_;
   std::optional<Failure> unseen_;  // the first failure that nobody saw

@@ -13,12 +13,12 @@ namespace {
 namespace id = wire::id;
 using namespace std::chrono_literals;
 
-constexpr int locked_tries = 20;        // of a queue that the connection before still holds (405)
+constexpr int locked_tries = 20;  // of a queue that the connection before still holds (405)
 constexpr auto locked_pause = 250ms;
 constexpr std::uint16_t locked = 405;
 
-// One try to connect, on a thread of its own: rabbitmq-c's connect and login block, and close() must not wait for
-// them. What is not waited for any more ends by its own timeout.
+// One try to connect, on a thread of its own: rabbitmq-c's connect and login block, and close() must not wait
+// for them. What is not waited for any more ends by its own timeout.
 struct Attempt {
   Wakeup done;
   std::mutex mutex;
@@ -59,7 +59,8 @@ void ConnectionCore::notify() {
   changed_.notify_all();
 }
 
-void ConnectionCore::await_open(const std::string& operation, Deadline deadline, const std::function<bool()>& stop) {
+void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
+                                const std::function<bool()>& stop) {
   std::unique_lock lock(mutex_);
   const auto settled = [&] {
     return (state_ != ConnectionState::connecting && state_ != ConnectionState::waiting) || (stop && stop());
@@ -71,17 +72,19 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
 
 // True where the connection is to be recovered.
 bool ConnectionCore::lose(const ErrorDetails& error) {
-  const RecoveryOptions& recovery = options_.recovery;
-  // What somebody asked for here and can't have (503, 540) is his error; the connection goes on without it.
-  const bool for_a_call = error.code == 503 || error.code == 540;
-  if (!recovery.enabled || (error.permanent && !for_a_call)) return false;
+  if (!options_.recovery.enabled) return false;
   {
     const std::lock_guard lock(mutex_);
+    // What somebody asked for here and can't have is his error: the connection goes on without it. What
+    // recovery itself asks for again would end each try.
+    const bool for_a_call = !recovering_ && (error.code == 503 || error.code == 540 || error.code == 541);
+    if (error.permanent && !for_a_call) return false;
     recovering_ = true;
     ++generation_;
   }
   if (!enter(ConnectionState::waiting, error)) return false;
-  events_.log(LogLevel::warning, fmt::format("the connection was lost, and is tried again: {}", Error(error).what()));
+  events_.log(LogLevel::warning,
+              fmt::format("the connection was lost, and is tried again: {}", Error(error).what()));
   backoff_.lost(Clock::now());
   fail_channels(error);
   if (!recovery_.joinable()) {
@@ -222,8 +225,9 @@ bool ConnectionCore::restore() noexcept {
 
 // One entity; where the broker refuses it, that is told, and the others go on, on another channel.
 template <typename Encode>
-std::optional<Reply> ConnectionCore::declare_again(std::shared_ptr<ChannelCore>& channel, const std::string& operation,
-                                                   std::uint32_t expected, Encode&& encode) {
+std::optional<Reply> ConnectionCore::declare_again(std::shared_ptr<ChannelCore>& channel,
+                                                   const std::string& operation, std::uint32_t expected,
+                                                   Encode&& encode) {
   for (int tries = 1;; ++tries) {
     if (!channel || !channel->is_open()) channel = open_channel(operation_deadline(), {}, Access::recovery);
     try {
@@ -253,11 +257,11 @@ void ConnectionCore::replay() {
                   });
   }
   for (const QueueRecord& queue : known.queues) {
-    const auto reply = declare_again(
-        channel, fmt::format("queue.declare \"{}\"", queue.name), id::queue_declare_ok,
-        [&](Bytes& out, std::uint16_t number) {
-          wire::queue_declare(out, number, queue.server_named ? "" : queue.name, queue.flags, queue.arguments);
-        });
+    const auto reply = declare_again(channel, fmt::format("queue.declare \"{}\"", queue.name),
+                                     id::queue_declare_ok, [&](Bytes& out, std::uint16_t number) {
+                                       wire::queue_declare(out, number, queue.server_named ? "" : queue.name,
+                                                           queue.flags, queue.arguments);
+                                     });
     if (reply && queue.server_named) topology_.renamed(queue.name, reply->name);
   }
   for (const BindingRecord& binding : topology_.snapshot().bindings) {
@@ -267,7 +271,8 @@ void ConnectionCore::replay() {
     declare_again(channel, operation, binding.to_queue ? id::queue_bind_ok : id::exchange_bind_ok,
                   [&](Bytes& out, std::uint16_t number) {
                     const auto bind = binding.to_queue ? wire::queue_bind : wire::exchange_bind;
-                    bind(out, number, binding.destination, binding.source, binding.routing_key, binding.arguments);
+                    bind(out, number, binding.destination, binding.source, binding.routing_key,
+                         binding.arguments);
                   });
   }
   if (channel) channel->begin_close();

@@ -15,7 +15,8 @@ std::shared_ptr<ChannelCore> Session::channel() const {
   return channel_;
 }
 
-std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation, ChannelCore::Deadline deadline) {
+std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
+                                                  ChannelCore::Deadline deadline) {
   {
     const std::lock_guard lock(mutex_);
     if (ended_ || !channel_->is_lost()) return channel_;

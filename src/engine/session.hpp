@@ -12,9 +12,9 @@
 
 namespace warren::inline v0::engine {
 
-/// A channel and the connection it needs to be alive: what a Channel, and the exchanges and queues declared on
-/// it, share. Where the channel was lost with its connection, the next call opens another one; what the broker
-/// closed stays closed.
+/// A channel and the connection it needs to be alive: what a Channel, and the exchanges and queues declared
+/// on it, share. Where the channel was lost with its connection, the next call opens another one; what the
+/// broker closed stays closed.
 class Session {
  public:
   Session(std::shared_ptr<ConnectionCore> connection, std::shared_ptr<ChannelCore> channel) noexcept

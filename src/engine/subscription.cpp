@@ -15,7 +15,8 @@ namespace id = wire::id;
 
 // A queue that cancels again at once must not spin.
 constexpr std::chrono::milliseconds resubscribe_pause{100};
-// A queue that the connection before still holds is free within seconds; a node is back within minutes, or never.
+// A queue that the connection before still holds is free within seconds; a node is back within minutes, or
+// never.
 constexpr std::chrono::milliseconds retry_pause{500};
 constexpr int most_tries = 600;
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
@@ -73,8 +74,9 @@ void Subscription::open_again() {
       channel()->begin_close();
     } catch (const ChannelError& error) {
       // The broker still holds the queue for the connection before, or the queue's node is down.
-      const bool passing = error.code() == 405 || error.code() == 403 ||
-                           (error.code() == 404 && error.text().find("down or inaccessible") != std::string::npos);
+      const bool passing =
+          error.code() == 405 || error.code() == 403 ||
+          (error.code() == 404 && error.text().find("down or inaccessible") != std::string::npos);
       if (!passing || tries >= most_tries) throw;
     }
     std::unique_lock lock(mutex_);
@@ -89,12 +91,11 @@ void Subscription::subscribe() {
     cancelled_ = false;
   }
   const std::string queue = connection_->topology().current_name(options_.queue);
-  Reply reply = channel()->call(
-      fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok, connection_->operation_deadline(),
-      [&](Bytes& out, std::uint16_t number) {
-        wire::basic_consume(out, number, queue, options_.consumer_tag, {.exclusive = options_.exclusive},
-                            options_.arguments);
-      });
+  Reply reply = channel()->call(fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok,
+                                connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
+                                  wire::basic_consume(out, number, queue, options_.consumer_tag,
+                                                      {.exclusive = options_.exclusive}, options_.arguments);
+                                });
   const std::lock_guard lock(mutex_);
   consumer_tag_ = std::move(reply.name);
   subscribed_ = !is_ending() && !cancelled_ && !lost_;
@@ -289,7 +290,8 @@ void Subscription::on_closed(const ErrorDetails& error) {
       changed_.notify_all();
     }
   }
-  if (overdue) connection_->events().log(LogLevel::error, fmt::format("consume \"{}\": {}", options_.queue, error.text));
+  if (overdue)
+    connection_->events().log(LogLevel::error, fmt::format("consume \"{}\": {}", options_.queue, error.text));
   if (passing) return;
   if (queue_is_gone) connection_->topology().queue_gone(options_.queue);
   try {

@@ -41,11 +41,11 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   void open();
   /// Subscribes again after the broker's basic.cancel, unless it has ended. @throws as open()
   void subscribe_again();
-  /// Once the connection is open again: another channel, with the same prefetch and subscription. Returns at once
-  /// where it has ended. @throws as open()
+  /// Once the connection is open again: another channel, with the same prefetch and subscription. Returns at
+  /// once where it has ended. @throws as open()
   void open_again();
-  /// Blocks until it has ended, the broker cancelled the subscription, or the channel was lost: with its connection,
-  /// or for an acknowledgement that was overdue.
+  /// Blocks until it has ended, the broker cancelled the subscription, or the channel was lost: with its
+  /// connection, or for an acknowledgement that was overdue.
   Event wait();
   /// Ends it: no worker takes any more. The first reason stays; none is a stop. Any thread.
   void end(std::exception_ptr reason) noexcept;

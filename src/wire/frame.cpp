@@ -189,8 +189,8 @@ void append_heartbeat(Bytes& out) {
 
 void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
                     std::string_view routing_key, bool mandatory, const Properties& properties,
-                    const std::optional<std::int64_t>& stamp, std::string_view body,
-                    std::uint32_t frame_max, std::optional<DeliveryMode> default_mode) {
+                    const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
+                    std::optional<DeliveryMode> default_mode) {
   check_short_string(exchange, "basic.publish", "exchange");
   check_short_string(routing_key, "basic.publish", "routing_key");
   if (body.size() > max_body) {
@@ -205,7 +205,8 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
   append_publish(out, channel, exchange, routing_key, mandatory);
   append_header(out, channel, encodable, body.size(), limit);
   // A large body at once, rather than by doubling; small ones share the room that doubling makes.
-  if (body.size() >= large_body) out.reserve(out.size() + body.size() + (body.size() / limit + 1) * frame_overhead);
+  if (body.size() >= large_body)
+    out.reserve(out.size() + body.size() + (body.size() / limit + 1) * frame_overhead);
   while (!body.empty()) {
     const std::string_view part = body.substr(0, limit);
     append_frame(out, FrameType::body, channel, part);

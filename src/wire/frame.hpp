@@ -48,14 +48,15 @@ void append_heartbeat(Bytes& out);
 /// @param frame_max  as for next_frame
 /// @param default_mode  where the properties have no delivery mode
 /// @throws InvalidArgument  exchange or routing key above 255 bytes, a property that cannot be sent, a header
-///                          frame above frame_max, a body above 512 MiB. `out` is as it was, after any exception.
+///                          frame above frame_max, a body above 512 MiB. `out` is as it was, after any
+///                          exception.
 void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
                     std::string_view routing_key, bool mandatory, const Properties& properties,
                     const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
                     std::optional<DeliveryMode> default_mode = std::nullopt);
 
-/// Makes the frames of one message, from append_content, those of another channel; splits its body anew where a
-/// frame is above `frame_max`.
+/// Makes the frames of one message, from append_content, those of another channel; splits its body anew where
+/// a frame is above `frame_max`.
 /// @throws InvalidArgument  the properties do not fit one frame; `frames` is then as it was
 void refit(Bytes& frames, std::uint16_t channel, std::uint32_t frame_max);
 

@@ -31,7 +31,8 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
   for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
     char text[NI_MAXHOST];
-    if (::getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0) continue;
+    if (::getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0)
+      continue;
     if (std::find(answer.addresses.begin(), answer.addresses.end(), text) == answer.addresses.end()) {
       answer.addresses.emplace_back(text);
     }
@@ -46,7 +47,8 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
 }  // namespace
 
 std::vector<std::string> resolve(const std::string& host, std::uint16_t port,
-                                 std::chrono::steady_clock::time_point deadline, const std::string& operation) {
+                                 std::chrono::steady_clock::time_point deadline,
+                                 const std::string& operation) {
   Answer answer = ask(host, port, AI_NUMERICHOST);  // asks nobody
   if (answer.error != 0) {
     struct Shared {

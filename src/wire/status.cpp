@@ -20,10 +20,18 @@ bool is_permanent_status(int status) {
 
 }  // namespace
 
-// 403: credentials; 530: virtual host; 402: path; 503: unknown exchange type; 540: not for this kind of queue.
-// 320 (forced close) and 541 (internal) pass with time.
-bool is_permanent_close(std::uint16_t code) noexcept {
+// 403: credentials; 530: virtual host; 402: path; 503: unknown exchange type; 540: not for this kind of
+// queue. 320 (forced close) and most of 541 (internal error) pass with time, but not a feature that the
+// broker denies.
+bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept {
+  const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
+  if (code == 541) return says("deprecated") || says("not permitted");
   return code == 402 || code == 403 || code == 503 || code == 530 || code == 540;
+}
+
+[[noreturn]] void fail_closed(const amqp_connection_close_t& close, const std::string& operation) {
+  const std::string_view text = to_view(close.reply_text);
+  fail(operation, close.reply_code, std::string(text), is_permanent_close(close.reply_code, text));
 }
 
 void check_status(int status, const std::string& operation) {
@@ -40,8 +48,7 @@ void check_reply(const amqp_rpc_reply_t& reply, const std::string& operation) {
     case AMQP_RESPONSE_SERVER_EXCEPTION:
       if (reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         const auto& close = *static_cast<const amqp_connection_close_t*>(reply.reply.decoded);
-        fail(operation, close.reply_code, std::string(to_view(close.reply_text)),
-             is_permanent_close(close.reply_code));
+        fail_closed(close, operation);
       }
       break;
     case AMQP_RESPONSE_NONE:

@@ -15,5 +15,7 @@ void check_status(int status, const std::string& operation);
 /// @throws ConnectionError where the reply is not a normal one; permanent where the broker refused with a
 /// code
 void check_reply(const amqp_rpc_reply_t& reply, const std::string& operation);
+/// @throws ConnectionError with what the broker said
+[[noreturn]] void fail_closed(const amqp_connection_close_t& close, const std::string& operation);
 
 }  // namespace warren::inline v0::wire

@@ -73,6 +73,10 @@ void empty_library_buffers(amqp_connection_state_t state, Clock::time_point dead
     amqp_frame_t frame;
     const timeval left = until(deadline);
     check_status(amqp_simple_wait_frame_noblock(state, &frame, &left), operation);
+    // A node that shuts down may say so right behind its welcome.
+    if (frame.frame_type == AMQP_FRAME_METHOD && frame.payload.method.id == AMQP_CONNECTION_CLOSE_METHOD) {
+      fail_closed(*static_cast<const amqp_connection_close_t*>(frame.payload.method.decoded), operation);
+    }
     amqp_maybe_release_buffers(state);
   }
 }
@@ -123,7 +127,8 @@ std::unique_ptr<Transport> Transport::connect(const std::string& address, const 
   if (socket == nullptr) throw std::bad_alloc();
 
   timeval left = until(deadline);
-  check_status(amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left), operation);
+  check_status(amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left),
+               operation);
   left = until(deadline);
   check_status(amqp_set_handshake_timeout(connection, &left), operation);
   Pool pool;

@@ -13,7 +13,7 @@
 namespace warren::inline v0::wire {
 
 /// Whether connection.close with this code means that trying the same again can't help.
-[[nodiscard]] bool is_permanent_close(std::uint16_t code) noexcept;
+[[nodiscard]] bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept;
 
 /// How to log in.
 struct LoginOptions {

@@ -236,26 +236,28 @@ TEST_CASE("many threads close the same connection at once, a callback among them
   }
 }
 
-TEST_CASE("no callback begins once the destructor has returned, even where it ran out of time", "[events]") {
-  for (int round = 0; round < 10; ++round) {
-    const auto late = std::make_shared<std::atomic<int>>(0);
-    const auto gone = std::make_shared<std::atomic<bool>>(false);
-    const auto note = [late, gone](const auto&) {
-      if (*gone) ++*late;
-    };
-    Proxy proxy(shared_broker().endpoint());
-    warren::ConnectionOptions options = test_options();
-    options.close_timeout = 20ms;
-    options.log_level = warren::LogLevel::debug;
-    options.on_state = note;
-    options.on_log = note;
-    {
-      Connection connection{proxy.endpoint(), options};
-      proxy.stall();  // close-ok never comes
-    }
-    *gone = true;
-    proxy.resume();
-    std::this_thread::sleep_for(50ms);  // time for what must not happen
-    CHECK(*late == 0);
+TEST_CASE("no callback begins once the destructor has returned, however many events are still to be told",
+          "[events]") {
+  const auto late = std::make_shared<std::atomic<int>>(0);
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  const auto running = std::make_shared<std::atomic<int>>(0);
+  const auto slow = [late, gone, running](const auto&) {
+    ++*running;
+    if (*gone) ++*late;
+    std::this_thread::sleep_for(300ms);  // a slow callback is the point
+    --*running;
+  };
+  warren::ConnectionOptions options = test_options();
+  options.close_timeout = 100ms;
+  options.log_level = warren::LogLevel::debug;
+  options.on_state = slow;
+  options.on_log = slow;
+  {
+    Connection connection{shared_broker().endpoint(), options};
+    REQUIRE(eventually([&] { return *running == 1; }));
   }
+  *gone = true;
+  REQUIRE(eventually([&] { return *running == 0; }));
+  std::this_thread::sleep_for(100ms);  // time for what must not happen
+  CHECK(*late == 0);
 }

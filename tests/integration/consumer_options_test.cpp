@@ -36,7 +36,7 @@ TEST_CASE_METHOD(Fixture, "an exclusive consumer is the only one: 403 for the se
   CHECK_NOTHROW(second.stop());
   CHECK_FALSE(second.status().subscribed);
 
-  queue.fill(10);
+  for (int i = 0; i < 10; ++i) queue.put("m");
   CHECK(eventually([&] { return first.status().acked == 10; }));
   first.stop();
   CHECK_NOTHROW(second.start([](const Delivery&) {}));

@@ -181,8 +181,9 @@ TEST_CASE_METHOD(Fixture, "run() with a token that was stopped before ends at on
   std::atomic<int> handled{0};
   Consumer consumer{connection, queue.name()};
   CHECK(time_of([&] { consumer.run([&](const Delivery&) { ++handled; }, stop.get_token()); }) < 5s);
-  CHECK(queue.holds(static_cast<std::uint32_t>(5 - handled)));
-  CHECK(consumer.status().acked == static_cast<std::uint64_t>(handled));
+  CHECK(handled == 0);
+  CHECK(queue.holds(5));
+  CHECK(queue.consumers() == 0);
 }
 
 TEST_CASE_METHOD(Fixture, "a stop token ends run(), from another thread and from the handler itself") {
@@ -238,7 +239,6 @@ TEST_CASE_METHOD(Fixture, "a consumer can be moved while it runs, and be destroy
   consumer->start(nothing);
   auto moved = std::make_unique<Consumer>(std::move(*consumer));
   consumer.reset();
-  queue.fill(0);
   queue.put("m");
   CHECK(eventually([&] { return moved->status().acked == 1; }));
   *moved = Consumer(connection, queue.name());  // as if destroyed

@@ -1,0 +1,97 @@
+"""The ledger under kill -9: every order that was said to be queued is said to be processed, or is parked."""
+
+import random
+
+from support import BrokerTest, eventually, main
+
+IDLE = ("--exit-when-idle", "1")
+
+
+class Ledger(BrokerTest):
+    def check(self, sent, programs):
+        """Each order that was sent has its `Processed order` line or rests in orders_parked, and none waits."""
+        self.assertEqual(self.count("orders"), 0)
+        self.assertEqual(self.count("orders_retry"), 0)
+        lines = [id for program in programs for id in program.ids("Processed order")]
+        parked = self.ids("orders_parked")
+        missing = set(sent) - set(lines) - set(parked)
+        self.assertEqual(missing, set(), f"{len(missing)} of {len(sent)} orders are lost")
+        self.assertLessEqual(set(lines) | set(parked), set(sent))
+        print(f"sent {len(sent)}, processed {len(set(lines))}, parked {len(set(parked))}, "
+              f"duplicates {len(lines) + len(parked) - len(set(lines) | set(parked))}")
+
+    def run_until_idle(self, *names, seconds=300):
+        programs = [self.start(name, "--failure-rate", "0.5", *IDLE) for name in names]
+        for program in programs:
+            self.assertEqual(program.wait(seconds), 0, program)
+        return programs
+
+    def test_all_at_once(self):
+        """Producer, consumer and retry consumer at the same time."""
+        running = [self.start(name, "--failure-rate", "0.5", "--concurrency", "4")
+                   for name in ("orders_consumer", "orders_retry_consumer")]
+        producer = self.start("orders_producer", "--count", "3000")
+        self.assertEqual(producer.wait(), 0, producer)
+        def settled():
+            found = {id for program in running for id in program.ids("Processed order")}
+            return len(found | set(self.ids("orders_parked"))) == 3000
+        eventually(settled, "each order is processed or parked", 120)
+        for program in running:
+            program.stop()
+            self.assertEqual(program.wait(), 0, program)
+        self.check(producer.ids("Queued order"), running)
+        # Nobody died: nothing came twice.
+        lines = [id for program in running for id in program.ids("Processed order")]
+        self.assertEqual(len(lines) + self.count("orders_parked"), 3000)
+
+    def test_10000_orders_and_a_killed_broker(self):
+        sent = [line.removeprefix("Queued order ")
+                for line in self.run_to_end("orders_producer", "--count", "10000")]
+        self.assertEqual(sent, [str(id) for id in range(1, 10_001)])
+        self.broker.kill()
+        self.broker.restart()
+        self.assertEqual(self.count("orders"), 10_000)
+        programs = self.run_until_idle("orders_consumer")
+        programs += self.run_until_idle("orders_retry_consumer")
+        self.check(sent, programs)
+
+    def test_a_killed_consumer(self):
+        """Ten times, at a line of its output that chance chooses."""
+        seed = random.randrange(2**32)
+        chance = random.Random(seed)
+        print(f"seed {seed}")
+        sent = [line.removeprefix("Queued order ")
+                for line in self.run_to_end("orders_producer", "--count", "20000")]
+        programs = []
+        for _ in range(10):
+            program = self.start("orders_consumer", "--failure-rate", "0.5",
+                                 "--concurrency", str(chance.choice((1, 4))),
+                                 kill_at_line=chance.randrange(1, 600))
+            self.assertEqual(program.wait(), -9, program)
+            programs.append(program)
+            # It was at work: orders are left.
+            eventually(lambda: self.count("orders") > 0, "orders are back in their queue", 10)
+        programs += self.run_until_idle("orders_consumer")
+        programs += self.run_until_idle("orders_retry_consumer")
+        self.check(sent, programs)
+
+    def test_a_killed_retry_consumer(self):
+        seed = random.randrange(2**32)
+        chance = random.Random(seed)
+        print(f"seed {seed}")
+        sent = [line.removeprefix("Queued order ")
+                for line in self.run_to_end("orders_producer", "--count", "5000")]
+        failed = self.start("orders_consumer", "--failure-rate", "1", *IDLE)
+        self.assertEqual(failed.wait(), 0, failed)
+        programs = []
+        for _ in range(5):
+            program = self.start("orders_retry_consumer", "--failure-rate", "0.5",
+                                 kill_at_line=chance.randrange(1, 300))
+            self.assertEqual(program.wait(), -9, program)
+            programs.append(program)
+        programs += self.run_until_idle("orders_retry_consumer")
+        self.check(sent, programs)
+
+
+if __name__ == "__main__":
+    main()
