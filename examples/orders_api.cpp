@@ -64,7 +64,8 @@ std::optional<nlohmann::json> id_field(const httplib::Request& request, const ch
   return is_id(text) ? std::optional(id_to_json(text)) : std::nullopt;
 }
 
-// What all requests share. A connection that is gone for good is made anew by the next request.
+// What all requests share. A lost connection recovers by itself; one that gave up (the login is refused, say)
+// is made anew by the next request.
 class Link {
  public:
   Link(const BrokerOptions& options, warren::Connection connection)
@@ -92,7 +93,7 @@ class Link {
   // Whoever publishes on the old one keeps it until then.
   std::shared_ptr<Open> current() {
     const std::lock_guard lock(mutex_);
-    if (open_->connection.state() == warren::ConnectionState::closed) {
+    if (open_->connection.state() == warren::ConnectionState::failed) {
       open_ = std::make_shared<Open>(
           warren::Connection(url_, {.name = "orders api", .connect_timeout = std::chrono::seconds(5)}));
     }

@@ -43,9 +43,9 @@ void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consum
   auto idle_since = Clock::now();
   std::uint64_t settled_before = 0;
   while (!ended.stop_requested()) {
-    bool idle = true;
+    bool idle = connection.is_open();
     try {  // ahead of the status: what leaves a queue after it was looked at is seen there
-      if (!channel || !channel->is_open()) channel.emplace(connection.open_channel());
+      if (idle && (!channel || !channel->is_open())) channel.emplace(connection.open_channel());
       for (const std::string& queue : queues) {
         idle = idle && channel->declare_queue_passive(queue).message_count() == 0;
       }

@@ -45,6 +45,17 @@ bool write_line(int descriptor, std::string line) {
   return true;
 }
 
+// Says when the broker goes and comes; the rest is the library's.
+warren::StateCallback tell_of_losses() {
+  return [lost = false](const warren::StateEvent& event) mutable {
+    if (event.state == warren::ConnectionState::waiting && !std::exchange(lost, true)) {
+      print_error("The connection is lost, trying again" + (event.error ? ": " + event.error->text : ""));
+    } else if (event.state == warren::ConnectionState::open && std::exchange(lost, false)) {
+      print_error("Connected again");
+    }
+  };
+}
+
 }  // namespace
 
 StopOnSignal::StopOnSignal() {
@@ -94,11 +105,16 @@ std::chrono::milliseconds to_milliseconds(double seconds) {
 warren::Connection connect(const BrokerOptions& options, const std::string& name,
                            const std::stop_token& stop) {
   const std::stop_callback leave(stop, [] { std::_Exit(0); });
-  const auto deadline = Clock::now() + to_milliseconds(options.connect_timeout);
+  const auto timeout = std::max(to_milliseconds(options.connect_timeout), 1ms);
+  const auto deadline = Clock::now() + timeout;
   for (;;) {
+    // The connection takes as long for each later recovery, too: even the last try must leave time for those.
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto for_one =
+        std::max<std::chrono::milliseconds>(left, std::min<std::chrono::milliseconds>(timeout, 5s));
     try {
-      return warren::Connection(options.url, {.name = name, .connect_timeout = std::max(left, 1ms)});
+      return warren::Connection(options.url,
+                                {.name = name, .connect_timeout = for_one, .on_state = tell_of_losses()});
     } catch (const warren::Error& error) {
       if (error.permanent()) throw;
       const auto rest = deadline - Clock::now();

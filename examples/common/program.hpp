@@ -47,6 +47,7 @@ std::chrono::milliseconds to_milliseconds(double seconds);
 /// once, with 0: nothing has begun yet that would have to be drained.
 /// @throws warren::ConnectionError  where trying again can't help
 /// @throws std::runtime_error       the time is up
+/// A connection that is lost later recovers by itself.
 warren::Connection connect(const BrokerOptions& options, const std::string& name,
                            const std::stop_token& stop);
 

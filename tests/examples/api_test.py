@@ -87,11 +87,18 @@ class Api(BrokerTest):
         self.assertEqual(self.request("GET", "/health")[0], 200)
         self.assertEqual(self.ids("orders"), ["8"])
 
-    def test_health_heals(self):
-        self.broker.kill()
-        eventually(lambda: self.request("GET", "/health")[0] == 503, "its health says that the broker is gone")
-        self.broker.restart()
-        self.assertEqual(self.request("GET", "/health")[0], 200)
+    def test_a_login_that_is_refused_for_a_while(self):
+        """The connection gives up; the next request that can makes a new one."""
+        self.broker.run("ctl", "change_password", "guest", "sesame")
+        try:
+            self.broker.run("ctl", "close_all_connections", "a test")
+            eventually(lambda: self.request("GET", "/health")[0] == 503, "the login is refused")
+            self.assertEqual(self.request("POST", "/orders/?order_id=7")[0], 503)
+        finally:
+            self.broker.run("ctl", "change_password", "guest", "guest")
+        eventually(lambda: self.request("GET", "/health")[0] == 200, "it is healthy again", 10)
+        self.assertEqual(self.request("POST", "/orders/?order_id=8")[0], 200)
+        self.assertEqual(self.ids("orders"), ["8"])
 
     def test_a_blocking_broker(self):
         self.broker.block()

@@ -115,10 +115,7 @@ class Demo(unittest.TestCase):
 
 class DemoOnAGivenBroker(BrokerTest):
     def test_neither_restarts_nor_stops_it(self):
-        def instance():
-            with open(os.path.join(self.broker.folder, "run", "beam"), encoding="ascii") as process:
-                return process.read()
-        before = instance()
+        before = self.broker.instance()
         self.put("orders", {"order_id": "another's"})
         self.put("orders_parked", b"another's")
         for _ in range(2):
@@ -128,7 +125,7 @@ class DemoOnAGivenBroker(BrokerTest):
             self.assertEqual(run.text().splitlines()[-1], "lost 0")
             self.assertEqual(run.rows()["sent"], 20)
             self.assertEqual(run.processes(), [])
-        self.assertEqual(instance(), before)
+        self.assertEqual(self.broker.instance(), before)
         self.assertEqual(self.count("orders"), 0)
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from support import BrokerTest, eventually, main
+from support import BrokerTest, Program, eventually, main
 
 IDLE = ("--exit-when-idle", "1")
 
@@ -26,23 +26,36 @@ class Ledger(BrokerTest):
             self.assertEqual(program.wait(seconds), 0, program)
         return programs
 
-    def test_all_at_once(self):
-        """Producer, consumer and retry consumer at the same time."""
+    def work_at_once(self, number, at_line=None):
+        """Producer, consumer and retry consumer at the same time; returns the ids sent, and the programs."""
         running = [self.start(name, "--failure-rate", "0.5", "--concurrency", "4")
                    for name in ("orders_consumer", "orders_retry_consumer")]
-        producer = self.start("orders_producer", "--count", "3000")
-        self.assertEqual(producer.wait(), 0, producer)
+        producer = self.start("orders_producer", "--count", str(number), at_line=at_line)
+        self.assertEqual(producer.wait(300), 0, producer)
         def settled():
             found = {id for program in running for id in program.ids("Processed order")}
-            return len(found | set(self.ids("orders_parked"))) == 3000
-        eventually(settled, "each order is processed or parked", 120)
+            return len(found | set(self.ids("orders_parked"))) == number
+        eventually(settled, "each order is processed or parked", 300)
         for program in running:
             program.stop()
             self.assertEqual(program.wait(), 0, program)
-        self.check(producer.ids("Queued order"), running)
+        sent = producer.ids("Queued order")
+        self.assertEqual(sent, [str(id) for id in range(1, number + 1)])
+        self.check(sent, running)
+        return sent, running
+
+    def test_all_at_once(self):
+        _, programs = self.work_at_once(3000)
         # Nobody died: nothing came twice.
-        lines = [id for program in running for id in program.ids("Processed order")]
+        lines = [id for program in programs for id in program.ids("Processed order")]
         self.assertEqual(len(lines) + self.count("orders_parked"), 3000)
+
+    def test_a_broker_killed_in_the_middle(self):
+        """The programs have no code of their own for it."""
+        def kill(_):
+            self.broker.kill_at_once()
+            self.broker.restart()
+        self.work_at_once(3000, at_line=(1000, kill))
 
     def test_10000_orders_and_a_killed_broker(self):
         sent = [line.removeprefix("Queued order ")
@@ -66,7 +79,7 @@ class Ledger(BrokerTest):
         for _ in range(10):
             program = self.start("orders_consumer", "--failure-rate", "0.5",
                                  "--concurrency", str(chance.choice((1, 4))),
-                                 kill_at_line=chance.randrange(1, 600))
+                                 at_line=(chance.randrange(1, 600), Program.kill))
             self.assertEqual(program.wait(), -9, program)
             programs.append(program)
             # It was at work: orders are left.
@@ -86,7 +99,7 @@ class Ledger(BrokerTest):
         programs = []
         for _ in range(5):
             program = self.start("orders_retry_consumer", "--failure-rate", "0.5",
-                                 kill_at_line=chance.randrange(1, 300))
+                                 at_line=(chance.randrange(1, 300), Program.kill))
             self.assertEqual(program.wait(), -9, program)
             programs.append(program)
         programs += self.run_until_idle("orders_retry_consumer")

@@ -73,16 +73,25 @@ class Producer(BrokerTest):
         self.assertEqual(program.wait(), 0, program)
         self.assertEqual(self.ids("orders"), ["1"])
 
+    def test_a_broker_that_dies_and_comes_again(self):
+        program = self.start("orders_producer", "--count", "5000",
+                             at_line=(300, lambda _: self.broker.kill_at_once()))
+        eventually(lambda: program.errors, "it has noticed")
+        self.broker.restart()
+        self.assertEqual(program.wait(), 0, program)
+        self.assertEqual(program.ids("Queued order"), [str(id) for id in range(1, 5001)])
+        self.assertEqual(set(self.ids("orders")), {str(id) for id in range(1, 5001)})
+        self.assertEqual(program.errors[-1], "Connected again")
+
     def test_a_broker_that_dies(self):
-        program = self.start("orders_producer", "--count", "1000000", "--timeout", "20")
-        eventually(lambda: len(program.lines) > 200, "orders are queued")
-        self.broker.kill()
+        program = self.start("orders_producer", "--count", "5000", "--timeout", "2",
+                             at_line=(300, lambda _: self.broker.kill_at_once()))
         try:
             self.assertEqual(program.wait(), 1)
         finally:
             self.broker.restart()
         queued = program.ids("Queued order")
-        self.assertEqual(program.errors[-1], f"{len(queued)} of 1000000 orders are queued")
+        self.assertEqual(program.errors[-1], f"{len(queued)} of 5000 orders are queued")
         self.assertLessEqual(set(queued), set(self.ids("orders")))
 
     def test_wrong_password(self):
@@ -219,16 +228,39 @@ class Consumers(BrokerTest):
         self.assertEqual(program.errors, ["standard output can't be written to"])
         eventually(lambda: self.count("orders") == 1, "the order is back")
 
-    def test_a_broker_that_dies(self):
-        program = self.start("orders_consumer", "--failure-rate", "0")
-        self.put("orders", {"order_id": 7})
-        eventually(lambda: program.ids("Processed order"), "it consumes")
-        self.broker.kill()
-        try:
-            self.assertEqual(program.wait(), 1)
-        finally:
-            self.broker.restart()
+    def test_a_broker_that_dies_and_comes_again(self):
+        """Meanwhile, it is not idle."""
+        self.run_to_end("orders_producer", "--count", "2000")
+        program = self.start("orders_consumer", "--failure-rate", "0", *IDLE,
+                             at_line=(300, lambda _: self.broker.kill_at_once()))
+        eventually(lambda: program.errors, "it has noticed")
+        self.broker.restart()
+        self.assertEqual(program.wait(), 0, program)
+        self.assertEqual(set(program.ids("Processed order")), {str(id) for id in range(1, 2001)})
+        self.assertEqual(self.count("orders"), 0)
+
+    def test_a_stop_while_the_broker_is_away(self):
+        for name, queue, *arguments in (("orders_consumer", "orders", "--exit-when-idle", "600"),
+                                        ("orders_retry_consumer", "orders_retry"), ("task_worker", "task_queue")):
+            with self.subTest(name=name):
+                program = self.start(name, *arguments)
+                self.wait_for_consumer(queue)
+                self.broker.kill()
+                try:
+                    eventually(lambda: program.errors, "it has noticed")
+                    program.stop()
+                    self.assertEqual(program.wait(10), 0, program)
+                finally:
+                    self.broker.restart()
+
+    def test_a_deleted_queue(self):
+        """What can't heal ends it, with the cause."""
+        program = self.start("orders_consumer")
+        self.wait_for_consumer("orders")
+        self.client(lambda channel: channel.queue_delete("orders"))
+        self.assertEqual(program.wait(), 1)
         self.assertEqual(len(program.errors), 1, program)
+        self.assertIn("orders", program.errors[0])
 
 
 class TaskWorker(BrokerTest):

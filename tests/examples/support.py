@@ -61,8 +61,17 @@ class Broker:
         return subprocess.run([script, command, self.folder, *arguments], check=True, text=True,
                               stdout=subprocess.PIPE, timeout=240).stdout
 
+    def instance(self):
+        """The process id of the node."""
+        with open(os.path.join(self.folder, "run", "beam"), encoding="ascii") as process:
+            return int(process.read().split()[0])
+
     def kill(self):
         self.run("kill")
+
+    def kill_at_once(self):
+        """As kill(), within microseconds; restart() cleans up."""
+        os.kill(self.instance(), signal.SIGKILL)
 
     def restart(self):
         self.run("restart")
@@ -111,6 +120,12 @@ class BrokerTest(unittest.TestCase):
             return declared.declaration_result.message_count
         return self.client(work)
 
+    def wait_for_consumer(self, queue):
+        async def work(channel):
+            declared = await channel.declare_queue(queue, passive=True)
+            return declared.declaration_result.consumer_count
+        eventually(lambda: self.client(work), f"{queue} has a consumer")
+
     def put(self, queue, body, **properties):
         """Publishes to a queue, confirmed."""
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -152,8 +167,8 @@ class BrokerTest(unittest.TestCase):
 class Program:
     """An example program that runs, and the lines it has written so far."""
 
-    def __init__(self, name, *arguments, kill_at_line=None, read=True, environment=None):
-        self.kill_at_line = kill_at_line
+    def __init__(self, name, *arguments, at_line=None, read=True, environment=None):
+        self.at_line = at_line  # (number, what to do as soon as that line of its output was read)
         self.lines, self.errors = [], []
         inherited = {key: value for key, value in os.environ.items() if key != "AMQP_URL"}
         self.process = subprocess.Popen([os.path.join(PROGRAMS, name), *arguments], text=True,
@@ -172,12 +187,15 @@ class Program:
     def _read_lines(self):
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
-            if len(self.lines) == self.kill_at_line:
-                self.process.kill()
+            if self.at_line and len(self.lines) == self.at_line[0]:
+                self.at_line[1](self)
 
     def _read_errors(self):
         for line in self.process.stderr:
             self.errors.append(line.rstrip("\n"))
+
+    def kill(self):
+        self.process.kill()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
