@@ -132,16 +132,18 @@ void Channel::publish(std::string_view exchange, std::string_view routing_key, c
   const std::string operation = "basic.publish";
   engine::ConnectionCore& connection = session_->connection();
   const auto deadline = connection.operation_deadline();
-  for (;;) {
-    const auto channel = session_->channel_for(operation, deadline);
-    const auto encode = [&](Bytes& out, std::uint16_t number) {
-      wire::append_content(out, number, exchange, routing_key, false, message.properties(), std::nullopt,
-                           message.body(), channel->frame_max());
-    };
-    if (channel->send(operation, engine::Outbox::Entry::bulk, encode)) return;
-    if (connection.outbox().wait_for_space(deadline)) continue;
-    connection.raise_timeout({.operation = operation, .text = "no room to send it before the deadline"});
-  }
+  connection.unless_lost(deadline, [&] {
+    for (;;) {
+      const auto channel = session_->channel_for(operation, deadline);
+      const auto encode = [&](Bytes& out, std::uint16_t number) {
+        wire::append_content(out, number, exchange, routing_key, false, message.properties(), std::nullopt,
+                             message.body(), channel->frame_max());
+      };
+      if (channel->send(operation, engine::Outbox::Entry::bulk, encode)) return;
+      if (connection.outbox().wait_for_space(deadline)) continue;
+      throw TimeoutError({.operation = operation, .text = "no room to send it before the deadline"});
+    }
+  });
 }
 
 void Channel::close() {

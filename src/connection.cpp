@@ -59,8 +59,10 @@ Connection& Connection::operator=(Connection&& other) noexcept {
 
 Channel Connection::open_channel() {
   const auto deadline = core_->operation_deadline();
-  core_->await_open("channel.open", deadline);
-  return Channel(std::make_shared<engine::Session>(core_, core_->open_channel(deadline)));
+  return core_->unless_lost(deadline, [&] {
+    core_->await_open("channel.open", deadline);
+    return Channel(std::make_shared<engine::Session>(core_, core_->open_channel(deadline)));
+  });
 }
 
 void Connection::close() noexcept {

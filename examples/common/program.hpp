@@ -43,11 +43,10 @@ void add_to(CLI::App& app, BrokerOptions& options);
 CLI::Validator between(double low, double high);
 std::chrono::milliseconds to_milliseconds(double seconds);
 
-/// Connects, and tries on while the broker can't be reached, until the timeout. A stop ends the program at
-/// once, with 0: nothing has begun yet that would have to be drained.
+/// Connects, and tries on while the broker can't be reached, until the timeout; what is lost later recovers
+/// by itself. A stop ends the program at once, with 0: nothing has begun yet that would have to be drained.
 /// @throws warren::ConnectionError  where trying again can't help
 /// @throws std::runtime_error       the time is up
-/// A connection that is lost later recovers by itself.
 warren::Connection connect(const BrokerOptions& options, const std::string& name,
                            const std::stop_token& stop);
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include <warren/connection_options.hpp>
@@ -65,6 +66,21 @@ class ConnectionCore : private DirectWriter {
   /// Returns once it is open: at once, or after recovery. With `stop`, also once that says so (see notify()).
   /// @throws ConnectionError  it is closed, failed, or not open by the deadline
   void await_open(const std::string& operation, Deadline deadline, const std::function<bool()>& stop = {});
+  /// Runs `attempt`, and again where the connection was lost ahead of its sending anything, so that it waits
+  /// for the recovery instead. A TimeoutError becomes a BlockedError where the broker blocks.
+  template <typename Attempt>
+  std::invoke_result_t<Attempt&> unless_lost(Deadline deadline, Attempt&& attempt) {
+    for (;;) {
+      try {
+        return attempt();
+      } catch (const ConnectionError& error) {
+        if (error.in_doubt() || has_ended() || Clock::now() >= deadline) throw;
+        std::this_thread::yield();  // the I/O thread is about to say that it is lost
+      } catch (const TimeoutError& error) {
+        raise_timeout(error.details());
+      }
+    }
+  }
   /// Everybody in await_open() asks its `stop` again.
   void notify();
   /// Whether a lost connection is being recovered. Set before its channels fail.

@@ -32,11 +32,8 @@ std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
 
 void Session::set_prefetch(std::uint16_t count) {
   const auto deadline = connection_->operation_deadline();
-  try {
-    send_prefetch(*channel_for("basic.qos", deadline), count, deadline);
-  } catch (const TimeoutError& error) {
-    connection_->raise_timeout(error.details());
-  }
+  connection_->unless_lost(deadline,
+                           [&] { send_prefetch(*channel_for("basic.qos", deadline), count, deadline); });
   const std::lock_guard lock(mutex_);
   prefetch_ = count;
 }

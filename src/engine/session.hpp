@@ -36,11 +36,9 @@ class Session {
   Reply call(const std::string& operation, std::uint32_t expected, Encode&& encode,
              ChannelCore::LateDelivery late = ChannelCore::LateDelivery::keep) {
     const auto deadline = connection_->operation_deadline();
-    try {
+    return connection_->unless_lost(deadline, [&] {
       return channel_for(operation, deadline)->call(operation, expected, deadline, encode, late);
-    } catch (const TimeoutError& error) {
-      connection_->raise_timeout(error.details());
-    }
+    });
   }
 
  private:

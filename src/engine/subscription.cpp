@@ -32,9 +32,12 @@ std::shared_ptr<ChannelCore> Subscription::channel() const {
 }
 
 void Subscription::open() {
-  connection_->await_open(fmt::format("consume \"{}\"", options_.queue), connection_->operation_deadline());
+  const auto deadline = connection_->operation_deadline();
   try {
-    open_channel();
+    connection_->unless_lost(deadline, [&] {
+      connection_->await_open(fmt::format("consume \"{}\"", options_.queue), deadline);
+      open_channel();
+    });
   } catch (...) {
     end(nullptr);
     if (const auto opened = channel()) opened->begin_close();

@@ -149,9 +149,10 @@ TEST_CASE_METHOD(Fixture,
   Consumer consumer{connection, queue.name(), {.prefetch = 5}};
   consumer.start([&](const Delivery&) { gate.pass(); });
   REQUIRE(queue.holds(25));
-  const auto status = consumer.status();
-  CHECK(status.running == 1);
-  CHECK(status.waiting == 4);
+  CHECK(eventually([&] {
+    const auto status = consumer.status();
+    return status.running == 1 && status.waiting == 4;
+  }));
   bool told = false;
   for (const auto& row : shared_broker().list({"list_queues", "name", "messages_unacknowledged"})) {
     if (row[0] != queue.name()) continue;
