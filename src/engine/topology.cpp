@@ -47,14 +47,22 @@ void Topology::unbound(const BindingRecord& binding) {
 
 void Topology::exchange_gone(std::string_view name) {
   const std::lock_guard lock(mutex_);
+  forget_exchange(std::string(name));
+}
+
+void Topology::forget_exchange(const std::string& name) {
   std::erase_if(known_.exchanges, [&](const ExchangeRecord& each) { return each.name == name; });
+  std::erase_if(known_.bindings, [&](const BindingRecord& each) { return each.source == name; });
+  forget_bindings([&](const BindingRecord& each) { return !each.to_queue && each.destination == name; });
+}
+
+// Of what is gone itself; an exchange that bound only to it may go with it.
+void Topology::forget_bindings(const std::function<bool(const BindingRecord&)>& of_it) {
   std::vector<std::string> sources;
   for (const BindingRecord& binding : known_.bindings) {
-    if (!binding.to_queue && binding.destination == name) sources.push_back(binding.source);
+    if (of_it(binding)) sources.push_back(binding.source);
   }
-  std::erase_if(known_.bindings, [&](const BindingRecord& each) {
-    return each.source == name || (!each.to_queue && each.destination == name);
-  });
+  std::erase_if(known_.bindings, of_it);
   for (const std::string& source : sources) forget_auto_deleted(source);
 }
 
@@ -65,22 +73,16 @@ void Topology::queue_gone(std::string_view name) {
 
 void Topology::forget_queue(const std::string& name) {
   std::erase_if(known_.queues, [&](const QueueRecord& each) { return each.name == name; });
-  std::vector<std::string> sources;
-  for (const BindingRecord& binding : known_.bindings) {
-    if (binding.to_queue && binding.destination == name) sources.push_back(binding.source);
-  }
-  std::erase_if(known_.bindings,
-                [&](const BindingRecord& each) { return each.to_queue && each.destination == name; });
-  for (const std::string& source : sources) forget_auto_deleted(source);
+  forget_bindings([&](const BindingRecord& each) { return each.to_queue && each.destination == name; });
   consumers_.erase(name);
 }
 
-// An auto-delete exchange goes with the last binding from it.
+// An auto-delete exchange goes with the last binding from it, and with it what is bound to it in turn.
 void Topology::forget_auto_deleted(const std::string& source) {
   const auto exchange = std::ranges::find(known_.exchanges, source, &ExchangeRecord::name);
   if (exchange == known_.exchanges.end() || !exchange->flags.auto_delete) return;
   if (std::ranges::find(known_.bindings, source, &BindingRecord::source) != known_.bindings.end()) return;
-  known_.exchanges.erase(exchange);
+  forget_exchange(source);
 }
 
 void Topology::consumer_added(std::string_view queue) {

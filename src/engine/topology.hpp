@@ -64,6 +64,8 @@ class Topology {
  private:
   [[nodiscard]] std::string resolve(std::string_view queue) const;
   void forget_queue(const std::string& name);
+  void forget_exchange(const std::string& name);
+  void forget_bindings(const std::function<bool(const BindingRecord&)>& of_it);
   void forget_auto_deleted(const std::string& source);
 
   mutable std::mutex mutex_;

@@ -4,6 +4,7 @@
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
+#include "support/proxy.hpp"
 #include "support/thrown.hpp"
 
 using namespace support;
@@ -37,7 +38,8 @@ TEST_CASE("bodies of 0 bytes, 1 byte and around whole frames come back byte for 
   warren::ConnectionOptions options = test_options();
   options.frame_max = GENERATE(8'192U, 131'072U);
   CAPTURE(options.frame_max);
-  Connection connection{shared_broker().endpoint(), options};
+  Proxy proxy(shared_broker().endpoint());
+  Connection connection{proxy.endpoint(), options};
   Channel channel = connection.open_channel();
   const std::string queue = channel.declare_queue("", {.exclusive = true}).name();
   warren::Publisher publisher{connection, {.routing_key = queue}};
@@ -46,7 +48,14 @@ TEST_CASE("bodies of 0 bytes, 1 byte and around whole frames come back byte for 
                                  2 * frame - 1, 2 * frame, 2 * frame + 1, 10 * frame, mebibyte}) {
     CAPTURE(size);
     const std::string body = body_of(size);
+    proxy.forget_frames();
     publisher.publish(Message(body));
+    // As few frames as can be, each within frame_max: the broker would let eight bytes more pass.
+    const auto is_body = [](const Frame& each) {
+      return each.type == 3 && each.direction == Direction::to_broker;
+    };
+    CHECK(proxy.count(is_body) == (size + frame - 1) / frame);
+    CHECK(proxy.count([&](const Frame& each) { return is_body(each) && each.size > frame; }) == 0);
     auto delivery = channel.get(queue);
     REQUIRE(delivery.has_value());
     CHECK(same(delivery->body(), body));

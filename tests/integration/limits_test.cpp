@@ -18,8 +18,16 @@ const std::string longest(255, 'x');
 const std::string too_long(256, 'x');
 
 struct Fixture {
+  explicit Fixture(std::uint32_t frame_max = 131'072) : connection(proxy.endpoint(), with(frame_max)) {}
+
+  static warren::ConnectionOptions with(std::uint32_t frame_max) {
+    warren::ConnectionOptions options = test_options();
+    options.frame_max = frame_max;
+    return options;
+  }
+
   Proxy proxy{shared_broker().endpoint()};
-  Connection connection{proxy.endpoint(), test_options()};
+  Connection connection;
   Channel channel = connection.open_channel();
   std::string queue = channel.declare_queue("", {.exclusive = true}).name();
 
