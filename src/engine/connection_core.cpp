@@ -165,9 +165,9 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
     }
     channel =
         std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
-    channel->set_sink(std::move(sink));
     channels_.emplace(channel->number(), channel);
   }
+  channel->set_sink(std::move(sink));  // nothing comes before it is open
   try {
     channel->call(operation, id::channel_open_ok, deadline, wire::channel_open);
   } catch (const TimeoutError& error) {

@@ -88,6 +88,21 @@ class Ledger(BrokerTest):
         programs += self.run_until_idle("orders_retry_consumer")
         self.check(sent, programs)
 
+    def test_killed_ahead_of_the_confirm_of_a_copy(self):
+        """An alarm keeps the broker from taking the copy; the original is acknowledged by nobody."""
+        self.run_to_end("orders_producer", "--count", "5")
+        self.broker.block()
+        try:
+            program = self.start("orders_consumer", "--failure-rate", "1")
+            eventually(lambda: program.errors == ["Order 1 failed, on purpose"], "an attempt has failed")
+            eventually(lambda: "(retry)" in self.broker.run("ctl", "list_connections", "client_properties"),
+                       "it is about to send the copy")
+            program.kill()
+            self.assertEqual(program.wait(), -9)
+        finally:
+            self.broker.unblock()
+        eventually(lambda: self.ids("orders") == ["1", "2", "3", "4", "5"], "all are back", 10)
+
     def test_a_killed_retry_consumer(self):
         seed = random.randrange(2**32)
         chance = random.Random(seed)

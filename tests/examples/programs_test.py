@@ -209,12 +209,20 @@ class Consumers(BrokerTest):
                                  [str(id) for id in range(1, 30_001)])
 
     def test_a_running_handler_is_not_idle(self):
-        """Nobody reads what the handler writes, until it waits for room in the pipe."""
+        """Nobody reads what it writes, and its line is larger than a pipe."""
+        self.put("orders", {"order_id": 7, "timestamp": "x" * 500_000})
+        program = self.start("orders_consumer", "--failure-rate", "0", *IDLE, read=False)
+        eventually(lambda: self.count("orders") == 0, "the order is received")
+        with self.assertRaises(subprocess.TimeoutExpired, msg="it took a handler that runs for nothing to do"):
+            program.process.wait(2)
+        program.read()
+        self.assertEqual(program.wait(), 0, program)
+        self.assertEqual(program.ids("Processed order"), ["7"])
+
+    def test_what_was_received_and_not_begun_is_not_idle(self):
         self.run_to_end("orders_producer", "--count", "5000")
         program = self.start("orders_consumer", "--failure-rate", "0", "--prefetch", "65535", *IDLE, read=False)
         eventually(lambda: self.count("orders") == 0, "all are received")
-        with self.assertRaises(subprocess.TimeoutExpired, msg="it took a handler that runs for nothing to do"):
-            program.process.wait(2)
         program.read()
         self.assertEqual(program.wait(), 0, program)
         self.assertEqual(len(program.ids("Processed order")), 5000)

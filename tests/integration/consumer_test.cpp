@@ -1,5 +1,6 @@
 #include <warren/warren.hpp>
 
+#include <condition_variable>
 #include <latch>
 #include <mutex>
 #include <set>
@@ -188,6 +189,7 @@ TEST_CASE_METHOD(Fixture,
   constexpr std::uint32_t count = 2'000;
   queue.fill(count);
   std::mutex mutex;
+  std::condition_variable arrived;
   std::vector<Delivery> handed_over;
   std::atomic<std::uint32_t> settled{0};
   std::atomic<int> failed{0};
@@ -197,27 +199,23 @@ TEST_CASE_METHOD(Fixture,
     consumer.start([&](const Delivery& delivery) {
       const std::lock_guard lock(mutex);
       handed_over.push_back(delivery);
+      arrived.notify_one();
     });
     std::vector<std::jthread> crowd;
     const auto until = std::chrono::steady_clock::now() + 30s;
     for (int i = 0; i < 8; ++i) {
       crowd.emplace_back([&] {
         while (settled < count && std::chrono::steady_clock::now() < until) {
-          std::optional<Delivery> mine;
+          Delivery mine;
           {
-            const std::lock_guard lock(mutex);
-            if (!handed_over.empty()) {
-              mine = std::move(handed_over.back());
-              handed_over.pop_back();
-            }
+            std::unique_lock lock(mutex);
+            if (!arrived.wait_for(lock, 100ms, [&] { return !handed_over.empty(); })) continue;
+            mine = std::move(handed_over.back());
+            handed_over.pop_back();
           }
-          if (!mine) {
-            std::this_thread::yield();
-            continue;
-          }
-          if (mine->redelivered()) ++failed;
+          if (mine.redelivered()) ++failed;
           try {
-            mine->ack();
+            mine.ack();
           } catch (const warren::Error&) {
             ++failed;
           }
@@ -269,10 +267,13 @@ TEST_CASE_METHOD(Fixture,
 }
 
 TEST_CASE_METHOD(Proxied, "acknowledgements of a fast handler are merged") {
-  constexpr std::uint32_t count = 2'000;
+  constexpr std::uint32_t count = 200;
   queue.fill(count);
-  Consumer consumer{connection, queue.name(), {.prefetch = 200}};
-  consumer.start([](const Delivery&) {});
+  Gate gate;
+  Consumer consumer{connection, queue.name(), {.prefetch = count}};
+  consumer.start([&](const Delivery&) { gate.pass(); });
+  REQUIRE(eventually([&] { return consumer.status().waiting == count - 1; }));
+  gate.open();  // from here on no handler waits, and none for the next message
   CHECK(eventually([&] { return consumer.status().acked == count; }));
   consumer.stop();
   CHECK(queue.ready() == 0);

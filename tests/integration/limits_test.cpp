@@ -130,6 +130,18 @@ TEST_CASE_METHOD(Fixture, "a declaration's arguments that do not fit one frame a
   CHECK(refused([&] { own.bind("amq.headers", "", large); }));
 }
 
+TEST_CASE("what fits a frame is decided by the negotiated frame_max") {
+  Fixture fixture(8'192);
+  Channel& channel = fixture.channel;
+  const FieldTable large{{"x-own", std::string(8'192, 'x')}};
+  CHECK(fixture.refused([&] { channel.declare_queue("never", {.arguments = large}); }));
+  CHECK(fixture.refused([&] { channel.declare_exchange("never", {.arguments = large}); }));
+  warren::Queue own = channel.declare_queue_passive(fixture.queue);
+  CHECK(fixture.refused([&] { own.bind("amq.headers", "", large); }));
+  CHECK(fixture.refused([&] { channel.publish("", fixture.queue, with_headers(large)); }));
+  CHECK_NOTHROW(own.bind("amq.headers", "", {{"x-own", std::string(8'000, 'x')}}));
+}
+
 TEST_CASE_METHOD(Fixture,
                  "tables nested deeper than 32 levels and keys above 255 bytes are InvalidArgument") {
   CHECK(refused([&] { channel.publish("", queue, with_headers(nested(33))); }));
