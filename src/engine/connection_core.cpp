@@ -241,6 +241,7 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) {
     blocked_.reset();
     is_blocked_ = false;
     channels.swap(channels_);
+    tick_requests_.clear();
   }
   for (const auto& [number, channel] : channels) channel->fail(error);
 }
@@ -363,12 +364,30 @@ void ConnectionCore::read(Turn& turn) {
   turn.more_to_read = true;
 }
 
+void ConnectionCore::request_tick(std::shared_ptr<ChannelCore> channel) {
+  {
+    const std::lock_guard lock(mutex_);
+    tick_requests_.push_back(std::move(channel));
+    tick_requested_.store(true, std::memory_order_release);
+  }
+  outbox_.wakeup().wake();
+}
+
 void ConnectionCore::hand_over(Turn& turn) {
-  for (const auto& channel : turn.arrivals) {
+  const auto start_ticking = [&](const std::shared_ptr<ChannelCore>& channel) {
     const bool ticks = std::find(turn.ticking.begin(), turn.ticking.end(), channel) != turn.ticking.end();
-    if (channel->end_turn() && !ticks) turn.ticking.push_back(channel);
+    if (!ticks) turn.ticking.push_back(channel);
+  };
+  for (const auto& channel : turn.arrivals) {
+    if (channel->end_turn()) start_ticking(channel);
   }
   turn.arrivals.clear();
+  if (tick_requested_.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(mutex_);
+    tick_requested_ = false;
+    for (const auto& channel : tick_requests_) start_ticking(channel);
+    tick_requests_.clear();
+  }
   if (turn.ticking.empty()) return;
   const auto now = Clock::now();
   if (turn.tick_at == Deadline::max()) turn.tick_at = now + ack_delay;

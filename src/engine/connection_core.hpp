@@ -100,6 +100,9 @@ class ConnectionCore : private DirectWriter {
   /// The error for a call that ran out of time here: BlockedError while the broker blocks, else TimeoutError.
   [[noreturn]] void raise_timeout(ErrorDetails details) const;
 
+  /// Asks for the channel's tick within ack_delay. Any thread.
+  void request_tick(std::shared_ptr<ChannelCore> channel);
+
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
   [[nodiscard]] Deadline operation_deadline() const { return Clock::now() + options_.operation_timeout; }
@@ -169,6 +172,8 @@ class ConnectionCore : private DirectWriter {
   std::optional<std::string> blocked_;
   std::atomic<bool> is_blocked_{false};
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels_;
+  std::vector<std::shared_ptr<ChannelCore>> tick_requests_;
+  std::atomic<bool> tick_requested_{false};
   Deadline close_deadline_ = Deadline::max();
 
   std::mutex join_mutex_;  // several may close at once

@@ -212,8 +212,11 @@ bool Subscription::acknowledge(const Delivery& delivery) {
   if (!channel) return false;
   const std::size_t at_most = std::max<std::size_t>(options_.prefetch / 2, 1);
   const auto settlement = channel->acknowledge_later(delivery.delivery_tag(), at_most);
-  // Where nobody comes by soon, as while a handler takes its time, it goes out now.
-  if (!ticking_.load(std::memory_order_acquire)) channel->flush_acks();
+  // Where the I/O thread does not come by soon, it goes out now, and those behind it wait for a tick.
+  if (!ticking_.exchange(true, std::memory_order_acq_rel)) {
+    channel->flush_acks();
+    connection_->request_tick(channel);
+  }
   return settlement == AckTracker::Settlement::accepted;
 }
 
