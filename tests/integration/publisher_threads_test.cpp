@@ -116,7 +116,11 @@ TEST_CASE(
           const bool missing = thread == 0 && i % 10 == 0;
           try {
             publisher.publish(Message("m"), {.exchange = missing ? std::string_view("there-is-none") : ""});
-            missing ? ++wrong : ++confirmed;
+            if (missing) {
+              ++wrong;
+            } else {
+              ++confirmed;
+            }
           } catch (const warren::ChannelError& error) {
             if (error.code() != 404) ++wrong;
             if (!missing && error.in_doubt()) ++in_doubt;
