@@ -9,7 +9,7 @@
 #   private_broker.sh ctl     DIR ARGS...  rabbitmqctl against this node
 #   private_broker.sh url     DIR          print the AMQP URL
 #
-# WARREN_BROKER_START_TIMEOUT (default 90 s) and WARREN_BROKER_STOP_TIMEOUT
+# WARREN_BROKER_START_TIMEOUT (default 180 s) and WARREN_BROKER_STOP_TIMEOUT
 # (default 30 s) bound the waits. RABBITMQ_BIN_DIR says where the RabbitMQ
 # scripts are (default /usr/lib/rabbitmq/bin). WARREN_BROKER_CONF, at the first
 # start, holds further lines for rabbitmq.conf, which win over those set here.
@@ -17,7 +17,7 @@ set -u
 
 me=${0##*/}
 bin_dir=${RABBITMQ_BIN_DIR:-/usr/lib/rabbitmq/bin}
-start_timeout=${WARREN_BROKER_START_TIMEOUT:-90}
+start_timeout=${WARREN_BROKER_START_TIMEOUT:-180}
 stop_timeout=${WARREN_BROKER_STOP_TIMEOUT:-30}
 unset nodename node_port dist_port epmd_port ctl_port
 
