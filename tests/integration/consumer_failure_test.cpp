@@ -151,8 +151,8 @@ TEST_CASE_METHOD(Fixture,
 
 TEST_CASE_METHOD(Fixture, "a consumer of a missing queue ends with 404, and its connection lives") {
   Consumer consumer{connection, "there-is-no-such-queue"};
-  for (const auto& error : {thrown<ChannelError>([&] { consumer.run(nothing); }),
-                            thrown<ChannelError>([&] { consumer.start(nothing); })}) {
+  for (const auto& error : {thrown<ChannelError>([&] { consumer.start(nothing); }),
+                            thrown<ChannelError>([&] { consumer.run(nothing); })}) {
     CHECK(error.code() == 404);
     CHECK(error.permanent());
     CHECK(error.scope() == warren::ErrorScope::channel);

@@ -27,12 +27,12 @@ TEST_CASE_METHOD(Fixture, "an exclusive consumer is the only one: 403 for the se
   Consumer first{connection, queue.name(), {.exclusive = true}};
   first.start([](const Delivery&) {});
   Consumer second{connection, queue.name()};
+  CHECK(thrown<ChannelError>([&] { second.start([](const Delivery&) {}); }).code() == 403);
   const auto by_run = thrown<ChannelError>([&] { second.run([](const Delivery&) {}); });
   CHECK(by_run.code() == 403);
   CHECK(by_run.permanent());
   CHECK(by_run.scope() == warren::ErrorScope::channel);
   CHECK(contains(by_run.operation(), queue.name()));
-  CHECK(thrown<ChannelError>([&] { second.start([](const Delivery&) {}); }).code() == 403);
   CHECK_NOTHROW(second.stop());
   CHECK_FALSE(second.status().subscribed);
 

@@ -301,6 +301,39 @@ TEST_CASE_METHOD(Proxied, "an acknowledgement never waits for the next handler t
   CHECK(eventually([&] { return sent(method::basic_ack) == 2; }, 5s));
 }
 
+TEST_CASE_METHOD(
+    Proxied,
+    "after a slow handler its acknowledgement goes out at once, and those behind it soon, whatever "
+    "the next handler does") {
+  queue.fill(3);
+  proxy.forget_frames();
+  Gate slow;
+  Gate next;
+  std::atomic<std::chrono::steady_clock::time_point> returned{};
+  Consumer consumer{connection, queue.name()};
+  consumer.start([&](const Delivery& delivery) {
+    if (delivery.body() == "2") return next.pass();
+    if (delivery.body() == "0") slow.pass();
+    returned = std::chrono::steady_clock::now();
+  });
+  REQUIRE(eventually([&] { return slow.waiting() == 1; }));
+  std::this_thread::sleep_for(100ms);  // so that nobody comes by any more to send what the arrival brought
+  slow.open();
+  REQUIRE(eventually([&] { return next.waiting() == 1; }));
+  const auto last_acknowledged = [&] {
+    std::uint64_t tag = 0;
+    for (const Frame& frame : proxy.frames()) {
+      if (frame.method == method::basic_ack) tag = std::max(tag, frame.delivery_tag);
+    }
+    return tag;
+  };
+  REQUIRE(eventually([&] { return last_acknowledged() == 2; }, 5s));
+  for (const Frame& frame : proxy.frames()) {
+    if (frame.method == method::basic_ack) CHECK(frame.time - returned.load() < 100ms);
+  }
+  next.open();
+}
+
 TEST_CASE_METHOD(Proxied, "a trickle of messages is acknowledged message by message, each within 100 ms") {
   std::mutex mutex;
   std::vector<std::chrono::steady_clock::time_point> returned;
