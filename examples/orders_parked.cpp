@@ -1,6 +1,7 @@
-// Lists what rests in `orders_parked`, with its reason. Nothing is consumed: the messages go back as they
-// came.
+// Lists what rests in `orders_parked`, with its reason, sends it back to the queue it failed in, or deletes
+// it.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -11,49 +12,84 @@ using namespace examples;
 
 namespace {
 
-std::string text_of(const warren::FieldValue* value) {
-  if (value == nullptr) return "unknown";
-  if (const auto text = value->as_string()) return std::string(*text);
-  if (const auto number = value->as_integer()) return std::to_string(*number);
-  return "unknown";
+struct Options {
+  BrokerOptions broker{};
+  std::string reason{};
+  std::optional<double> older_than{};  // seconds
+  std::optional<std::uint64_t> limit{};
+  bool dry_run = false;
+};
+
+warren::ParkedSelection selection_of(const Options& options, const std::stop_token& stop) {
+  warren::ParkedSelection selection{
+      .reason = options.reason, .limit = options.limit, .dry_run = options.dry_run, .stop = stop};
+  if (options.older_than) {
+    selection.failed_before = std::chrono::system_clock::now() - to_milliseconds(*options.older_than);
+  }
+  return selection;
 }
 
-std::string order_of(const warren::Delivery& delivery) {
+std::string order_of(const warren::ParkedMessage& parked) {
   try {
-    return parse_order(delivery.body()).id;
+    return parse_order(parked.message.body()).id;
   } catch (const warren::Undecodable&) {
     return "(undecodable)";
   }
 }
 
-void list(warren::Channel& channel, const std::stop_token& stop) {
-  // As many as there are now. What was taken goes back with the end of the channel.
-  for (auto left = channel.declare_queue_passive(parked_queue).message_count(); left != 0; --left) {
-    const std::optional<warren::Delivery> delivery = channel.get(parked_queue);
-    if (!delivery || stop.stop_requested()) return;
-    const warren::FieldTable& headers = delivery->headers();
-    print_line("Parked order " + order_of(*delivery) + ": " + text_of(headers.find("retry-reason")) +
-               " after " + text_of(headers.find("retry-attempt")) +
-               " attempts: " + text_of(headers.find("retry-error-message")));
+std::string or_unknown(const std::string& text) { return text.empty() ? "unknown" : text; }
+
+void print_parked(const warren::ParkedMessage& parked) {
+  print_line("Parked order " + order_of(parked) + ": " + or_unknown(parked.reason) + " after " +
+             std::to_string(parked.attempts) + " attempts: " + or_unknown(parked.error_message));
+}
+
+// Says what a call did not do. The program's exit code.
+int report(const warren::ParkedResult& result) {
+  for (const warren::ParkedFailure& failure : result.failures) {
+    print_error(std::to_string(failure.messages) + " stay parked" +
+                (failure.queue.empty() ? "" : ", for `" + failure.queue + "`") + ": " + failure.why);
   }
+  if (result.ended_by) print_error("Ended early: " + result.ended_by->text);
+  return result.failures.empty() && !result.ended_by ? 0 : 1;
+}
+
+int tell(const char* done, const char* would, const Options& options, const warren::ParkedResult& result) {
+  print_line((options.dry_run ? would : done) +
+             (" " + std::to_string(options.dry_run ? result.selected : result.done)) + " of " +
+             std::to_string(result.seen) + " parked orders");
+  return report(result);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   StopOnSignal stop;
-  CLI::App app{"Shows what could not be processed", "orders_parked"};
-  BrokerOptions broker;
-  add_to(app, broker);
-  app.add_subcommand("list", "Lists the parked orders");
+  CLI::App app{"Shows, replays or deletes what could not be processed", "orders_parked"};
+  Options options;
+  add_to(app, options.broker);
+  app.fallthrough();  // taken over by the subcommands: options may stand behind them
+  const auto* list = app.add_subcommand("list", "Lists the parked orders; nothing is consumed");
+  const auto* replay = app.add_subcommand("replay", "Sends parked orders back to the queue they failed in");
+  app.add_subcommand("discard", "Deletes parked orders");
+  app.add_option("--reason", options.reason,
+                 "Only those parked for it: max-attempts, rejected, undecodable, crash, …");
+  app.add_option("--older-than", options.older_than, "Only those whose last failure was so many seconds ago")
+      ->check(between(0, 1e9));
+  app.add_option("--limit", options.limit, "So many at most")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000'000}));
+  app.add_flag("--dry-run", options.dry_run, "Only says how many it would be");
   app.require_subcommand(1);
-  app.fallthrough();
   return run_program(app, argc, argv, [&] {
-    warren::Connection connection = connect(broker, "orders parked", stop.token());
-    warren::Channel channel = connection.open_channel();
-    declare_orders(channel);
-    list(channel, stop.token());
-    channel.close();
-    return 0;
+    warren::Connection connection = connect(options.broker, "orders parked", stop.token());
+    {
+      warren::Channel channel = connection.open_channel();
+      declare_orders(channel);
+    }
+    warren::ParkingLot lot{connection, parked_queue};
+    const warren::ParkedSelection selection = selection_of(options, stop.token());
+    if (list->parsed()) return report(lot.inspect(print_parked, selection));
+    if (replay->parsed()) return tell("Replayed", "Would replay", options, lot.replay(selection));
+    return tell("Discarded", "Would discard", options, lot.discard(selection));
   });
 }

@@ -61,9 +61,12 @@ void Confirmation::wait_for(std::chrono::milliseconds timeout) {
   window_->wait(*slot_, Clock::now() + timeout);
 }
 
-Publisher::Publisher(Connection& connection, PublisherOptions options) {
+Publisher::Publisher(Connection& connection, PublisherOptions options)
+    : Publisher(connection.core_, std::move(options)) {}
+
+Publisher::Publisher(const std::shared_ptr<engine::ConnectionCore>& connection, PublisherOptions options) {
   check(options);
-  window_ = std::make_shared<engine::PublishWindow>(connection.core_, std::move(options));
+  window_ = std::make_shared<engine::PublishWindow>(connection, std::move(options));
   window_->open();
 }
 

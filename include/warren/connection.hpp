@@ -58,6 +58,7 @@ class WARREN_EXPORT Connection {
   [[nodiscard]] std::optional<std::string> blocked() const;
 
  private:
+  friend class ParkingLot;
   friend class Publisher;
   friend class Consumer;
   std::shared_ptr<engine::ConnectionCore> core_;

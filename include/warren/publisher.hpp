@@ -16,6 +16,7 @@ namespace warren::inline v0 {
 
 class Connection;
 namespace engine {
+class ConnectionCore;
 class PublishWindow;
 struct PublishSlot;
 }  // namespace engine
@@ -135,6 +136,8 @@ class WARREN_EXPORT Publisher {
   void close() noexcept;
 
  private:
+  friend class ParkingLot;
+  Publisher(const std::shared_ptr<engine::ConnectionCore>& connection, PublisherOptions options);
   std::shared_ptr<engine::PublishWindow> window_;
 };
 

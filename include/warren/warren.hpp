@@ -14,6 +14,7 @@
 #include <warren/log.hpp>
 #include <warren/message.hpp>
 #include <warren/outcome.hpp>
+#include <warren/parking_lot.hpp>
 #include <warren/publisher.hpp>
 #include <warren/queue.hpp>
 #include <warren/retry_policy.hpp>

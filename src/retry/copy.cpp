@@ -8,45 +8,13 @@
 #include <warren/error.hpp>
 
 #include "retry/headers.hpp"
+#include "retry/read.hpp"
 #include "retry/text.hpp"
 
 namespace warren::inline v0::retry {
 namespace {
 
 using Milliseconds = std::chrono::milliseconds;
-
-// A count or a moment that is of an integer type and not negative; nothing else counts as one.
-std::optional<std::int64_t> read_count(const FieldTable& headers, std::string_view key) noexcept {
-  const FieldValue* value = headers.find(key);
-  if (value == nullptr) return std::nullopt;
-  const std::optional<std::int64_t> count = value->as_integer();
-  return count && *count >= 0 ? count : std::nullopt;
-}
-
-// A text that fits an AMQP short string, as names and keys do.
-std::optional<std::string> read_text(const FieldTable& headers, std::string_view key) {
-  const FieldValue* value = headers.find(key);
-  if (value == nullptr) return std::nullopt;
-  const std::optional<std::string_view> text = value->as_string();
-  if (!text || text->size() > header::longest_text) return std::nullopt;
-  return std::string(*text);
-}
-
-std::optional<std::string> read_name(const FieldTable& headers, std::string_view key) {
-  std::optional<std::string> name = read_text(headers, key);
-  return name && !name->empty() ? name : std::nullopt;
-}
-
-// The strings of an array; RabbitMQ reads no other ones out of CC.
-std::optional<FieldArray> read_texts(const FieldTable& headers, std::string_view key) {
-  const FieldValue* value = headers.find(key);
-  const auto* array = value == nullptr ? nullptr : value->get_if<FieldArray>();
-  if (array == nullptr) return std::nullopt;
-  FieldArray texts;
-  std::copy_if(array->begin(), array->end(), std::back_inserter(texts),
-               [](const FieldValue& entry) { return entry.get_if<std::string>() != nullptr; });
-  return texts.empty() ? std::nullopt : std::optional(std::move(texts));
-}
 
 std::int64_t add(std::int64_t count, std::uint32_t more) noexcept {
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();

@@ -25,6 +25,7 @@ inline constexpr std::string_view original_user_id = "retry-original-user-id";
 inline constexpr std::string_view original_cc = "retry-original-cc";
 inline constexpr std::string_view host = "retry-host";
 inline constexpr std::string_view policy = "retry-policy";
+inline constexpr std::string_view replay_count = "retry-replay-count";  // written by ParkingLot::replay alone
 
 /// What each copy writes anew.
 inline constexpr std::array written = {id,
@@ -51,6 +52,20 @@ inline constexpr std::array stripped = {std::string_view("x-death"), std::string
                                         std::string_view("BCC")};
 inline constexpr std::array stripped_prefixes = {std::string_view("x-first-death-"),
                                                  std::string_view("x-last-death-")};
+
+/// What a replay takes off: counts and moments begin anew, and reasons are told again where it fails again.
+inline constexpr std::array reset_by_replay = {attempt,
+                                               queue_attempt,
+                                               first_failure_at,
+                                               last_failure_at,
+                                               reason,
+                                               error_type,
+                                               error_message,
+                                               host,
+                                               policy,
+                                               std::string_view("retry-due-at"),
+                                               std::string_view("retry-crash-count"),
+                                               std::string_view("retry-started-by")};
 
 /// The longest text of a header, in bytes.
 inline constexpr std::size_t longest_message = 1'024;

@@ -22,12 +22,15 @@ BAD = {
         ["7", "--timeout", "nan"], [""], ["two\nlines"], [b"\xff"]),
     "orders_consumer": COMMON[1:] + CONSUMER + (["--max-attempts", "5"],),
     "orders_retry_consumer": COMMON[1:] + CONSUMER + (["--max-attempts", "0"], ["--max-attempts", "-1"]),
+    "orders_parked": COMMON[1:] + (
+        ["replay", "--limit", "0"], ["replay", "--limit", "few"], ["replay", "--older-than", "-1"],
+        ["discard", "--older-than", "nan"], ["replay", "discard"], ["mend"]),
     "task_worker": COMMON[1:] + (["a task"],),
     "orders_api": COMMON[1:] + (["--listen", "nowhere"], ["--listen", "127.0.0.1:0"],
                                 ["--listen", "127.0.0.1:65536"], ["--listen", ":8080"]),
 }
 NAMES = [name for name in BAD if os.path.exists(os.path.join(PROGRAMS, name))]
-NEEDED = {"orders_producer": ["7"]}  # so that a call is whole
+NEEDED = {"orders_parked": ["list"], "orders_producer": ["7"]}  # so that a call is whole
 
 
 def start(name, url, *arguments):

@@ -1,0 +1,148 @@
+#include "retry/parked.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "retry/read.hpp"
+
+namespace warren::inline v0::retry {
+namespace {
+
+using Moment = std::chrono::system_clock::time_point;
+
+// Nothing where the clock can't hold it.
+std::optional<Moment> to_moment(std::int64_t milliseconds) noexcept {
+  constexpr std::int64_t latest =
+      std::chrono::floor<std::chrono::milliseconds>(Moment::max().time_since_epoch()).count();
+  if (milliseconds < 0 || milliseconds > latest) return std::nullopt;
+  return Moment(std::chrono::milliseconds(milliseconds));
+}
+
+std::optional<Moment> read_moment(const FieldTable& headers, std::string_view key) noexcept {
+  const std::optional<std::int64_t> milliseconds = read_count(headers, key);
+  return milliseconds ? to_moment(*milliseconds) : std::nullopt;
+}
+
+// The latest event of a message that the broker dead-lettered: it comes first
+// (https://www.rabbitmq.com/docs/dlx#effects). Copies carry none, so it is why the message is where it is.
+const FieldTable* latest_death(const FieldTable& headers) noexcept {
+  const FieldValue* value = headers.find("x-death");
+  const auto* deaths = value == nullptr ? nullptr : value->get_if<FieldArray>();
+  return deaths == nullptr || deaths->empty() ? nullptr : deaths->front().get_if<FieldTable>();
+}
+
+std::optional<Moment> death_time(const FieldTable& death) noexcept {
+  const FieldValue* value = death.find("time");
+  const auto* time = value == nullptr ? nullptr : value->get_if<Timestamp>();
+  constexpr std::int64_t latest = std::numeric_limits<std::int64_t>::max() / 1'000;
+  if (time == nullptr || time->time_since_epoch().count() > latest) return std::nullopt;
+  return time->time_since_epoch().count() < 0 ? std::nullopt
+                                              : to_moment(time->time_since_epoch().count() * 1'000);
+}
+
+std::optional<std::string> first_text(const FieldTable& table, std::string_view key) {
+  const std::optional<FieldArray> texts = read_texts(table, key);
+  const std::optional<std::string_view> text = texts ? texts->front().as_string() : std::nullopt;
+  if (!text || text->size() > header::longest_text) return std::nullopt;
+  return std::string(*text);
+}
+
+// Where it was published to, by our headers, else by the broker's.
+void read_origin(ParkedMessage& parked, const FieldTable& headers, const FieldTable* death) {
+  std::optional<std::string> exchange = read_text(headers, header::original_exchange);
+  std::optional<std::string> routing_key = read_text(headers, header::original_routing_key);
+  if ((!exchange || !routing_key) && death != nullptr) {
+    exchange = read_text(*death, "exchange");
+    routing_key = first_text(*death, "routing-keys");
+  }
+  if (!exchange || !routing_key) return;
+  parked.exchange = std::move(*exchange);
+  parked.routing_key = std::move(*routing_key);
+}
+
+bool is_left_out(std::string_view key) noexcept {
+  return std::ranges::find(header::reset_by_replay, key) != header::reset_by_replay.end() ||
+         std::ranges::find(header::stripped, key) != header::stripped.end() ||
+         std::ranges::any_of(header::stripped_prefixes,
+                             [&](std::string_view prefix) { return key.starts_with(prefix); });
+}
+
+// Of a message with a time to live the broker takes that off when it dead-letters it, and says so here.
+std::optional<std::int64_t> original_expiration(const Properties& properties, const FieldTable* death) {
+  if (properties.expiration) return properties.expiration->count();
+  const std::optional<std::string> text =
+      death == nullptr ? std::nullopt : read_name(*death, "original-expiration");
+  if (!text) return std::nullopt;
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || end != text->data() + text->size() || value < 0) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+ParkedMessage read_parked(Message message, std::string fault) {
+  ParkedMessage parked{.message = std::move(message), .fault = std::move(fault)};
+  const FieldTable& headers = parked.message.properties().headers;
+  const FieldTable* death = latest_death(headers);
+  parked.reason = (death == nullptr ? std::nullopt : read_name(*death, "reason"))
+                      .value_or(read_name(headers, header::reason).value_or(""));
+  std::optional<std::string> queue = read_name(headers, header::original_queue);
+  if (!queue && death != nullptr) queue = read_name(*death, "queue");
+  parked.queue = std::move(queue).value_or("");
+  read_origin(parked, headers, death);
+  parked.error_type = read_text(headers, header::error_type).value_or("");
+  parked.error_message = read_text(headers, header::error_message, header::longest_message).value_or("");
+  parked.attempts = read_count(headers, header::attempt).value_or(0);
+  parked.replays = read_count(headers, header::replay_count).value_or(0);
+  parked.first_failure = read_moment(headers, header::first_failure_at);
+  parked.last_failure = death == nullptr ? read_moment(headers, header::last_failure_at) : death_time(*death);
+  return parked;
+}
+
+bool matches(const ParkedSelection& selection, const ParkedMessage& parked) {
+  if (!selection.reason.empty() && parked.reason != selection.reason) return false;
+  if (!selection.original_queue.empty() && parked.queue != selection.original_queue) return false;
+  if (!selection.failed_before && !selection.failed_since) return true;
+  if (!parked.last_failure) return false;
+  return (!selection.failed_before || *parked.last_failure < *selection.failed_before) &&
+         (!selection.failed_since || *parked.last_failure >= *selection.failed_since);
+}
+
+Message make_replay(ParkedMessage parked) {
+  Message message = std::move(parked.message);
+  Properties& properties = message.properties();
+  const FieldTable before = std::move(properties.headers);
+  FieldTable headers;
+  for (const FieldEntry& entry : before) {
+    if (!is_left_out(entry.key)) headers.append(entry.key, entry.value);
+  }
+  // What our own copies say already; set once, and never overwritten.
+  const auto set_original = [&](std::string_view key, FieldValue value) {
+    if (!headers.contains(key)) headers.append(std::string(key), std::move(value));
+  };
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  headers.set(header::replay_count, parked.replays < most ? parked.replays + 1 : most);
+  headers.set(header::original_queue, std::move(parked.queue));
+  if (!parked.exchange.empty() || !parked.routing_key.empty()) {
+    headers.set(header::original_exchange, std::move(parked.exchange));
+    headers.set(header::original_routing_key, std::move(parked.routing_key));
+  }
+  if (const auto expiration = original_expiration(properties, latest_death(before)))
+    set_original(header::original_expiration, *expiration);
+  if (properties.user_id) set_original(header::original_user_id, std::move(*properties.user_id));
+  if (auto cc = read_texts(before, "CC")) set_original(header::original_cc, std::move(*cc));
+  properties.headers = std::move(headers);
+  properties.delivery_mode = DeliveryMode::persistent;
+  properties.expiration.reset();
+  properties.user_id.reset();
+  return message;
+}
+
+}  // namespace warren::inline v0::retry

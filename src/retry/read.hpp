@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <warren/field_table.hpp>
+
+#include "retry/headers.hpp"
+
+/// @file
+/// Reading headers that anybody may have written: what is not as it should be is not there.
+namespace warren::inline v0::retry {
+
+/// A count or a moment that is of an integer type and not negative; nothing else counts as one.
+[[nodiscard]] inline std::optional<std::int64_t> read_count(const FieldTable& headers,
+                                                            std::string_view key) noexcept {
+  const FieldValue* value = headers.find(key);
+  if (value == nullptr) return std::nullopt;
+  const std::optional<std::int64_t> count = value->as_integer();
+  return count && *count >= 0 ? count : std::nullopt;
+}
+
+/// A text that fits an AMQP short string, as names and keys do.
+[[nodiscard]] inline std::optional<std::string> read_text(const FieldTable& headers, std::string_view key,
+                                                          std::size_t longest = header::longest_text) {
+  const FieldValue* value = headers.find(key);
+  if (value == nullptr) return std::nullopt;
+  const std::optional<std::string_view> text = value->as_string();
+  if (!text || text->size() > longest) return std::nullopt;
+  return std::string(*text);
+}
+
+/// The same, and not empty.
+[[nodiscard]] inline std::optional<std::string> read_name(const FieldTable& headers, std::string_view key) {
+  std::optional<std::string> name = read_text(headers, key);
+  return name && !name->empty() ? name : std::nullopt;
+}
+
+/// The strings of an array; RabbitMQ reads no other ones out of CC.
+[[nodiscard]] inline std::optional<FieldArray> read_texts(const FieldTable& headers, std::string_view key) {
+  const FieldValue* value = headers.find(key);
+  const auto* array = value == nullptr ? nullptr : value->get_if<FieldArray>();
+  if (array == nullptr) return std::nullopt;
+  FieldArray texts;
+  for (const FieldValue& entry : *array) {
+    if (entry.get_if<std::string>() != nullptr) texts.push_back(entry);
+  }
+  return texts.empty() ? std::nullopt : std::optional(std::move(texts));
+}
+
+}  // namespace warren::inline v0::retry
