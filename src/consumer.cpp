@@ -19,7 +19,6 @@
 #include "retry/failure.hpp"
 #include "retry/republisher.hpp"
 #include "retry/text.hpp"
-#include "retry/topology.hpp"
 #include "wire/check.hpp"
 
 namespace warren::inline v0 {
@@ -251,6 +250,7 @@ void Consumer::Impl::handle(Subscription& run, engine::Content& content, const H
       engine::DeliveryAccess::address(delivery, std::move(origin->exchange), std::move(origin->routing_key));
     }
   }
+  std::optional<std::chrono::system_clock::time_point> first_failure;
   for (std::uint32_t runs = 1;; ++runs) {
     std::exception_ptr error;
     try {
@@ -262,8 +262,10 @@ void Consumer::Impl::handle(Subscription& run, engine::Content& content, const H
     }
     retry::Failure failure = retry::describe(error, runs);
     if (!error) failure.error_message = "the handler returned Outcome::retry";
-    const bool again = failure.reason == retry::Reason::exception && !run.is_ending() &&
-                       retry::run_again_in_place(options.retry, delivery, runs);
+    const auto now = std::chrono::system_clock::now();
+    if (!first_failure) first_failure = now;
+    failure.first_at = first_failure;
+    const bool again = !run.is_ending() && retry::run_again_in_place(options.retry, delivery, failure, now);
     if (!again) return fail(run, delivery, failure, error);
   }
 }
@@ -367,7 +369,7 @@ ConsumerStatus Consumer::Impl::status() const {
 
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
   check(queue, options);
-  retry::declare(connection, options.retry, queue);
+  options.retry.declare(connection, queue);
   impl_ = std::make_shared<Impl>(connection.core_, std::move(queue), std::move(options));
 }
 

@@ -67,8 +67,8 @@ using Handler = std::function<Outcome(const Delivery&)>;
 /// destroyed or assigned.
 class WARREN_EXPORT Consumer {
  public:
-  /// Declares what the policy needs: where its queues do not exist, they are declared durable, without
-  /// arguments. Nothing is received before run() or start().
+  /// Declares what the policy needs where it does not exist (RetryPolicy::declare). Nothing is received before
+  /// run() or start().
   ///
   /// The connection must outlive the runs, or they end with ConnectionError. Copies go over one publishing
   /// connection beside it, opened when first needed.

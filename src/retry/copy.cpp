@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <random>
 #include <string_view>
 #include <utility>
 
@@ -24,6 +25,37 @@ std::int64_t add(std::int64_t count, std::uint32_t more) noexcept {
 // Handler runs on the queue that a delivery is from, `runs` of this delivery included.
 std::int64_t attempts_here(const FieldTable& headers, std::uint32_t runs) noexcept {
   return add(read_count(headers, header::queue_attempt).value_or(0), runs);
+}
+
+std::int64_t to_ms(std::chrono::system_clock::time_point moment) noexcept {
+  return std::chrono::duration_cast<Milliseconds>(moment.time_since_epoch()).count();
+}
+
+// When the message failed first, never later than now.
+std::int64_t first_failure(const FieldTable& headers, const Failure& failure, std::int64_t now) noexcept {
+  const std::int64_t here = failure.first_at ? to_ms(*failure.first_at) : now;
+  return std::min(read_count(headers, header::first_failure_at).value_or(here), now);
+}
+
+bool is_past_deadline(const RetryPolicy& policy, std::int64_t first, std::int64_t next_try) noexcept {
+  const auto& deadline = policy.options().deadline;
+  return deadline && next_try - first > deadline->count();
+}
+
+// The delay that follows so many handler runs on the queue: after the first copy's, the second's …
+Milliseconds delay_after(const RetryPolicy& policy, std::int64_t runs) noexcept {
+  const auto& schedule = policy.schedule();
+  const std::int64_t runs_a_copy = std::int64_t{policy.options().immediate} + 1;
+  const auto copies_before = static_cast<std::uint64_t>(std::max<std::int64_t>(runs - 1, 0) / runs_a_copy);
+  return schedule[static_cast<std::size_t>(std::min<std::uint64_t>(copies_before, schedule.size() - 1))];
+}
+
+// Shorter than its queue's by a random part: never longer, or those behind it would be late.
+Milliseconds jittered(Milliseconds delay, double jitter) {
+  if (jitter <= 0) return delay;
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  const auto most = static_cast<Milliseconds::rep>(static_cast<double>(delay.count()) * jitter);
+  return delay - Milliseconds(std::uniform_int_distribution<Milliseconds::rep>(0, most)(random));
 }
 
 bool is_replaced(std::string_view key) noexcept {
@@ -81,35 +113,46 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
   const FieldTable& before = delivery.headers();
   const std::int64_t here = attempts_here(before, failure.runs);
 
+  const bool delayed = policy.shape() == RetryPolicy::Shape::delayed;
+  const std::int64_t moment = to_ms(now);
+  const std::int64_t first = first_failure(before, failure, moment);
+  const Milliseconds bucket = delayed ? delay_after(policy, here) : Milliseconds(0);
+  const Milliseconds delay = jittered(bucket, policy.options().jitter);
+
   Copy copy{.reason = failure.reason};
-  copy.parked = failure.reason != Reason::exception;
-  if (!copy.parked &&
-      (policy.shape() == RetryPolicy::Shape::immediate || here >= policy.options().max_attempts)) {
-    copy.parked = true;
-    copy.reason = Reason::max_attempts;
+  if (failure.reason == Reason::exception) {
+    if (here >= policy.options().max_attempts) {
+      copy.reason = Reason::max_attempts;
+    } else if (is_past_deadline(policy, first, moment + delay.count())) {
+      copy.reason = Reason::deadline;
+    } else if (policy.shape() == RetryPolicy::Shape::immediate) {
+      copy.reason = Reason::max_attempts;
+    }
   }
-  copy.queue = copy.parked ? policy.parked_queue(queue) : policy.queue();
+  copy.parked = copy.reason != Reason::exception;
+  copy.queue = copy.parked ? policy.parked_queue(queue)
+               : delayed   ? RetryPolicy::wait_queue(queue, bucket)
+                           : policy.queue();
 
   copy.message = delivery.message();
   Properties& properties = copy.message.properties();
   properties.delivery_mode = DeliveryMode::persistent;
   properties.expiration.reset();
+  if (!copy.parked && delay < bucket) properties.expiration = delay;
   properties.user_id.reset();
 
   FieldTable headers = kept_headers(before);
   const auto append = [&](std::string_view key, FieldValue value) {
     headers.append(std::string(key), std::move(value));
   };
-  const std::int64_t moment = std::chrono::duration_cast<Milliseconds>(now.time_since_epoch()).count();
-  const std::int64_t first = std::min(read_count(before, header::first_failure_at).value_or(moment), moment);
-
   std::optional<std::string> id = read_name(before, header::id);
   if (!id && properties.message_id && !properties.message_id->empty()) id = properties.message_id;
   append(header::id, id ? std::move(*id) : random_uuid());
   append(header::attempt, add(read_count(before, header::attempt).value_or(0), failure.runs));
-  append(header::queue_attempt, copy.parked || copy.queue == queue ? here : std::int64_t{0});
+  append(header::queue_attempt, copy.parked || delayed || copy.queue == queue ? here : std::int64_t{0});
   append(header::first_failure_at, first);
   append(header::last_failure_at, moment);
+  if (delayed && !copy.parked) append(header::due_at, moment + delay.count());
   append(header::reason, to_string(copy.reason));
   append_text(headers, header::error_type, failure.error_type, header::longest_text);
   append_text(headers, header::error_message, failure.error_message, header::longest_message);
@@ -121,10 +164,14 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
   return copy;
 }
 
-bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery, std::uint32_t runs) noexcept {
-  if (policy.shape() == RetryPolicy::Shape::none) return false;
-  if (policy.shape() == RetryPolicy::Shape::to_queue && runs > policy.options().immediate) return false;
-  return attempts_here(delivery.headers(), runs) < policy.options().max_attempts;
+bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery, const Failure& failure,
+                        std::chrono::system_clock::time_point now) noexcept {
+  if (policy.shape() == RetryPolicy::Shape::none || failure.reason != Reason::exception) return false;
+  if (policy.shape() != RetryPolicy::Shape::immediate && failure.runs > policy.options().immediate)
+    return false;
+  const std::int64_t moment = to_ms(now);
+  if (is_past_deadline(policy, first_failure(delivery.headers(), failure, moment), moment)) return false;
+  return attempts_here(delivery.headers(), failure.runs) < policy.options().max_attempts;
 }
 
 std::optional<Origin> original_address(const FieldTable& headers) {

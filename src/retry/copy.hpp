@@ -16,10 +16,10 @@ namespace warren::inline v0::retry {
 
 /// A message on its way to another try, or to its rest.
 struct Copy {
-  std::string queue{};  ///< where it goes; also its routing key
+  std::string queue{};  ///< where it goes, perhaps one to wait in; also its routing key
   Message message{};
   bool parked = false;
-  Reason reason = Reason::exception;  ///< max_attempts where that is why it is parked
+  Reason reason = Reason::exception;  ///< max_attempts or deadline where that is why it is parked
 };
 
 /// Where a message was published to.
@@ -29,8 +29,9 @@ struct Origin {
   friend bool operator==(const Origin&, const Origin&) = default;
 };
 
-/// Decides where a failed message goes, and makes its copy: kept as it was but for the headers that RETRY.md
-/// lists, persistent, without user id, expiration and CC, which would be the broker's to act on again.
+/// Decides where a failed message goes, and makes its copy: kept as it was but for the headers of
+/// headers.hpp, persistent, without user id, CC and its own expiration, which would be the broker's to act on
+/// again.
 ///
 /// Headers come from anybody who may publish: none makes this throw, count backwards or overflow.
 /// @param queue  the one that the delivery was consumed from
@@ -40,9 +41,10 @@ struct Origin {
                              const Failure& failure, std::chrono::system_clock::time_point now,
                              const std::string& host);
 
-/// Whether the policy has another run in place for a message whose handler ran `runs` times and failed.
+/// Whether the policy has another run in place for a message whose handler failed.
 [[nodiscard]] bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery,
-                                      std::uint32_t runs) noexcept;
+                                      const Failure& failure,
+                                      std::chrono::system_clock::time_point now) noexcept;
 
 /// Where a copy's original was published to; nothing where the headers are no copy's.
 [[nodiscard]] std::optional<Origin> original_address(const FieldTable& headers);

@@ -46,6 +46,8 @@ const char* to_string(Reason reason) noexcept {
       return "undecodable";
     case Reason::max_attempts:
       return "max-attempts";
+    case Reason::deadline:
+      return "deadline";
   }
   return "exception";
 }

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 
 namespace warren::inline v0::retry {
@@ -12,6 +14,7 @@ enum class Reason : std::uint8_t {
   rejected,      ///< `rejected`: parked at once
   undecodable,   ///< `undecodable`: likewise
   max_attempts,  ///< `max-attempts`: the last try failed too
+  deadline,      ///< `deadline`: the next try would come too late
 };
 
 [[nodiscard]] const char* to_string(Reason reason) noexcept;
@@ -22,6 +25,8 @@ struct Failure {
   std::string error_type{};     ///< the exception's type, demangled; empty for an Outcome
   std::string error_message{};  ///< as it was thrown, of any length
   std::uint32_t runs = 1;       ///< handler runs of this delivery, those in place included
+  /// When the first of these runs failed; not set: now.
+  std::optional<std::chrono::system_clock::time_point> first_at{};
 };
 
 /// Tells what a handler threw: Undecodable, Reject, another std::exception, anything else. Throws nothing but

@@ -14,6 +14,7 @@ inline constexpr std::string_view attempt = "retry-attempt";              // ove
 inline constexpr std::string_view queue_attempt = "retry-queue-attempt";  // on the queue that it is in
 inline constexpr std::string_view first_failure_at = "retry-first-failure-at";
 inline constexpr std::string_view last_failure_at = "retry-last-failure-at";
+inline constexpr std::string_view due_at = "retry-due-at";  // of a copy that waits: when its delay is over
 inline constexpr std::string_view reason = "retry-reason";
 inline constexpr std::string_view error_type = "retry-error-type";
 inline constexpr std::string_view error_message = "retry-error-message";
@@ -33,6 +34,7 @@ inline constexpr std::array written = {id,
                                        queue_attempt,
                                        first_failure_at,
                                        last_failure_at,
+                                       due_at,
                                        reason,
                                        error_type,
                                        error_message,
@@ -63,7 +65,7 @@ inline constexpr std::array reset_by_replay = {attempt,
                                                error_message,
                                                host,
                                                policy,
-                                               std::string_view("retry-due-at"),
+                                               due_at,
                                                std::string_view("retry-crash-count"),
                                                std::string_view("retry-started-by")};
 

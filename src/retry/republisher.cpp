@@ -96,7 +96,7 @@ bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop, Notice
     if (error.code() != not_found) throw;
     tell(notice, copy, error.what());
   }
-  declare(link.connection, policy_, queue_);
+  declare(link.connection, policy_.topology(queue_));
   return once();
 }
 

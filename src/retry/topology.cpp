@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include <warren/channel.hpp>
 #include <warren/error.hpp>
@@ -10,48 +11,43 @@ namespace warren::inline v0::retry {
 namespace {
 
 constexpr std::uint16_t not_found = 404;
+constexpr std::uint16_t precondition_failed = 406;
 
-// A refusal closes its channel, so each question has one of its own.
-void declare_where_missing(Connection& connection, const std::function<void(Channel&)>& passively,
-                           const std::function<void(Channel&)>& actively) {
+// A refusal closes its channel, so each question has one of its own. False where the answer is `refusal`.
+bool ask(Connection& connection, std::uint16_t refusal, const std::function<void(Channel&)>& question) {
   try {
     Channel channel = connection.open_channel();
-    passively(channel);
-    return;
+    question(channel);
+    return true;
   } catch (const ChannelError& error) {
-    if (error.code() != not_found) throw;
+    if (error.code() != refusal) throw;
+    return false;
   }
-  Channel channel = connection.open_channel();
-  actively(channel);
 }
 
-void declare_queue(Connection& connection, const std::string& name, const std::string& exchange) {
-  declare_where_missing(
-      connection, [&](Channel& channel) { channel.declare_queue_passive(name); },
-      [&](Channel& channel) { channel.declare_queue(name); });
-  if (exchange.empty()) return;
-  Channel channel = connection.open_channel();
-  channel.declare_queue_passive(name).bind(exchange, name);
+void declare_queue(Connection& connection, const RetryQueue& queue) {
+  if (ask(connection, not_found, [&](Channel& channel) { channel.declare_queue_passive(queue.name); }))
+    return;
+  // 406: somebody else was faster, and declared it otherwise.
+  ask(connection, precondition_failed,
+      [&](Channel& channel) { channel.declare_queue(queue.name, queue.options); });
+}
+
+void declare_exchange(Connection& connection, const std::string& name) {
+  if (ask(connection, not_found, [&](Channel& channel) { channel.declare_exchange_passive(name); })) return;
+  ask(connection, precondition_failed, [&](Channel& channel) { channel.declare_exchange(name); });
 }
 
 }  // namespace
 
-void declare(Connection& connection, const RetryPolicy& policy, const std::string& queue) {
-  if (policy.shape() == RetryPolicy::Shape::none) return;
-  const std::string parked = policy.parked_queue(queue);
-  if (parked == queue) {
-    throw InvalidArgument({.operation = "retry policy",
-                           .text = "the parked queue is the consumer's own: nothing would rest there",
-                           .permanent = true});
+void declare(Connection& connection, const RetryTopology& topology) {
+  if (!topology.exchange.empty()) declare_exchange(connection, topology.exchange);
+  for (const RetryQueue& queue : topology.queues) declare_queue(connection, queue);
+  if (topology.bindings.empty()) return;
+  Channel channel = connection.open_channel();
+  for (const std::string& name : topology.bindings) {
+    channel.declare_queue_passive(name).bind(topology.exchange, name);
   }
-  const std::string& exchange = policy.options().exchange;
-  if (!exchange.empty()) {
-    declare_where_missing(
-        connection, [&](Channel& channel) { channel.declare_exchange_passive(exchange); },
-        [&](Channel& channel) { channel.declare_exchange(exchange); });
-  }
-  if (!policy.queue().empty()) declare_queue(connection, policy.queue(), exchange);
-  declare_queue(connection, parked, exchange);
 }
 
 }  // namespace warren::inline v0::retry

@@ -183,7 +183,7 @@ TEST_CASE("hostile headers never throw, count backwards or overflow, and every m
                                    .error_message = hostile.bytes(5'000),
                                    .runs = static_cast<std::uint32_t>(hostile.below(2)) + 1};
       const bool again = retry::run_again_in_place(RetryPolicy::immediate({.max_attempts = max_attempts}),
-                                                   current, failure.runs);
+                                                   current, failure, now);
       const retry::Copy copy = retry::make_copy(policy, "q", current, failure, now, "host-1");
       const FieldTable& after = copy.message.properties().headers;
 
