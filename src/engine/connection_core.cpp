@@ -93,7 +93,7 @@ void ConnectionCore::connected(std::unique_ptr<wire::Transport> transport, const
   transport_ = std::move(transport);
   current_ = transport_->negotiated();
   backoff_.connected(Clock::now());
-  outbox_.open(this);
+  outbox_.open(transport_->direct_writes() ? this : nullptr);
   {
     const std::lock_guard lock(mutex_);
     negotiated_ = current_;
@@ -338,7 +338,7 @@ void ConnectionCore::wait(Turn& turn) {
                   ? -1ms
                   : std::max(std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()), 0ms);
   }
-  outbox_.wakeup().wait(transport_->descriptor(), !turn.output.empty(), timeout);
+  outbox_.wakeup().wait(transport_->descriptor(), transport_->wants_write(!turn.output.empty()), timeout);
   outbox_.awake();
 }
 

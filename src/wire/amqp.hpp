@@ -5,10 +5,16 @@
 #include <rabbitmq-c/amqp.h>
 #include <rabbitmq-c/framing.h>
 #include <rabbitmq-c/tcp_socket.h>
+#if __has_include(<rabbitmq-c/ssl_socket.h>)
+#include <rabbitmq-c/ssl_socket.h>
+#endif
 #else
 #include <amqp.h>
 #include <amqp_framing.h>
 #include <amqp_tcp_socket.h>
+#if __has_include(<amqp_ssl_socket.h>)
+#include <amqp_ssl_socket.h>
+#endif
 #endif
 
 #include <cstddef>

@@ -12,6 +12,7 @@
 #include "wire/resolver.hpp"
 #include "wire/status.hpp"
 #include "wire/table_codec.hpp"
+#include "wire/tls.hpp"
 
 namespace warren::inline v0::wire {
 namespace {
@@ -84,6 +85,13 @@ void empty_library_buffers(amqp_connection_state_t state, Clock::time_point dead
 }  // namespace
 
 struct Transport::State {
+  // Throws where the status of a call of rabbitmq-c's is an error.
+  void check(int status, const std::string& operation) const {
+    if (status < 0 && tls) tls->explain(status, operation);
+    check_status(status, operation);
+  }
+
+  std::unique_ptr<TlsSession> tls;  // null without TLS; outlives the connection
   ConnectionState connection;
   int descriptor = -1;
   Negotiated negotiated;
@@ -97,7 +105,7 @@ const Negotiated& Transport::negotiated() const noexcept { return state_->negoti
 
 std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const LoginOptions& options) {
   const std::string operation = fmt::format("connect to {}:{}", endpoint.host, endpoint.effective_port());
-  if (endpoint.tls) refuse(operation, "this build of warren has no TLS");
+  if (endpoint.tls) check_tls(endpoint, operation);
   if (endpoint.vhost.find('\0') != std::string::npos || endpoint.user.find('\0') != std::string::npos ||
       endpoint.password.find('\0') != std::string::npos) {
     refuse(operation, "virtual host, user and password cannot hold a NUL byte");
@@ -123,17 +131,21 @@ std::unique_ptr<Transport> Transport::connect(const std::string& address, const 
   state->connection.reset(amqp_new_connection());
   if (!state->connection) throw std::bad_alloc();
   amqp_connection_state_t connection = state->connection.get();
-  amqp_socket_t* socket = amqp_tcp_socket_new(connection);
+  if (endpoint.tls) state->tls = make_tls_session(connection, endpoint, operation);
+  amqp_socket_t* socket = state->tls ? state->tls->socket() : amqp_tcp_socket_new(connection);
   if (socket == nullptr) throw std::bad_alloc();
 
   timeval left = until(deadline);
-  check_status(amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left),
+  state->check(amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left),
                operation);
+  if (state->tls) state->tls->take_output();
   left = until(deadline);
   check_status(amqp_set_handshake_timeout(connection, &left), operation);
   Pool pool;
   const FieldTable properties = client_properties(options.client_properties);
-  check_reply(log_in(connection, endpoint, options, to_amqp(properties, pool)), operation);
+  const amqp_rpc_reply_t reply = log_in(connection, endpoint, options, to_amqp(properties, pool));
+  if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) state->check(reply.library_error, operation);
+  check_reply(reply, operation);
   empty_library_buffers(connection, deadline, operation);
 
   const int frame_max = amqp_get_frame_max(connection);
@@ -145,10 +157,18 @@ std::unique_ptr<Transport> Transport::connect(const std::string& address, const 
   state->negotiated.channel_max = static_cast<std::uint16_t>(amqp_get_channel_max(connection));
   state->negotiated.heartbeat = std::chrono::seconds(amqp_get_heartbeat(connection));
   state->descriptor = amqp_get_sockfd(connection);
+  if (state->tls) state->tls->take_over();
   return std::unique_ptr<Transport>(new Transport(std::move(state)));
 }
 
+bool Transport::direct_writes() const noexcept { return !state_->tls; }
+
+bool Transport::wants_write(bool output_waits) const noexcept {
+  return state_->tls ? state_->tls->wants_write(output_waits) : output_waits;
+}
+
 Transport::Result Transport::read(char* data, std::size_t size) noexcept {
+  if (state_->tls) return state_->tls->read(data, size);
   for (;;) {
     const ssize_t count = ::recv(state_->descriptor, data, size, MSG_DONTWAIT);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
@@ -159,6 +179,7 @@ Transport::Result Transport::read(char* data, std::size_t size) noexcept {
 }
 
 Transport::Result Transport::write(const char* data, std::size_t size) noexcept {
+  if (state_->tls) return state_->tls->write(data, size);
   for (;;) {
     const ssize_t count = ::send(state_->descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};

@@ -33,7 +33,8 @@ struct Negotiated {
 
 /// A logged-in connection to a broker: bytes in, bytes out. Owns the rabbitmq-c state.
 ///
-/// One thread at a time reads. Writes may come from another one, but one at a time.
+/// One thread at a time reads. Writes may come from another one, but one at a time; with TLS reads and writes
+/// are one thread's (see direct_writes()).
 class Transport {
  public:
   enum class Status { ok, would_block, closed };
@@ -54,10 +55,16 @@ class Transport {
   /// To poll; valid as long as the transport.
   [[nodiscard]] int descriptor() const noexcept;
   [[nodiscard]] const Negotiated& negotiated() const noexcept;
-  /// Never blocks.
+  /// Never blocks. Fewer bytes than asked for: there are no more at present, and a poll tells of the next.
+  /// As many: more may wait where no poll sees them (with TLS, decrypted already), so read again first.
   [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
   /// Never blocks, raises no SIGPIPE.
   [[nodiscard]] Result write(const char* data, std::size_t size) noexcept;
+  /// Whether another thread than the reading one may write.
+  [[nodiscard]] bool direct_writes() const noexcept;
+  /// Whether to poll for writing, too, given that there is output to offer or not: TLS may hold some of its
+  /// own, or have to read ahead of a write. After the poll, read and offer the output again, whatever it said.
+  [[nodiscard]] bool wants_write(bool output_waits) const noexcept;
 
  private:
   struct State;

@@ -148,14 +148,6 @@ TEST_CASE("options that can't be right are InvalidArgument, before anything is c
   CHECK(peer.connections() == 0);
 }
 
-TEST_CASE("amqps ends in a clear error as long as there is no TLS, and never in an unencrypted connection") {
-  ScriptedPeer peer([](ScriptedPeer::Link& link) { link.wait_for_end(); });
-  const std::string url = "amqps://127.0.0.1:" + std::to_string(peer.endpoint().port) + "/";
-  const auto error = thrown<ConnectionError>([&] { Connection{url, test_options()}; });
-  CHECK(error.permanent());
-  CHECK(contains(error.text(), "TLS"));
-}
-
 TEST_CASE("close() twice does nothing more; what is called afterwards says that it is closed") {
   Connection connection{shared_broker().endpoint(), test_options()};
   CHECK(connection.state() == warren::ConnectionState::open);

@@ -1,0 +1,384 @@
+#include "wire/tls.hpp"
+
+#include <fmt/format.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <new>
+#include <system_error>
+
+#include <warren/error.hpp>
+
+#include "wire/peer_name.hpp"
+
+namespace warren::inline v0::wire {
+namespace {
+
+constexpr std::size_t longest_server_name = 255;  // OpenSSL's own limit
+constexpr std::size_t most_held = 64 * 1024;      // bytes of one write, four records
+
+[[noreturn]] void fail(const std::string& operation, std::string text, bool permanent) {
+  throw ConnectionError({.operation = operation,
+                         .text = std::move(text),
+                         .scope = ErrorScope::connection,
+                         .permanent = permanent});
+}
+
+// OpenSSL's words for the first error that it noted on this thread; empty where there is none.
+std::string reason() {
+  const unsigned long error = ERR_peek_error();
+  if (error == 0) return {};
+  if (ERR_GET_LIB(error) == ERR_LIB_SYS) {
+    return std::error_code(ERR_GET_REASON(error), std::system_category()).message();
+  }
+  const char* text = ERR_reason_error_string(error);
+  return text == nullptr ? fmt::format("OpenSSL error {:x}", error) : text;
+}
+
+bool is_about_host(int error) {
+  return error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH;
+}
+
+bool is_about_authority(int error) {
+  return error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
+         error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
+         error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT || error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
+         error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
+}
+
+// Alerts about this client's certificate or what it can do: the same again would meet the same.
+bool is_permanent_alert(int description) {
+  switch (description) {
+    case SSL_AD_HANDSHAKE_FAILURE:
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+    case SSL_AD_ACCESS_DENIED:
+    case SSL_AD_PROTOCOL_VERSION:
+    case SSL_AD_INSUFFICIENT_SECURITY:
+    case SSL_AD_CERTIFICATE_REQUIRED:
+    case SSL_AD_UNRECOGNIZED_NAME:
+      return true;
+    default:
+      return false;
+  }
+}
+
+class OpenSslSession final : public TlsSession {
+ public:
+  OpenSslSession(amqp_connection_state_t connection, const Endpoint& endpoint, const std::string& operation)
+      : options_(*endpoint.tls), peer_(endpoint.host) {
+    if (!options_.server_name)
+      server_name_ = peer_.is_address ? std::string() : peer_.text;
+    else
+      server_name_ = *options_.server_name;
+
+    socket_ = amqp_ssl_socket_new(connection);
+    if (socket_ == nullptr) throw std::bad_alloc();
+    // rabbitmq-c would compare the certificate with the numeric address that it is given.
+    amqp_ssl_socket_set_verify_hostname(socket_, 0);
+    amqp_ssl_socket_set_verify_peer(socket_, options_.verify_peer ? 1 : 0);
+
+    ERR_clear_error();
+    auto* context = static_cast<SSL_CTX*>(amqp_ssl_socket_get_context(socket_));
+    SSL_CTX_set_ex_data(context, own_index(), this);
+    SSL_CTX_set_info_callback(context, on_info);
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    set_up_verification(context, operation);
+    load_client_certificate(context, operation);
+  }
+
+  // Nothing of ours may show among the errors of an application that uses OpenSSL itself on this thread.
+  ~OpenSslSession() override { ERR_clear_error(); }
+  OpenSslSession(const OpenSslSession&) = delete;
+  OpenSslSession& operator=(const OpenSslSession&) = delete;
+
+  [[nodiscard]] amqp_socket_t* socket() const noexcept override { return socket_; }
+
+  void explain(int status, const std::string& operation) const override {
+    if (refusal_ != X509_V_OK) {
+      std::string text = fmt::format("the broker's certificate ({}) was refused: {}", subject_.data(),
+                                     X509_verify_cert_error_string(refusal_));
+      if (is_about_host(refusal_)) text += fmt::format("; it is not for {}", peer_.text);
+      if (is_about_authority(refusal_)) text += "; it comes from no trusted authority";
+      fail(operation, std::move(text), true);
+    }
+    if (alert_ >= 0) {
+      fail(operation, fmt::format("the broker refused TLS: {}", SSL_alert_desc_string_long(alert_)),
+           is_permanent_alert(alert_ & 0xff));
+    }
+    if (status == AMQP_STATUS_TIMEOUT && ssl_ != nullptr && !shaken_) {
+      fail(operation, "the TLS handshake was not finished in time", false);
+    }
+    if (status != AMQP_STATUS_SSL_CONNECTION_FAILED && status != AMQP_STATUS_SSL_ERROR) return;
+    const std::string why = reason();
+    const bool too_old = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_SSL &&
+                         ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNSUPPORTED_PROTOCOL;
+    fail(operation,
+         fmt::format("{}: {}", shaken_ ? "TLS failed" : "the TLS handshake failed",
+                     why.empty() ? "the broker closed the connection" : why),
+         too_old);
+  }
+
+  void take_output() override {
+    BIO* output = BIO_new(output_method());
+    if (output == nullptr) throw std::bad_alloc();
+    BIO_set_data(output, this);
+    BIO_set_init(output, 1);
+    SSL_set0_wbio(ssl_, output);
+  }
+
+  void take_over() noexcept override {
+    taken_over_ = true;
+    // Read-ahead: one recv() for a record, not two, or for many small ones.
+    SSL_set_mode(ssl_, SSL_MODE_AUTO_RETRY);
+    SSL_set_read_ahead(ssl_, 1);
+  }
+
+  // SSL_read returns a record at most. Fewer bytes than asked for must mean that there are no more, as with
+  // recv(): the next poll would not see what OpenSSL holds.
+  [[nodiscard]] Transport::Result read(char* data, std::size_t size) noexcept override {
+    flush();
+    std::size_t total = 0;
+    while (total < size && !failed_) {
+      ERR_clear_error();
+      std::size_t count = 0;
+      if (SSL_read_ex(ssl_, data + total, size - total, &count) == 1) {
+        total += count;
+        continue;
+      }
+      if (SSL_get_error(ssl_, 0) == SSL_ERROR_WANT_READ) break;
+      give_up();
+    }
+    if (total > 0) return {Transport::Status::ok, total};
+    return {failed_ ? Transport::Status::closed : Transport::Status::would_block, 0};
+  }
+
+  [[nodiscard]] Transport::Result write(const char* data, std::size_t size) noexcept override {
+    flush();
+    if (failed_ || output_failed_) return {Transport::Status::closed, 0};
+    // A renegotiation is read()'s to end: only there the broker's data may come in between.
+    write_wants_read_ = SSL_in_init(ssl_) == 1;
+    if (write_wants_read_ || !held_.empty()) return {Transport::Status::would_block, 0};
+    ERR_clear_error();
+    std::size_t count = 0;
+    if (SSL_write_ex(ssl_, data, std::min(size, most_held), &count) == 1) {
+      if (failed_ || output_failed_) return {Transport::Status::closed, 0};
+      return {Transport::Status::ok, count};
+    }
+    write_wants_read_ = SSL_get_error(ssl_, 0) == SSL_ERROR_WANT_READ;
+    if (write_wants_read_) return {Transport::Status::would_block, 0};
+    give_up();
+    return {Transport::Status::closed, 0};
+  }
+
+  [[nodiscard]] bool wants_write(bool output_waits) const noexcept override {
+    return !held_.empty() || (output_waits && !write_wants_read_);
+  }
+
+ private:
+  static int own_index() {
+    static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+    return index;
+  }
+
+  // OpenSSL's way to the socket. Once taken over it never blocks, but holds what finds no room: with a record
+  // half sent, a key update that read() has to answer would be a fatal error of OpenSSL's (3.0: "bad
+  // length").
+  static const BIO_METHOD* output_method() {
+    static BIO_METHOD* const method = [] {
+      BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "warren");
+      if (made == nullptr) throw std::bad_alloc();
+      BIO_meth_set_write(made, [](BIO* bio, const char* data, int size) {
+        return static_cast<OpenSslSession*>(BIO_get_data(bio))->send(bio, data, size);
+      });
+      BIO_meth_set_ctrl(
+          made, [](BIO*, int command, long, void*) -> long { return command == BIO_CTRL_FLUSH ? 1 : 0; });
+      return made;
+    }();
+    return method;
+  }
+
+  int send(BIO* bio, const char* data, int size) noexcept {
+    BIO_clear_retry_flags(bio);
+    flush();
+    const std::size_t sent =
+        held_.empty() && !output_failed_ ? try_send(data, static_cast<std::size_t>(size)) : 0;
+    if (output_failed_) return size;  // the reader meets the end
+    if (!taken_over_) {
+      if (sent == 0) BIO_set_retry_write(bio);
+      return sent == 0 ? -1 : static_cast<int>(sent);
+    }
+    try {
+      held_.append(data + sent, static_cast<std::size_t>(size) - sent);
+    } catch (const std::bad_alloc&) {
+      give_up();
+    }
+    return size;
+  }
+
+  void flush() noexcept {
+    if (!held_.empty()) held_.erase(0, try_send(held_.data(), held_.size()));
+  }
+
+  std::size_t try_send(const char* data, std::size_t size) noexcept {
+    for (;;) {
+      const ssize_t count = ::send(SSL_get_fd(ssl_), data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (count >= 0) return static_cast<std::size_t>(count);
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN && errno != EWOULDBLOCK) fail_output();
+      return 0;
+    }
+  }
+
+  void fail_output() noexcept {
+    output_failed_ = true;
+    held_.clear();
+    SSL_set_quiet_shutdown(ssl_, 1);
+  }
+
+  static OpenSslSession& of(const SSL* ssl) {
+    return *static_cast<OpenSslSession*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), own_index()));
+  }
+
+  // The only way to the SSL, which rabbitmq-c makes and keeps to itself.
+  static void on_info(const SSL* ssl, int where, int value) noexcept {
+    OpenSslSession& self = of(ssl);
+    if (where == SSL_CB_HANDSHAKE_START) {
+      self.ssl_ = const_cast<SSL*>(ssl);
+      // In place of the address, which rabbitmq-c has set.
+      char* name = self.server_name_.empty() ? nullptr : self.server_name_.data();
+      SSL_set_tlsext_host_name(self.ssl_, name);
+    } else if (where == SSL_CB_HANDSHAKE_DONE) {
+      self.shaken_ = true;
+    } else if (where == SSL_CB_READ_ALERT && value >> 8 == SSL3_AL_FATAL) {
+      self.alert_ = value;
+    }
+  }
+
+  static int on_verify(int verified, X509_STORE_CTX* store) noexcept {
+    if (verified == 1) return 1;
+    const auto* ssl =
+        static_cast<const SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    return of(ssl).refuses(store) ? 0 : 1;
+  }
+
+  bool refuses(X509_STORE_CTX* store) noexcept {
+    const int error = X509_STORE_CTX_get_error(store);
+    if (is_about_host(error) ? !options_.verify_host : !options_.verify_peer) {
+      X509_STORE_CTX_set_error(store, X509_V_OK);
+      return false;
+    }
+    refusal_ = error;
+    if (X509* certificate = X509_STORE_CTX_get_current_cert(store)) {
+      X509_NAME_oneline(X509_get_subject_name(certificate), subject_.data(),
+                        static_cast<int>(subject_.size()));
+    }
+    return true;
+  }
+
+  void set_up_verification(SSL_CTX* context, const std::string& operation) {
+    if (!options_.ca_file.empty()) {
+      if (SSL_CTX_load_verify_locations(context, options_.ca_file.c_str(), nullptr) != 1) {
+        refuse_file("the CA file", options_.ca_file, operation);
+      }
+    } else if (options_.verify_peer && SSL_CTX_set_default_verify_paths(context) != 1) {
+      fail(operation, fmt::format("the system's certificate authorities can't be used: {}", reason()), true);
+    }
+    if (options_.verify_host) {
+      X509_VERIFY_PARAM* parameters = SSL_CTX_get0_param(context);
+      X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+      const int set = peer_.is_address
+                          ? X509_VERIFY_PARAM_set1_ip_asc(parameters, peer_.text.c_str())
+                          : X509_VERIFY_PARAM_set1_host(parameters, peer_.text.data(), peer_.text.size());
+      if (set != 1) fail(operation, "the host can't be verified: " + peer_.text, true);
+    }
+    const bool verifies = options_.verify_peer || options_.verify_host;
+    SSL_CTX_set_verify(context, verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, on_verify);
+  }
+
+  void load_client_certificate(SSL_CTX* context, const std::string& operation) {
+    if (options_.certificate_file.empty()) return;
+    if (SSL_CTX_use_certificate_chain_file(context, options_.certificate_file.c_str()) != 1) {
+      refuse_file("the client's certificate", options_.certificate_file, operation);
+    }
+    // One file may hold both.
+    const std::string& key = options_.key_file.empty() ? options_.certificate_file : options_.key_file;
+    bool encrypted = false;
+    // OpenSSL's own callback asks on the terminal.
+    SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
+    SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void* seen) {
+      *static_cast<bool*>(seen) = true;
+      return -1;
+    });
+    const bool loaded = SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) == 1 &&
+                        SSL_CTX_check_private_key(context) == 1;
+    SSL_CTX_set_default_passwd_cb_userdata(context, nullptr);
+    if (encrypted) fail(operation, fmt::format("the private key {} needs a password", key), true);
+    if (!loaded) refuse_file("the private key", key, operation);
+  }
+
+  [[noreturn]] static void refuse_file(const char* what, const std::string& file,
+                                       const std::string& operation) {
+    fail(operation, fmt::format("{} {} can't be used: {}", what, file, reason()), true);
+  }
+
+  // The end of both directions, without a farewell. A poll must see it, too: the socket may still be open.
+  void give_up() noexcept {
+    failed_ = true;
+    SSL_set_quiet_shutdown(ssl_, 1);
+    ::shutdown(SSL_get_fd(ssl_), SHUT_RDWR);
+  }
+
+  const TlsOptions options_;
+  const PeerName peer_;
+  std::string server_name_;
+  amqp_socket_t* socket_ = nullptr;
+  SSL* ssl_ = nullptr;  // rabbitmq-c's
+
+  // Why the handshake failed: rabbitmq-c says only that it did.
+  int refusal_ = X509_V_OK;
+  std::array<char, 256> subject_{};
+  int alert_ = -1;
+  bool shaken_ = false;
+
+  bool taken_over_ = false;
+  std::string held_;  // encrypted, and not sent yet
+  bool write_wants_read_ = false;
+  bool output_failed_ = false;
+  bool failed_ = false;
+};
+
+}  // namespace
+
+void check_tls(const Endpoint& endpoint, const std::string& operation) {
+  const TlsOptions& options = *endpoint.tls;
+  const std::string server_name = options.server_name.value_or(std::string());
+  for (const std::string* text :
+       {&endpoint.host, &options.ca_file, &options.certificate_file, &options.key_file, &server_name}) {
+    if (text->find('\0') != std::string::npos) fail(operation, "a TLS option holds a NUL byte", true);
+  }
+  if (server_name.size() > longest_server_name)
+    fail(operation, "the TLS server name is above 255 bytes", true);
+  if (!options.key_file.empty() && options.certificate_file.empty()) {
+    fail(operation, "there is a private key for TLS, but no client's certificate", true);
+  }
+}
+
+std::unique_ptr<TlsSession> make_tls_session(amqp_connection_state_t connection, const Endpoint& endpoint,
+                                             const std::string& operation) {
+  // OpenSSL would end itself at exit(), under the I/O thread of a connection that lives on until then.
+  static const int initialised = OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, nullptr);
+  if (initialised != 1) fail(operation, "OpenSSL can't be used: " + reason(), true);
+  return std::make_unique<OpenSslSession>(connection, endpoint, operation);
+}
+
+}  // namespace warren::inline v0::wire
