@@ -1,5 +1,5 @@
 // What another project does with warren, without a broker. An error thrown inside the library is caught here by its
-// own class and by the base class, also where a shared library lies between.
+// own class and by the base class, also where a shared library lies between. Given a URL, it says why it can't connect.
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -25,7 +25,16 @@ bool catches(std::uint16_t expected_code) {
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
+  if (count == 2) {
+    try {
+      const warren::Connection connection{arguments[1]};
+      return 5;
+    } catch (const warren::ConnectionError& error) {
+      std::printf("%s: %s\n", error.permanent() ? "permanent" : "for now", error.what());
+      return 0;
+    }
+  }
   const warren::Uri uri = warren::Uri::parse("amqps://user:secret@broker.example/shop?heartbeat=7");
   if (uri.endpoint.effective_port() != 5671 || uri.endpoint.vhost != "shop") return 1;
   if (!catches<warren::InvalidArgument>(0) || !catches<warren::Error>(0)) return 2;

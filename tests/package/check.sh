@@ -9,6 +9,7 @@
 #   symbols KIND       the library exports nothing foreign, and needs no library that it should not
 #   archive KIND       as moved, with rabbitmq-c itself as an archive
 #   headers KIND       each public header compiles alone, without rabbitmq-c and fmt
+#   no_tls KIND        the same headers without TLS and without OpenSSL, and a clear error where TLS is asked for
 #   subproject         add_subdirectory: builds, installs nothing, adds no tests
 set -euo pipefail
 
@@ -68,7 +69,7 @@ components() {
 find_it() {
     local prefix=$1 build=$WARREN_WORK/$kind/$check
     shift
-    [ "$kind" = static ] || set -- "$@" -DWITHOUT_DEPENDENCIES=ON
+    [ "$kind" != shared ] || set -- "$@" -DWITHOUT_DEPENDENCIES=ON
     configure "$here/find_package" "$build" -DCMAKE_PREFIX_PATH="$prefix" -DEXPECTED_VERSION="$WARREN_VERSION" "$@"
     "$CMAKE" --build "$build" --verbose
     "$build/app"
@@ -103,6 +104,9 @@ pkg_config() {
     export PKG_CONFIG_PATH
     [ "$kind" = shared ] || static=--static
     [ "$(pkg-config --modversion warren)" = "$WARREN_VERSION" ] || fail "the version is not $WARREN_VERSION"
+    if [ "$kind$WARREN_HAS_TLS" = staticON ]; then
+        pkg-config --print-requires-private warren | grep -qx openssl || fail "warren.pc does not ask for openssl"
+    fi
     mkdir -p "$WARREN_WORK/$kind/$check"
     # eval: pkg-config quotes the blank in the path for a shell
     eval "\"\$CXX\" -std=c++20 \"\$here/app.cpp\" -o \"\$WARREN_WORK/\$kind/\$check/app\" \
@@ -163,6 +167,25 @@ headers() {
     "$CMAKE" --build "$WARREN_BUILD" --target all_verify_interface_header_sets
 }
 
+no_tls() {
+    local with_tls=$installed app
+    installed=$WARREN_WORK/no_tls/installed
+    kind=no_tls
+    "$CMAKE" -S "$WARREN_SOURCE" -B "$WARREN_WORK/no_tls/build" -DCMAKE_BUILD_TYPE=Debug \
+        -DCMAKE_CXX_COMPILER="$CXX" -DCMAKE_CXX_FLAGS="$WARREN_FLAGS" -DWARREN_WITH_TLS=OFF
+    "$CMAKE" --build "$WARREN_WORK/no_tls/build" --target warren --parallel
+    rm -rf "$installed"
+    "$CMAKE" --install "$WARREN_WORK/no_tls/build" --prefix "$installed"
+    diff -r "$with_tls/include" "$installed/include"
+    ! grep -i openssl "$(find "$installed" -name warren.pc)" || fail "warren.pc asks for openssl"
+    if "$NM" --undefined-only "$(find "$installed" -name libwarren.a)" | grep -E ' (SSL|X509|BIO|ERR|OPENSSL)_'; then
+        fail "it needs OpenSSL"
+    fi
+    find_it "$installed" -DCMAKE_DISABLE_FIND_PACKAGE_OpenSSL=ON
+    app=$WARREN_WORK/no_tls/$check/app
+    "$app" amqps://localhost | grep -x 'permanent: .*this build of warren has no TLS' || fail "TLS is not refused"
+}
+
 subproject() {
     local build=$WARREN_WORK/subproject prefix=$WARREN_WORK/subproject.installed
     configure "$here/subproject" "$build" -DWARREN_SOURCE="$WARREN_SOURCE"
@@ -183,6 +206,7 @@ case $check in
     pkg_config) pkg_config ;;
     symbols) symbols ;;
     headers) headers ;;
+    no_tls) no_tls ;;
     subproject) subproject ;;
     *) fail "no check '$check'" ;;
 esac
