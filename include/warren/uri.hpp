@@ -10,12 +10,15 @@
 
 namespace warren::inline v0 {
 
-/// How a connection is encrypted (https://www.rabbitmq.com/docs/ssl). The default verifies the broker's
-/// certificate and its name against the system's authorities. Files are PEM.
+/// How a connection is encrypted (https://www.rabbitmq.com/docs/ssl), by TLS 1.2 or later. The default verifies
+/// the broker's certificate against the system's authorities, and that it is for the host (name or address).
+///
+/// Files are PEM, read at each connect. What is wrong with them, or with the broker's certificate, is a
+/// permanent ConnectionError; so is TLS itself in a build of warren without it.
 struct TlsOptions {
   std::string ca_file{};           ///< authorities to trust; empty: the system's
   std::string certificate_file{};  ///< the client's certificate; empty: none
-  std::string key_file{};          ///< the private key of that certificate
+  std::string key_file{};          ///< its private key, without a password; empty: in certificate_file
   bool verify_peer = true;         ///< the broker's certificate must come from a trusted authority
   bool verify_host = true;         ///< the broker's certificate must be for the host connected to
   /// The name to send (SNI). Not set: the host. Empty: none is sent.
