@@ -13,6 +13,7 @@
 #include <warren/error.hpp>
 
 #include "engine/delivery_access.hpp"
+#include "engine/handler_watch.hpp"
 #include "engine/subscription.hpp"
 #include "engine/system.hpp"
 #include "retry/copy.hpp"
@@ -36,6 +37,8 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.prefetch == 0) wire::refuse(operation, "prefetch is 0, which would be without a limit");
   if (options.concurrency == 0) wire::refuse(operation, "concurrency is 0");
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
+  if (options.handler_timeout && *options.handler_timeout <= 0ms)
+    wire::refuse(operation, "handler_timeout is not above 0");
 }
 
 engine::SubscriptionOptions subscription_options(const std::string& queue, const ConsumerOptions& options) {
@@ -67,6 +70,13 @@ std::string one_line(const std::string& text) {
   return line;
 }
 
+// For a log: the message id, where it has one.
+std::string name_of(const Delivery& delivery) {
+  const auto& id = delivery.properties().message_id;
+  return id && !id->empty() ? "message " + one_line(*id)
+                            : fmt::format("delivery {}", delivery.delivery_tag());
+}
+
 }  // namespace
 
 struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
@@ -76,7 +86,11 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
         options(std::move(wanted)),
         republisher(
             [this] { return open_publishing(*connection); }, options.retry, queue,
-            [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }) {}
+            [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }),
+        watch(options.handler_timeout, [this](const std::string& what) {
+          log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
+                                             options.handler_timeout->count(), what));
+        }) {}
 
   /// `begun` is called once request_stop() ends this run, ahead of the first message.
   void start(Handler handler, const std::function<void()>& begun = {});
@@ -101,6 +115,8 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void work(const RunPtr& run, const Handler& handler) noexcept;
   void handle(Subscription& run, engine::Content& content, const Handler& handler);
   void settle(Subscription& run, const Delivery& delivery, Outcome outcome);
+  FailureDecision decide(const std::exception_ptr& error) noexcept;
+  void ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
   void fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
             const std::exception_ptr& error);
   void send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
@@ -108,6 +124,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void log(LogLevel level, std::string text) { connection->events().log(level, std::move(text)); }
 
   retry::Republisher republisher;
+  engine::HandlerWatch watch;
 
   mutable std::mutex mutex;
   std::condition_variable changed;
@@ -124,6 +141,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   Counter retried{0};
   Counter parked{0};
   Counter stale{0};
+  Counter ignored{0};
 };
 
 void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
@@ -254,6 +272,9 @@ void Consumer::Impl::handle(Subscription& run, engine::Content& content, const H
   for (std::uint32_t runs = 1;; ++runs) {
     std::exception_ptr error;
     try {
+      engine::DeliveryAccess::runs_before(delivery, runs - 1);
+      const engine::HandlerWatch::Run watched(watch,
+                                              options.handler_timeout ? name_of(delivery) : std::string());
       const Outcome outcome = handler(delivery);
       if (outcome == Outcome::reject) throw Reject("the handler returned Outcome::reject");
       if (outcome != Outcome::retry) return settle(run, delivery, outcome);
@@ -262,6 +283,12 @@ void Consumer::Impl::handle(Subscription& run, engine::Content& content, const H
     }
     retry::Failure failure = retry::describe(error, runs);
     if (!error) failure.error_message = "the handler returned Outcome::retry";
+    if (error && failure.reason == retry::Reason::exception) {
+      const FailureDecision decision = decide(error);
+      if (decision.action == FailureDecision::Action::ignore) return ignore(run, delivery, failure);
+      if (decision.action == FailureDecision::Action::reject) failure.reason = retry::Reason::rejected;
+      failure.delay = decision.delay;
+    }
     const auto now = std::chrono::system_clock::now();
     if (!first_failure) first_failure = now;
     failure.first_at = first_failure;
@@ -279,6 +306,26 @@ void Consumer::Impl::settle(Subscription& run, const Delivery& delivery, Outcome
     default:
       if (options.ack_mode == AckMode::after_handler) count(run.acknowledge(delivery), &acked);
   }
+}
+
+FailureDecision Consumer::Impl::decide(const std::exception_ptr& error) noexcept {
+  try {
+    return options.failures.decide(error).value_or(FailureDecision{});
+  } catch (const std::exception& thrown) {
+    log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw: {}", queue,
+                                     one_line(thrown.what())));
+  } catch (...) {
+    log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw", queue));
+  }
+  return {};
+}
+
+void Consumer::Impl::ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
+  log(LogLevel::info, fmt::format("a message of \"{}\" failed, which is ignored: {}", queue,
+                                  one_line(failure.error_message)));
+  count(true, &ignored);
+  if (options.ack_mode == AckMode::manual && !run.is_unsettled(delivery)) return;
+  count(run.acknowledge(delivery), &acked);
 }
 
 void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
@@ -364,7 +411,9 @@ ConsumerStatus Consumer::Impl::status() const {
           .acked = acked,
           .retried = retried,
           .parked = parked,
-          .stale = stale};
+          .stale = stale,
+          .ignored = ignored,
+          .overdue = watch.late()};
 }
 
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {

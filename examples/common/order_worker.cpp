@@ -93,8 +93,12 @@ void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, c
       connection, queue, {.prefetch = options.prefetch, .concurrency = options.concurrency, .retry = policy}};
   std::jthread watcher;
   if (options.exit_when_idle) {
-    watcher = std::jthread([&](const std::stop_token& ended) {
-      stop_when_idle(ended, consumer, {queue}, connection, *options.exit_when_idle, stop);
+    std::vector<std::string> queues;  // those to wait in first: what leaves them is seen in the other one
+    for (const auto delay : policy.distinct_delays())
+      queues.push_back(warren::RetryPolicy::wait_queue(queue, delay));
+    queues.push_back(queue);
+    watcher = std::jthread([&, queues](const std::stop_token& ended) {
+      stop_when_idle(ended, consumer, queues, connection, *options.exit_when_idle, stop);
     });
   }
 

@@ -14,6 +14,7 @@
 
 #include <warren/delivery.hpp>
 #include <warren/export.hpp>
+#include <warren/failure_rules.hpp>
 #include <warren/field_table.hpp>
 #include <warren/outcome.hpp>
 #include <warren/retry_policy.hpp>
@@ -42,6 +43,10 @@ struct ConsumerOptions {
   FieldTable arguments{};                  ///< further arguments, such as `x-stream-offset`
   /// How long running handlers may take to end once a stop began.
   std::chrono::milliseconds drain_timeout{30'000};
+  FailureRules failures{};  ///< what the handler's exceptions mean, where that is not for the policy to say
+  /// A handler that runs for longer is logged as a warning and counted (ConsumerStatus::overdue), and runs
+  /// on: a thread can't be ended from outside. A run in place counts anew. Not set: no limit.
+  std::optional<std::chrono::milliseconds> handler_timeout{};
 };
 
 /// What a consumer does at a moment.
@@ -53,6 +58,8 @@ struct ConsumerStatus {
   std::uint64_t retried = 0;  ///< copies confirmed on their way to another try
   std::uint64_t parked = 0;   ///< copies confirmed in the parked queue
   std::uint64_t stale = 0;  ///< outcomes that came too late: their channel was gone, the message comes again
+  std::uint64_t ignored = 0;  ///< failures that FailureRules ignored; counted in `acked` too
+  std::uint64_t overdue = 0;  ///< handler runs that took longer than `handler_timeout`
 };
 
 /// Called for each message, on threads of the consumer's; `concurrency` at a time.
@@ -67,8 +74,8 @@ using Handler = std::function<Outcome(const Delivery&)>;
 /// destroyed or assigned.
 class WARREN_EXPORT Consumer {
  public:
-  /// Declares what the policy needs where it does not exist (RetryPolicy::declare). Nothing is received before
-  /// run() or start().
+  /// Declares what the policy needs where it does not exist (RetryPolicy::declare). Nothing is received
+  /// before run() or start().
   ///
   /// The connection must outlive the runs, or they end with ConnectionError. Copies go over one publishing
   /// connection beside it, opened when first needed.

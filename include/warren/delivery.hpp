@@ -7,6 +7,7 @@
 
 #include <warren/export.hpp>
 #include <warren/message.hpp>
+#include <warren/retry_info.hpp>
 
 namespace warren::inline v0 {
 
@@ -44,6 +45,8 @@ class WARREN_EXPORT Delivery {
   [[nodiscard]] std::uint64_t delivery_tag() const noexcept { return delivery_tag_; }
   /// Whether it was, perhaps, delivered before (https://www.rabbitmq.com/docs/reliability#consumer).
   [[nodiscard]] bool redelivered() const noexcept { return redelivered_; }
+  /// What its headers say of the tries before. Of an original: attempt 1, and nothing else.
+  [[nodiscard]] RetryInfo retry() const;
   /// Of Channel::get only: how many messages were left in the queue.
   [[nodiscard]] std::uint32_t messages_left() const noexcept { return messages_left_; }
 
@@ -70,6 +73,7 @@ class WARREN_EXPORT Delivery {
   std::string consumer_tag_;
   std::uint64_t delivery_tag_ = 0;
   std::uint32_t messages_left_ = 0;
+  std::uint32_t runs_before_ = 0;  // in place
   bool redelivered_ = false;
   std::weak_ptr<engine::ChannelCore> channel_;
 };

@@ -10,6 +10,7 @@
 #include <warren/delivery.hpp>
 #include <warren/error.hpp>
 #include <warren/exchange.hpp>
+#include <warren/failure_rules.hpp>
 #include <warren/field_table.hpp>
 #include <warren/log.hpp>
 #include <warren/message.hpp>
@@ -17,6 +18,7 @@
 #include <warren/parking_lot.hpp>
 #include <warren/publisher.hpp>
 #include <warren/queue.hpp>
+#include <warren/retry_info.hpp>
 #include <warren/retry_policy.hpp>
 #include <warren/uri.hpp>
 #include <warren/version.hpp>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,6 +32,7 @@ class DeliveryAccess {
   static void redelivered(Delivery& delivery, bool redelivered) noexcept {
     delivery.redelivered_ = redelivered;
   }
+  static void runs_before(Delivery& delivery, std::uint32_t runs) noexcept { delivery.runs_before_ = runs; }
   /// What basic.deliver, basic.get-ok or basic.return says, into the strings that are there.
   static void method(Delivery& delivery, const wire::InboundMethod& method) {
     delivery.exchange_.assign(method.exchange);

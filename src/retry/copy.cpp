@@ -17,11 +17,6 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-std::int64_t add(std::int64_t count, std::uint32_t more) noexcept {
-  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-  return count > most - more ? most : count + more;
-}
-
 // Handler runs on the queue that a delivery is from, `runs` of this delivery included.
 std::int64_t attempts_here(const FieldTable& headers, std::uint32_t runs) noexcept {
   return add(read_count(headers, header::queue_attempt).value_or(0), runs);
@@ -42,8 +37,13 @@ bool is_past_deadline(const RetryPolicy& policy, std::int64_t first, std::int64_
   return deadline && next_try - first > deadline->count();
 }
 
-// The delay that follows so many handler runs on the queue: after the first copy's, the second's …
-Milliseconds delay_after(const RetryPolicy& policy, std::int64_t runs) noexcept {
+// The one that was asked for, or that follows so many handler runs on the queue.
+Milliseconds delay_after(const RetryPolicy& policy, std::int64_t runs, const Failure& failure) noexcept {
+  if (failure.delay) {
+    const auto& delays = policy.distinct_delays();
+    const auto next = std::ranges::lower_bound(delays, *failure.delay);
+    return next == delays.end() ? delays.back() : *next;
+  }
   const auto& schedule = policy.schedule();
   const std::int64_t runs_a_copy = std::int64_t{policy.options().immediate} + 1;
   const auto copies_before = static_cast<std::uint64_t>(std::max<std::int64_t>(runs - 1, 0) / runs_a_copy);
@@ -116,7 +116,7 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
   const bool delayed = policy.shape() == RetryPolicy::Shape::delayed;
   const std::int64_t moment = to_ms(now);
   const std::int64_t first = first_failure(before, failure, moment);
-  const Milliseconds bucket = delayed ? delay_after(policy, here) : Milliseconds(0);
+  const Milliseconds bucket = delayed ? delay_after(policy, here, failure) : Milliseconds(0);
   const Milliseconds delay = jittered(bucket, policy.options().jitter);
 
   Copy copy{.reason = failure.reason};
@@ -169,6 +169,7 @@ bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery, con
   if (policy.shape() == RetryPolicy::Shape::none || failure.reason != Reason::exception) return false;
   if (policy.shape() != RetryPolicy::Shape::immediate && failure.runs > policy.options().immediate)
     return false;
+  if (failure.delay && policy.shape() == RetryPolicy::Shape::delayed) return false;
   const std::int64_t moment = to_ms(now);
   if (is_past_deadline(policy, first_failure(delivery.headers(), failure, moment), moment)) return false;
   return attempts_here(delivery.headers(), failure.runs) < policy.options().max_attempts;

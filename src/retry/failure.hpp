@@ -27,6 +27,7 @@ struct Failure {
   std::uint32_t runs = 1;       ///< handler runs of this delivery, those in place included
   /// When the first of these runs failed; not set: now.
   std::optional<std::chrono::system_clock::time_point> first_at{};
+  std::optional<std::chrono::milliseconds> delay{};  ///< of a delayed policy, in place of its schedule's
 };
 
 /// Tells what a handler threw: Undecodable, Reject, another std::exception, anything else. Throws nothing but

@@ -16,19 +16,6 @@ namespace {
 
 using Moment = std::chrono::system_clock::time_point;
 
-// Nothing where the clock can't hold it.
-std::optional<Moment> to_moment(std::int64_t milliseconds) noexcept {
-  constexpr std::int64_t latest =
-      std::chrono::floor<std::chrono::milliseconds>(Moment::max().time_since_epoch()).count();
-  if (milliseconds < 0 || milliseconds > latest) return std::nullopt;
-  return Moment(std::chrono::milliseconds(milliseconds));
-}
-
-std::optional<Moment> read_moment(const FieldTable& headers, std::string_view key) noexcept {
-  const std::optional<std::int64_t> milliseconds = read_count(headers, key);
-  return milliseconds ? to_moment(*milliseconds) : std::nullopt;
-}
-
 // The latest event of a message that the broker dead-lettered: it comes first
 // (https://www.rabbitmq.com/docs/dlx#effects). Copies carry none, so it is why the message is where it is.
 const FieldTable* latest_death(const FieldTable& headers) noexcept {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,6 +22,28 @@ namespace warren::inline v0::retry {
   if (value == nullptr) return std::nullopt;
   const std::optional<std::int64_t> count = value->as_integer();
   return count && *count >= 0 ? count : std::nullopt;
+}
+
+/// A count and so many more, or as many as there can be.
+[[nodiscard]] inline std::int64_t add(std::int64_t count, std::int64_t more) noexcept {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  return count > most - more ? most : count + more;
+}
+
+/// So many milliseconds since 1970; nothing where the clock can't hold them.
+[[nodiscard]] inline std::optional<std::chrono::system_clock::time_point> to_moment(
+    std::int64_t milliseconds) noexcept {
+  using Moment = std::chrono::system_clock::time_point;
+  constexpr std::int64_t latest =
+      std::chrono::floor<std::chrono::milliseconds>(Moment::max().time_since_epoch()).count();
+  if (milliseconds < 0 || milliseconds > latest) return std::nullopt;
+  return Moment(std::chrono::milliseconds(milliseconds));
+}
+
+[[nodiscard]] inline std::optional<std::chrono::system_clock::time_point> read_moment(
+    const FieldTable& headers, std::string_view key) noexcept {
+  const std::optional<std::int64_t> milliseconds = read_count(headers, key);
+  return milliseconds ? to_moment(*milliseconds) : std::nullopt;
 }
 
 /// A text that fits an AMQP short string, as names and keys do.

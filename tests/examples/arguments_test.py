@@ -21,7 +21,8 @@ BAD = {
         ["--first", "3", "7"], ["--count", "3", "--first", "-1"], ["7", "--timeout", "0"],
         ["7", "--timeout", "nan"], [""], ["two\nlines"], [b"\xff"]),
     "orders_consumer": COMMON[1:] + CONSUMER + (["--max-attempts", "5"],),
-    "orders_retry_consumer": COMMON[1:] + CONSUMER + (["--max-attempts", "0"], ["--max-attempts", "-1"]),
+    "orders_retry_consumer": COMMON[1:] + CONSUMER + (
+        ["--max-attempts", "0"], ["--max-attempts", "-1"], ["--initial-delay", "0"], ["--max-delay", "nan"]),
     "orders_parked": COMMON[1:] + (
         ["replay", "--limit", "0"], ["replay", "--limit", "few"], ["replay", "--older-than", "-1"],
         ["discard", "--older-than", "nan"], ["replay", "discard"], ["mend"]),

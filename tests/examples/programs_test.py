@@ -146,6 +146,19 @@ class Consumers(BrokerTest):
         self.assertEqual(message.headers["retry-error-message"], "failed on purpose")
         self.assertLessEqual(message.headers["retry-first-failure-at"], message.headers["retry-last-failure-at"])
 
+    def test_each_retry_waits_longer(self):
+        self.run_to_end("orders_producer", "one")
+        self.run_to_end("orders_consumer", "--failure-rate", "1", *IDLE)
+        began = time.monotonic()
+        program = self.start("orders_retry_consumer", "--failure-rate", "1", "--max-attempts", "4",
+                             "--initial-delay", "0.7", "--max-delay", "1.5", "--exit-when-idle", "0.3")
+        self.assertEqual(program.wait(), 0, program)
+        self.assertGreaterEqual(time.monotonic() - began, 0.7 + 1.4 + 1.5)  # idle at no time in between
+        message, = self.messages("orders_parked")
+        self.assertEqual(message.headers["retry-queue-attempt"], 4)
+        self.assertGreaterEqual(message.headers["retry-last-failure-at"] - message.headers["retry-first-failure-at"],
+                                700 + 1400 + 1500)
+
     def test_what_is_no_order_is_parked_at_once(self):
         bodies = [b"", b"order 7", b"{\"order_id\": 7", b"{\"order_id\": \"\xff\"}", b"[7]", b"7", b"null", b"{}",
                   b"{\"timestamp\": \"now\"}", b"{\"order_id\": null}", b"{\"order_id\": {}}"]

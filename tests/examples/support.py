@@ -22,6 +22,7 @@ import aio_pika
 
 PROGRAMS, SOURCE = (os.path.abspath(path) for path in sys.argv[1:3]) if len(sys.argv) > 2 else ("", "")
 QUEUES = ("orders", "orders_retry", "orders_parked", "task_queue")
+DELAYS = (200, 400, 800, 1600)  # of orders_retry_consumer, in ms
 
 
 def main():
@@ -88,7 +89,7 @@ class Broker:
 
 
 class BrokerTest(unittest.TestCase):
-    """A test with a broker, which its class shares, and empty queues, which are all plain durable ones."""
+    """A test with a broker, which its class shares, and empty queues: plain durable ones, and those to wait in."""
 
     @classmethod
     def setUpClass(cls):
@@ -103,6 +104,12 @@ class BrokerTest(unittest.TestCase):
     async def _declare_and_purge(channel):
         for name in QUEUES:
             await (await channel.declare_queue(name, durable=True)).purge()
+        # As any client may declare them ahead; with other arguments than warren's this would be a 406.
+        for delay in DELAYS:
+            await (await channel.declare_queue(f"orders_retry_wait_{delay}", durable=True, arguments={
+                "x-queue-type": "quorum", "x-message-ttl": delay, "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": "orders_retry", "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish"})).purge()
 
     def client(self, work):
         """Runs a coroutine function over a channel of aio-pika's."""
