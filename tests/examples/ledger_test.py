@@ -8,6 +8,8 @@ IDLE = ("--exit-when-idle", "1")
 
 
 class Ledger(BrokerTest):
+    waits = True
+
     def check(self, sent, programs):
         """Each order that was sent has its `Processed order` line or rests in orders_parked, and none waits."""
         self.assertEqual(self.count("orders"), 0)

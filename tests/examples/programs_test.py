@@ -106,6 +106,8 @@ class Producer(BrokerTest):
 
 
 class Consumers(BrokerTest):
+    waits = True
+
     def test_success(self):
         self.put("orders", {"order_id": 7, "timestamp": "2024-05-01T10:00:00Z"})
         self.put("orders", {"order_id": "7b"})
