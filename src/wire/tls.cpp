@@ -72,6 +72,12 @@ bool is_permanent_alert(int description) {
   }
 }
 
+std::string alert_text(int alert) {
+  // OpenSSL 3.0 has no words for it.
+  if ((alert & 0xff) == SSL_AD_CERTIFICATE_REQUIRED) return "it requires a client's certificate";
+  return SSL_alert_desc_string_long(alert);
+}
+
 class OpenSslSession final : public TlsSession {
  public:
   OpenSslSession(amqp_connection_state_t connection, const Endpoint& endpoint, const std::string& operation)
@@ -112,8 +118,7 @@ class OpenSslSession final : public TlsSession {
       fail(operation, std::move(text), true);
     }
     if (alert_ >= 0) {
-      fail(operation, fmt::format("the broker refused TLS: {}", SSL_alert_desc_string_long(alert_)),
-           is_permanent_alert(alert_ & 0xff));
+      fail(operation, "the broker refused TLS: " + alert_text(alert_), is_permanent_alert(alert_ & 0xff));
     }
     if (status == AMQP_STATUS_TIMEOUT && ssl_ != nullptr && !shaken_) {
       fail(operation, "the TLS handshake was not finished in time", false);
