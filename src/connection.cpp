@@ -15,6 +15,16 @@ using namespace std::chrono_literals;
   throw InvalidArgument({.operation = "connection options", .text = std::move(text), .permanent = true});
 }
 
+void check(const RecoveryOptions& options) {
+  if (options.initial_delay <= 0ms) refuse("recovery.initial_delay is not above 0: it would spin");
+  if (options.early_max_delay <= 0ms) refuse("recovery.early_max_delay is not above 0");
+  if (options.max_delay <= 0ms) refuse("recovery.max_delay is not above 0");
+  if (options.stable_after < 0ms) refuse("recovery.stable_after is negative");
+  if (options.max_tries && *options.max_tries == 0)
+    refuse("recovery.max_tries is 0: turn recovery off instead");
+  if (options.give_up_after && *options.give_up_after <= 0ms) refuse("recovery.give_up_after is not above 0");
+}
+
 void check(const ConnectionOptions& options) {
   if (options.heartbeat < 0s || options.heartbeat > 65'535s) refuse("heartbeat is not within 0 to 65535 s");
   if (options.connect_timeout <= 0ms) refuse("connect_timeout is not above 0");
@@ -22,6 +32,7 @@ void check(const ConnectionOptions& options) {
   if (options.close_timeout < 0ms) refuse("close_timeout is negative");
   if (options.frame_max < 8'192) refuse("frame_max is below 8192 bytes");
   if (options.frame_max > (1U << 30)) refuse("frame_max is above 1 GiB");
+  check(options.recovery);
 }
 
 ConnectionOptions merge(const Uri& uri, ConnectionOptions options) {

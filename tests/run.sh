@@ -4,7 +4,7 @@
 #
 #   tests/run.sh [--preset PRESET] [CTEST ARGUMENTS...]
 #
-#   tests/run.sh -L unit          the tests of one label: unit, integration, package
+#   tests/run.sh -L unit          the tests of one label: unit, integration (the programs too), faults, package
 #   tests/run.sh -R publisher     the tests of that name
 #   tests/run.sh --preset tsan    under a sanitizer: asan (address, undefined behaviour) or tsan; default: dev
 set -euo pipefail

@@ -87,7 +87,9 @@ class WARREN_EXPORT BlockedError : public TimeoutError {
   ~BlockedError() override;
 };
 
-/// The broker answered a publish with `basic.nack`: it took no responsibility for the message.
+/// The broker answered a publish with `basic.nack`: it took no responsibility for the message. In doubt: one
+/// of several queues may have it, or a quorum queue that was without a leader. Pause ahead of another try:
+/// RabbitMQ nacks at full speed (https://www.rabbitmq.com/docs/confirms#server-sent-nacks).
 class WARREN_EXPORT NackedError : public Error {
  public:
   explicit NackedError(ErrorDetails details);

@@ -245,8 +245,8 @@ void PublishWindow::wake() {
 }
 
 bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
-  static const ErrorDetails refused{.operation = operation,
-                                    .text = "the broker refused the message (basic.nack)"};
+  static const ErrorDetails refused{
+      .operation = operation, .text = "the broker refused the message (basic.nack)", .in_doubt = true};
   const std::lock_guard lock(mutex_);
   const bool known = tracker_.settle(tag, multiple, [&](PublishSlot* slot) {
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
@@ -348,9 +348,12 @@ void PublishWindow::resend(ChannelCore& channel) {
       settle(slot, PublishOutcome::unknown, &expired);
       continue;
     }
+    bytes_ -= slot.frames.size();  // which a smaller frame_max lets grow
     try {
       wire::refit(slot.frames, channel.number(), channel.frame_max());
+      bytes_ += slot.frames.size();
     } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
+      bytes_ += slot.frames.size();
       resend_.pop_front();
       settle(slot, PublishOutcome::unknown, &error.details());
       continue;

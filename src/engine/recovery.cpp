@@ -239,7 +239,9 @@ std::optional<Reply> ConnectionCore::declare_again(std::shared_ptr<ChannelCore>&
         changed_.wait_for(lock, locked_pause, [&] { return ended_; });
         continue;
       }
-      events_.log(LogLevel::error, fmt::format("not declared again: {}", error.what()));
+      // A queue whose node is down is there, and comes back with its node.
+      const auto level = wire::is_node_down(error.code(), error.text()) ? LogLevel::warning : LogLevel::error;
+      events_.log(level, fmt::format("not declared again: {}", error.what()));
       return std::nullopt;
     }
   }

@@ -78,8 +78,7 @@ void Subscription::open_again() {
     } catch (const ChannelError& error) {
       // The broker still holds the queue for the connection before, or the queue's node is down.
       const bool passing =
-          error.code() == 405 || error.code() == 403 ||
-          (error.code() == 404 && error.text().find("down or inaccessible") != std::string::npos);
+          error.code() == 405 || error.code() == 403 || wire::is_node_down(error.code(), error.text());
       if (!passing || tries >= most_tries) throw;
     }
     std::unique_lock lock(mutex_);
@@ -111,7 +110,11 @@ void Subscription::subscribe_again() {
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, resubscribe_pause, [&] { return is_ending(); })) return;
   }
-  subscribe();
+  try {
+    subscribe();
+  } catch (const ChannelError& error) {
+    if (!wire::is_node_down(error.code(), error.text())) throw;  // else it is lost, and open_again() waits
+  }
 }
 
 Subscription::Event Subscription::wait() {
@@ -279,13 +282,15 @@ void Subscription::on_cancel() {
 void Subscription::on_closed(const ErrorDetails& error) {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
   const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
+  const bool node_down = wire::is_node_down(error.code, error.text);
   bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
   bool queue_is_gone = false;
   arrivals_.clear();
   {
     const std::lock_guard lock(mutex_);
-    passing = passing || (reopening_ && error.scope == ErrorScope::channel);
-    queue_is_gone = was_cancelled_ && error.code == 404;
+    // Of a node that dies the consumers of its classic queues are cancelled first.
+    passing = passing || (was_cancelled_ && node_down) || (reopening_ && error.scope == ErrorScope::channel);
+    queue_is_gone = was_cancelled_ && error.code == 404 && !node_down;
     if (passing && !is_ending()) {
       // What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale.
       queue_.clear();

@@ -29,6 +29,10 @@ bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept {
   return code == 402 || code == 403 || code == 503 || code == 530 || code == 540;
 }
 
+bool is_node_down(std::uint16_t code, std::string_view text) noexcept {
+  return code == 404 && text.find("down or inaccessible") != std::string_view::npos;
+}
+
 [[noreturn]] void fail_closed(const amqp_connection_close_t& close, const std::string& operation) {
   const std::string_view text = to_view(close.reply_text);
   fail(operation, close.reply_code, std::string(text), is_permanent_close(close.reply_code, text));

@@ -101,6 +101,18 @@ class Demo(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertNotEqual(last, "lost 0")
 
+    def test_chaos(self):
+        """The broker is killed while each of the three programs works: none ends by it, nothing is lost."""
+        run = self.start("--chaos")
+        self.assertEqual(run.wait(), 0, run.text())
+        self.assertEqual(run.text().splitlines()[-1], "lost 0")
+        self.assertEqual(run.rows()["sent"], 20_000)
+        killed = [int(lines) for lines in re.findall(r"broker killed after (\d+) lines", run.text())]
+        ended = [int(lines) for lines in re.findall(r"ended after (\d+) lines", run.text())]
+        self.assertEqual(len(killed), 3)
+        self.assertTrue(all(before < after for before, after in zip(killed, ended, strict=True)), run.text())
+        self.check_leaves_nothing(run)
+
     def test_a_stop_leaves_nothing(self):
         run = self.start("--orders", "100000")
         eventually(lambda: "Queued order" in run.text(), "orders are sent")
@@ -109,7 +121,8 @@ class Demo(unittest.TestCase):
         self.check_leaves_nothing(run)
 
     def test_bad_arguments(self):
-        for arguments in (["--orders", "0"], ["--orders", "many"], ["--no-such-option"]):
+        for arguments in (["--orders", "0"], ["--orders", "many"], ["--no-such-option"],
+                          ["--chaos", "--url", "amqp://localhost/"]):
             self.assertEqual(self.start(*arguments).wait(), 2)
 
 

@@ -223,13 +223,18 @@ class Consumers(BrokerTest):
                 self.assertEqual(sorted(processed + self.ids("orders"), key=int),
                                  [str(id) for id in range(1, 30_001)])
 
+    def assert_not_idle(self, program):
+        """For several times as long as it would wait, it neither ends nor stops: a stop ends the subscription."""
+        with self.assertRaises(subprocess.TimeoutExpired, msg="it took itself for idle"):
+            program.process.wait(2)
+        self.assertTrue(self.has_consumer("orders"), "it took itself for idle, and drains")
+
     def test_a_running_handler_is_not_idle(self):
         """Nobody reads what it writes, and its line is larger than a pipe."""
         self.put("orders", {"order_id": 7, "timestamp": "x" * 500_000})
         program = self.start("orders_consumer", "--failure-rate", "0", *IDLE, read=False)
         eventually(lambda: self.count("orders") == 0, "the order is received")
-        with self.assertRaises(subprocess.TimeoutExpired, msg="it took a handler that runs for nothing to do"):
-            program.process.wait(2)
+        self.assert_not_idle(program)
         program.read()
         self.assertEqual(program.wait(), 0, program)
         self.assertEqual(program.ids("Processed order"), ["7"])
@@ -238,6 +243,7 @@ class Consumers(BrokerTest):
         self.run_to_end("orders_producer", "--count", "5000")
         program = self.start("orders_consumer", "--failure-rate", "0", "--prefetch", "65535", *IDLE, read=False)
         eventually(lambda: self.count("orders") == 0, "all are received")
+        self.assert_not_idle(program)
         program.read()
         self.assertEqual(program.wait(), 0, program)
         self.assertEqual(len(program.ids("Processed order")), 5000)

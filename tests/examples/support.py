@@ -136,11 +136,14 @@ class BrokerTest(unittest.TestCase):
             return declared.declaration_result.message_count
         return self.client(work)
 
-    def wait_for_consumer(self, queue):
+    def has_consumer(self, queue):
         async def work(channel):
             declared = await channel.declare_queue(queue, passive=True)
-            return declared.declaration_result.consumer_count
-        eventually(lambda: self.client(work), f"{queue} has a consumer")
+            return declared.declaration_result.consumer_count > 0
+        return self.client(work)
+
+    def wait_for_consumer(self, queue):
+        eventually(lambda: self.has_consumer(queue), f"{queue} has a consumer")
 
     def put(self, queue, body, **properties):
         """Publishes to a queue, confirmed."""

@@ -31,7 +31,8 @@ warren::ConnectionOptions closing_options(Watch& watch) {
 
 // Closes, or destroys, within the deadline; afterwards nothing connects, and who waited has been told.
 template <typename Seen>
-void check_close(std::optional<Connection>& connection, const Watch& watch, bool destroy, Seen&& connections_seen) {
+void check_close(std::optional<Connection>& connection, const Watch& watch, bool destroy,
+                 Seen&& connections_seen) {
   const auto took = time_of([&] { destroy ? connection.reset() : connection->close(); });
   CHECK(took < close_timeout + slack);
   CHECK(watch.states().back() == ConnectionState::closed);
@@ -91,7 +92,8 @@ TEST_CASE("close() ends in time, for good, whatever the state (behaviour 7)", "[
   }
 }
 
-TEST_CASE("close() ends in time, for good, while the topology is declared again (behaviour 7)", "[faults][close]") {
+TEST_CASE("close() ends in time, for good, while the topology is declared again (behaviour 7)",
+          "[faults][close]") {
   const bool destroy = GENERATE(false, true);
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
@@ -113,8 +115,9 @@ TEST_CASE("close() ends in time, for good, while the topology is declared again 
   channel.declare_queue("q");
   REQUIRE(eventually([&] { return connections == 2; }));
   CHECK(connection->state() == ConnectionState::connecting);
-  auto waiting = std::async(std::launch::async,
-                            [&] { return thrown<ConnectionError>([&] { channel.declare_queue("p"); }).details(); });
+  auto waiting = std::async(std::launch::async, [&] {
+    return thrown<ConnectionError>([&] { channel.declare_queue("p"); }).details();
+  });
   check_close(connection, watch, destroy, [&] { return peer.connections(); });
   REQUIRE(waiting.wait_for(2s) == std::future_status::ready);
   CHECK_FALSE(waiting.get().in_doubt);

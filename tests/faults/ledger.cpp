@@ -26,7 +26,8 @@ void Ledger::confirmed(std::uint64_t number, Clock::time_point since) {
 
 void Ledger::failed(std::uint64_t number, Clock::time_point since, const warren::Error& error) {
   const std::lock_guard lock(mutex_);
-  end(number, since, error.in_doubt() ? End::in_doubt : End::not_sent);
+  const bool nacked = dynamic_cast<const warren::NackedError*>(&error) != nullptr;
+  end(number, since, nacked ? End::nacked : error.in_doubt() ? End::in_doubt : End::not_sent);
   ++failures_[error.what()];
 }
 
@@ -55,6 +56,7 @@ Ledger::Totals Ledger::totals() const {
   Totals totals{.published = entries_.size(), .longest_publish = longest_};
   for (const Entry& entry : entries_) {
     totals.confirmed += entry.end == End::confirmed;
+    totals.nacked += entry.end == End::nacked;
     totals.in_doubt += entry.end == End::in_doubt;
     totals.not_sent += entry.end == End::not_sent;
     totals.open += entry.ends == 0;

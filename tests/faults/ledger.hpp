@@ -14,7 +14,8 @@
 
 namespace faults {
 
-/// What became of each message: who published it learned how that ended, and handlers saw it or not. Any thread.
+/// What became of each message: who published it learned how that ended, and handlers saw it or not. Any
+/// thread.
 class Ledger {
  public:
   using Clock = std::chrono::steady_clock;
@@ -22,13 +23,14 @@ class Ledger {
   struct Totals {
     std::size_t published = 0;  ///< calls to publish
     std::size_t confirmed = 0;
-    std::size_t in_doubt = 0;   ///< failed, and may have arrived
-    std::size_t not_sent = 0;   ///< failed, and can't have arrived
-    std::size_t open = 0;       ///< without an outcome
-    std::size_t twice = 0;      ///< with more than one
-    std::size_t lost = 0;       ///< confirmed, and never handled
-    std::size_t conjured = 0;   ///< handled, although not sent
-    std::size_t handled = 0;    ///< distinct messages
+    std::size_t nacked = 0;    ///< the broker took no responsibility; some arrive all the same
+    std::size_t in_doubt = 0;  ///< failed, and may have arrived
+    std::size_t not_sent = 0;  ///< failed, and can't have arrived
+    std::size_t open = 0;      ///< without an outcome
+    std::size_t twice = 0;     ///< with more than one
+    std::size_t lost = 0;      ///< confirmed, and never handled
+    std::size_t conjured = 0;  ///< handled, although not sent
+    std::size_t handled = 0;   ///< distinct messages
     std::size_t duplicates = 0;
     std::chrono::milliseconds longest_publish{0};
   };
@@ -47,7 +49,7 @@ class Ledger {
   [[nodiscard]] std::map<std::string, std::size_t> failures() const;
 
  private:
-  enum class End : std::uint8_t { open, confirmed, in_doubt, not_sent };
+  enum class End : std::uint8_t { open, confirmed, nacked, in_doubt, not_sent };
   struct Entry {
     End end = End::open;
     std::uint8_t ends = 0;

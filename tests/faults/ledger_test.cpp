@@ -21,7 +21,8 @@ namespace {
 // Breaks the broker and the network before it, one fault after the other, each kind as often as the others.
 class Chaos {
  public:
-  Chaos(PrivateBroker& broker, Proxy& proxy, std::uint64_t seed) : broker_(broker), proxy_(proxy), random_(seed) {}
+  Chaos(PrivateBroker& broker, Proxy& proxy, std::uint64_t seed)
+      : broker_(broker), proxy_(proxy), random_(seed) {}
 
   void strike() {
     if (next_ == kinds_.size()) {
@@ -66,7 +67,8 @@ class Chaos {
   void cut_fin() { proxy_.cut(Proxy::End::fin); }
   void cut_reset() { proxy_.cut(Proxy::End::reset); }
   void cut_in_frame() {
-    proxy_.cut_after(direction(), 1 + random_() % 500, random_() % 2 == 0 ? Proxy::End::reset : Proxy::End::fin);
+    proxy_.cut_after(direction(), 1 + random_() % 500,
+                     random_() % 2 == 0 ? Proxy::End::reset : Proxy::End::fin);
     wait(200ms);
   }
   void stall_one_way() {
@@ -120,8 +122,10 @@ class Chaos {
 
 }  // namespace
 
-TEST_CASE("nothing that was confirmed is lost while broker and network are broken at random (behaviours 1 to 6, 32, 33)",
-          "[faults][ledger]") {
+TEST_CASE(
+    "nothing that was confirmed is lost while broker and network are broken at random (behaviours 1 to 6, "
+    "32, 33)",
+    "[faults][ledger]") {
   const auto time = std::chrono::seconds(number_from_environment("WARREN_LEDGER_SECONDS", 60));
   const std::uint64_t seed = number_from_environment("WARREN_LEDGER_SEED", std::random_device{}());
   std::cout << "WARREN_LEDGER_SEED=" << seed << std::endl;

@@ -59,7 +59,8 @@ void check_failed(const Connection& connection, const Watch& watch, const Proxy&
 
 }  // namespace
 
-TEST_CASE("what can't be right is reported in under a second, and tried once (behaviour 8)", "[faults][permanent]") {
+TEST_CASE("what can't be right is reported in under a second, and tried once (behaviour 8)",
+          "[faults][permanent]") {
   Proxy proxy(shared_broker().endpoint());
   warren::Endpoint endpoint = proxy.endpoint();
   std::uint16_t code = 0;
@@ -72,14 +73,17 @@ TEST_CASE("what can't be right is reported in under a second, and tried once (be
     code = 530;
   }
   std::optional<ConnectionError> error;
-  CHECK(time_of([&] { error = thrown<ConnectionError>([&] { Connection(endpoint, recovering_options()); }); }) < 1s);
+  CHECK(time_of([&] {
+          error = thrown<ConnectionError>([&] { Connection(endpoint, recovering_options()); });
+        }) < 1s);
   CHECK(error->code() == code);
   CHECK(error->permanent());
   CHECK(proxy.links_seen() == 1);
 }
 
-TEST_CASE("refused permission and mismatched arguments are the call's own error, in under a second (behaviour 8)",
-          "[faults][permanent]") {
+TEST_CASE(
+    "refused permission and mismatched arguments are the call's own error, in under a second (behaviour 8)",
+    "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
   shared_broker().ctl({"set_permissions", "-p", account.vhost, account.user, "^mine", "^mine", "^mine"});
@@ -105,7 +109,8 @@ TEST_CASE("refused permission and mismatched arguments are the call's own error,
   CHECK(proxy.links_seen() == 1);
 }
 
-TEST_CASE("a password changed during the outage ends the recovery with its cause (behaviour 8)", "[faults][permanent]") {
+TEST_CASE("a password changed during the outage ends the recovery with its cause (behaviour 8)",
+          "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
   Watch watch;
@@ -150,7 +155,8 @@ TEST_CASE("permission for the virtual host taken away during the outage ends the
 namespace {
 
 std::string close_541(const std::string& text) {
-  return method_frame(0, method::connection_close, number(541, 2) + short_string("INTERNAL_ERROR - " + text) + number(0, 4));
+  return method_frame(0, method::connection_close,
+                      number(541, 2) + short_string("INTERNAL_ERROR - " + text) + number(0, 4));
 }
 
 const std::string denied = close_541(
@@ -170,8 +176,9 @@ void open_channel(ScriptedPeer::Link& link) {
 
 }  // namespace
 
-TEST_CASE("541 for a virtual host that is down, or a timeout of the metadata store, is tried again (behaviour 21)",
-          "[faults][permanent]") {
+TEST_CASE(
+    "541 for a virtual host that is down, or a timeout of the metadata store, is tried again (behaviour 21)",
+    "[faults][permanent]") {
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
     switch (connections++) {

@@ -89,6 +89,7 @@ TEST_CASE("everything returns after the broker's death, within a second of its l
       broker.stop();
     }
     REQUIRE(eventually([&] { return !connection.is_open(); }));
+    const auto lost_at = Clock::now();
     CHECK(watch.loss().code == (killed ? 0 : 320));
     Clock::time_point listening;
     std::thread looking([&] { listening = accepted_at(broker.endpoint()); });
@@ -96,8 +97,9 @@ TEST_CASE("everything returns after the broker's death, within a second of its l
     looking.join();
     REQUIRE(watch.opened(openings + 1));
     const auto took = watch.time_of_last(ConnectionState::open) - listening;
+    const bool within_a_minute = listening - lost_at < 1min;
     INFO(watch.log());
-    CHECK(std::chrono::duration_cast<std::chrono::milliseconds>(took).count() < 1'000);
+    CHECK((took < 1s || !within_a_minute));  // beyond, on a busy machine, the pauses have grown
     application.check(killed ? "after SIGKILL" : "after a shutdown");
   }
 }
@@ -109,7 +111,8 @@ TEST_CASE("states are told in their order, with the cause", "[faults][recovery]"
   proxy.cut();
   REQUIRE(watch.opened(2));
   using State = ConnectionState;
-  CHECK(watch.states() == std::vector{State::connecting, State::open, State::waiting, State::connecting, State::open});
+  CHECK(watch.states() ==
+        std::vector{State::connecting, State::open, State::waiting, State::connecting, State::open});
   CHECK(watch.last_error().scope == warren::ErrorScope::connection);
   CHECK_FALSE(watch.last_error().text.empty());
   CHECK(watch.lines(warren::LogLevel::error).empty());
@@ -161,13 +164,15 @@ TEST_CASE("a black hole is noticed within two heartbeats and a bit, and recovere
   const auto silence = time_of([&] { REQUIRE(eventually([&] { return !connection.is_open(); })); });
   CHECK(silence > 1s);
   CHECK(silence < 2'500ms);
-  CHECK(contains(watch.last_error().text, "heartbeat"));
+  // Told on another thread, a moment later.
+  CHECK(eventually([&] { return contains(watch.loss().text, "heartbeat"); }));
   proxy.resume();
   REQUIRE(watch.opened(2));
   application.check("after");
 }
 
-TEST_CASE("a broker that ends the connection during the handshake is tried again (behaviour 5)", "[faults][recovery]") {
+TEST_CASE("a broker that ends the connection during the handshake is tried again (behaviour 5)",
+          "[faults][recovery]") {
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
     switch (connections++) {
@@ -180,17 +185,17 @@ TEST_CASE("a broker that ends the connection during the handshake is tried again
         link.reset();
         return;
       case 3:
-        link.send(method_frame(0, method::connection_start,
-                               number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") +
-                                   long_string("en_US")));
+        link.send(method_frame(
+            0, method::connection_start,
+            number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
         return;
       case 4:
         link.send("HTTP/1.1 400 Bad Request\r\n\r\n");
         return;
       case 5:
-        link.send(method_frame(0, method::connection_start,
-                               number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") +
-                                   long_string("en_US")));
+        link.send(method_frame(
+            0, method::connection_start,
+            number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
         link.receive(0x000A000B);
         link.send(method_frame(0, method::connection_close,
                                number(320, 2) + short_string("CONNECTION_FORCED - not yet") + number(0, 4)));
@@ -251,7 +256,8 @@ TEST_CASE("failures during the recovery are recovered from, and nothing leaks ov
       // Of five, four fail while the next connection logs in, declares or subscribes.
       const std::size_t seen = proxy.links_seen();
       proxy.cut_new_after(i % 2 == 0 ? Direction::to_client : Direction::to_broker,
-                          i % 5 == 0 ? SIZE_MAX : 1 + (i * 53) % 1'200, i % 3 == 0 ? Proxy::End::fin : Proxy::End::reset);
+                          i % 5 == 0 ? SIZE_MAX : 1 + (i * 53) % 1'200,
+                          i % 3 == 0 ? Proxy::End::fin : Proxy::End::reset);
       proxy.cut();
       REQUIRE(eventually([&] { return proxy.links_seen() > seen; }));
       proxy.cut_new_after(Direction::to_client, SIZE_MAX);
@@ -268,7 +274,8 @@ TEST_CASE("failures during the recovery are recovered from, and nothing leaks ov
   check_no_leaks(before);
 }
 
-TEST_CASE("endpoints are tried in turn, each with a time budget of its own (behaviour 10)", "[faults][recovery]") {
+TEST_CASE("endpoints are tried in turn, each with a time budget of its own (behaviour 10)",
+          "[faults][recovery]") {
   Proxy first(shared_broker().endpoint());
   Proxy second(shared_broker().endpoint());
   ScriptedPeer silent([](ScriptedPeer::Link& link) { link.wait_for_end(); });
@@ -353,10 +360,12 @@ TEST_CASE("a call in flight when the link is lost is not repeated, and ends in d
   proxy.forget_frames();
   std::optional<ConnectionError> error;
   std::thread calling([&] {
-    error = thrown<ConnectionError>([&] { channel.declare_queue(name, {.durable = false, .exclusive = true}); });
+    error =
+        thrown<ConnectionError>([&] { channel.declare_queue(name, {.durable = false, .exclusive = true}); });
   });
-  REQUIRE(eventually(
-      [&] { return proxy.count([](const Frame& frame) { return frame.method == method::queue_declare; }) == 1; }));
+  REQUIRE(eventually([&] {
+    return proxy.count([](const Frame& frame) { return frame.method == method::queue_declare; }) == 1;
+  }));
   proxy.cut();
   proxy.resume();
   calling.join();
@@ -403,4 +412,18 @@ TEST_CASE("recovery ends where its limits say so, and fails what is outstanding"
   std::this_thread::sleep_for(1s);  // nothing may happen
   CHECK(proxy.links_seen() == at_the_end);
   CHECK(watch.states().back() == ConnectionState::failed);
+}
+
+TEST_CASE("recovery options that can't be right are refused", "[faults][recovery]") {
+  const auto refused = [](const warren::RecoveryOptions& recovery) {
+    warren::ConnectionOptions options = test_options();
+    options.recovery = recovery;
+    CHECK_THROWS_AS(Connection(shared_broker().endpoint(), options), warren::InvalidArgument);
+  };
+  refused({.initial_delay = 0ms});
+  refused({.initial_delay = -1ms});
+  refused({.early_max_delay = 0ms});
+  refused({.max_delay = 0ms});
+  refused({.stable_after = -1ms});
+  refused({.give_up_after = 0ms});
 }

@@ -23,12 +23,13 @@ void finish(Workload& work, const Ledger& ledger, const std::map<std::string, st
   work.stop_consuming();
 
   const Ledger::Totals totals = ledger.totals();
-  std::cout << "published " << totals.published << ": confirmed " << totals.confirmed << ", in doubt "
-            << totals.in_doubt << ", not sent " << totals.not_sent << ", without an outcome " << totals.open
-            << ", with two " << totals.twice << "\nhandled " << totals.handled << ": lost " << totals.lost
-            << ", duplicates " << totals.duplicates << ", though not sent " << totals.conjured
-            << "; acknowledgements too late " << work.stale() << "\nrecoveries " << work.recoveries()
-            << "; longest outage seen by a caller " << totals.longest_publish.count() << " ms\nfaults:";
+  std::cout << "published " << totals.published << ": confirmed " << totals.confirmed << ", nacked "
+            << totals.nacked << ", in doubt " << totals.in_doubt << ", not sent " << totals.not_sent
+            << ", without an outcome " << totals.open << ", with two " << totals.twice << "\nhandled "
+            << totals.handled << ": lost " << totals.lost << ", duplicates " << totals.duplicates
+            << ", though not sent " << totals.conjured << "; acknowledgements too late " << work.stale()
+            << "\nrecoveries " << work.recoveries() << "; longest outage seen by a caller "
+            << totals.longest_publish.count() << " ms\nfaults:";
   for (const auto& [name, count] : faults) std::cout << ' ' << name << ": " << count << ';';
   std::cout << '\n';
   for (const auto& [error, count] : ledger.failures()) std::cout << count << " times: " << error << '\n';

@@ -47,8 +47,8 @@ class Watch {
   /// How often a state was entered.
   [[nodiscard]] std::size_t count(warren::ConnectionState state) const {
     const std::lock_guard lock(mutex_);
-    return static_cast<std::size_t>(
-        std::count_if(states_.begin(), states_.end(), [&](const auto& each) { return each.event.state == state; }));
+    return static_cast<std::size_t>(std::count_if(
+        states_.begin(), states_.end(), [&](const auto& each) { return each.event.state == state; }));
   }
   /// When a state was entered last.
   [[nodiscard]] Clock::time_point time_of_last(warren::ConnectionState state) const {
@@ -78,7 +78,8 @@ class Watch {
     return error;
   }
   /// Waits until the connection was open so many times.
-  [[nodiscard]] bool opened(std::size_t times, std::chrono::milliseconds within = std::chrono::seconds(30)) const {
+  [[nodiscard]] bool opened(std::size_t times,
+                            std::chrono::milliseconds within = std::chrono::seconds(30)) const {
     return support::eventually([&] { return count(warren::ConnectionState::open) >= times; }, within);
   }
   /// Lines of a level, or worse; log() for people: all of them, with their times.
@@ -94,8 +95,10 @@ class Watch {
     const std::lock_guard lock(mutex_);
     std::string text;
     for (const Line& each : logs_) {
-      const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(each.time - logs_.front().time);
-      text += std::to_string(since.count()) + " ms " + warren::to_string(each.event.level) + ": " + each.event.text + '\n';
+      const auto since =
+          std::chrono::duration_cast<std::chrono::milliseconds>(each.time - logs_.front().time);
+      text += std::to_string(since.count()) + " ms " + warren::to_string(each.event.level) + ": " +
+              each.event.text + '\n';
     }
     return text;
   }

@@ -17,8 +17,8 @@
 
 namespace faults {
 
-/// Publishers and consumers at work, as an application has them, all in a ledger: three queues, of which one is
-/// consumed by one handler at a time, one by four, one by handlers that fail at times (`to_queue`).
+/// Publishers and consumers at work, as an application has them, all in a ledger: three queues, of which one
+/// is consumed by one handler at a time, one by four, one by handlers that fail at times (`to_queue`).
 class Workload {
  public:
   /// Declares the queues and starts.
@@ -38,6 +38,8 @@ class Workload {
   [[nodiscard]] std::vector<std::string> faults() const;
   /// What the connections logged, with the seconds since the start: the latest lines.
   [[nodiscard]] std::string log() const;
+  /// Adds a line to it.
+  void note(const std::string& text);
   [[nodiscard]] std::uint64_t stale() const;
   [[nodiscard]] std::uint64_t recoveries() const { return recoveries_; }
   /// Whether every connection is open, and every consumer subscribed.
@@ -46,13 +48,12 @@ class Workload {
 
  private:
   warren::ConnectionOptions options(const std::string& name);
-  warren::Connection& connect(const std::string& name, const std::vector<warren::Endpoint>& endpoints);
+  warren::Connection& connect(const std::string& name, std::vector<warren::Endpoint> endpoints);
   void consume(warren::Connection& connection, const std::string& queue, warren::ConsumerOptions options,
                unsigned failing_percent);
   void publish(warren::Publisher& publisher, const std::string& queue);
   void publish_async(warren::Publisher& publisher, const std::string& queue);
   bool pause(std::chrono::milliseconds time);
-  void note(const std::string& text);
   void fault(const std::string& text);
 
   Ledger& ledger_;

@@ -44,17 +44,6 @@ std::string line_of(std::string output) {
   return output;
 }
 
-// Inside the shared broker's folder where there is one: whoever ends that one finds what a crashed test left.
-std::string new_folder() {
-  const char* shared = ::getenv("WARREN_TEST_BROKER_DIR");
-  const auto parent =
-      shared != nullptr ? std::filesystem::path(shared) / "own" : std::filesystem::temp_directory_path();
-  std::filesystem::create_directories(parent);
-  std::string pattern = (parent / "warren-broker-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("can't make the folder " + pattern);
-  return pattern;
-}
-
 }  // namespace
 
 std::string Broker::ctl(const std::vector<std::string>& arguments) const {
@@ -90,9 +79,11 @@ const Broker& shared_broker() {
   return broker;
 }
 
-PrivateBroker::PrivateBroker(const std::string& conf) : Broker("", new_folder()) {
+PrivateBroker::PrivateBroker(const std::string& conf, const std::string& shared)
+    : Broker("", new_broker_folder("warren-broker")) {
   try {
-    url_ = line_of(output_of("WARREN_BROKER_CONF=" + shell_word(conf) + " " + script("start", folder_)));
+    url_ = line_of(output_of("WARREN_BROKER_CONF=" + shell_word(conf) +
+                             " WARREN_BROKER_SHARED=" + shell_word(shared) + " " + script("start", folder_)));
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
@@ -100,20 +91,32 @@ PrivateBroker::PrivateBroker(const std::string& conf) : Broker("", new_folder())
   }
 }
 
-PrivateBroker::~PrivateBroker() {
-  // Nobody needs its data: SIGKILL, and no error where it has ended already.
-  try {
-    output_of(script("kill", folder_) + " 2>/dev/null || " + script("stop", folder_));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-  }
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-}
+PrivateBroker::~PrivateBroker() { end_broker_folder(folder_); }
 
 void PrivateBroker::stop() { output_of(script("stop", folder_)); }
 void PrivateBroker::kill() { output_of(script("kill", folder_)); }
 void PrivateBroker::restart() { output_of(script("restart", folder_)); }
+
+std::string new_broker_folder(std::string_view prefix) {
+  const char* shared = ::getenv("WARREN_TEST_BROKER_DIR");
+  const auto parent =
+      shared != nullptr ? std::filesystem::path(shared) / "own" : std::filesystem::temp_directory_path();
+  std::filesystem::create_directories(parent);
+  std::string pattern = (parent / (std::string(prefix) + "-XXXXXX")).string();
+  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("can't make the folder " + pattern);
+  return pattern;
+}
+
+void end_broker_folder(const std::string& folder) noexcept {
+  // Nobody needs its data: SIGKILL, and no error where it has ended already.
+  try {
+    output_of(script("kill", folder) + " 2>/dev/null || " + script("stop", folder));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+}
 
 std::string unique_name(std::string_view prefix) {
   static const unsigned run = std::random_device{}();

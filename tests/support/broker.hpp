@@ -43,7 +43,8 @@ const Broker& shared_broker();
 class PrivateBroker : public Broker {
  public:
   /// @param conf  lines for rabbitmq.conf; a key replaces the one that private_broker.sh sets
-  explicit PrivateBroker(const std::string& conf = {});
+  /// @param shared  the folder of a cluster that it is to be a node of; see Cluster
+  explicit PrivateBroker(const std::string& conf = {}, const std::string& shared = {});
   /// Ends the node and deletes its folder.
   ~PrivateBroker();
   PrivateBroker(const PrivateBroker&) = delete;
@@ -53,6 +54,11 @@ class PrivateBroker : public Broker {
   void kill();     ///< SIGKILL
   void restart();  ///< on the same port and data, after any of the two, or instead
 };
+
+/// Makes a folder for a broker, where whoever ends the shared one finds what a crashed test left.
+std::string new_broker_folder(std::string_view prefix);
+/// Ends the broker of a folder, or what the nodes of a cluster had in common there, and deletes the folder.
+void end_broker_folder(const std::string& folder) noexcept;
 
 /// A name that no other test has, in this run or one beside it.
 std::string unique_name(std::string_view prefix);

@@ -13,6 +13,10 @@
 # (default 30 s) bound the waits. RABBITMQ_BIN_DIR says where the RabbitMQ
 # scripts are (default /usr/lib/rabbitmq/bin). WARREN_BROKER_CONF, at the first
 # start, holds further lines for rabbitmq.conf, which win over those set here.
+#
+# For a cluster: WARREN_BROKER_SHARED, at the first start, names a folder that its
+# nodes share, for their cookie and one epmd, so that they find each other. That
+# epmd outlives the nodes, until `stop FOLDER`.
 set -u
 
 me=${0##*/}
@@ -20,6 +24,7 @@ bin_dir=${RABBITMQ_BIN_DIR:-/usr/lib/rabbitmq/bin}
 start_timeout=${WARREN_BROKER_START_TIMEOUT:-180}
 stop_timeout=${WARREN_BROKER_STOP_TIMEOUT:-30}
 unset nodename node_port dist_port epmd_port ctl_port
+shared=
 
 die() {
     echo "$me: $*" >&2
@@ -128,7 +133,9 @@ write_env() {
     local node_port dist_port epmd_port ctl_port
     node_port=$(pick_port) || exit 1
     dist_port=$(pick_port "$node_port") || exit 1
-    epmd_port=$(pick_port "$node_port" "$dist_port") || exit 1
+    shared=${WARREN_BROKER_SHARED:-$shared}
+    epmd_port=$([ -z "$shared" ] || cat "$shared/epmd_port" 2>/dev/null)
+    [ -n "$epmd_port" ] || epmd_port=$(pick_port "$node_port" "$dist_port") || exit 1
     ctl_port=$((22000 + (RANDOM * 32768 + RANDOM) % 10000))
     cat > "$dir/env.new" << END
 nodename=${nodename:-warren-$$-$RANDOM$RANDOM@localhost}
@@ -136,6 +143,7 @@ node_port=$node_port
 dist_port=$dist_port
 epmd_port=$epmd_port
 ctl_port=$ctl_port
+shared=$shared
 END
     mv "$dir/env.new" "$dir/env"
 }
@@ -148,6 +156,13 @@ load_env() {
 
 write_layout() {
     local line key
+    if [ -n "$shared" ]; then
+        mkdir -p "$shared" "$dir/home" || die "cannot create directories in $dir"
+        echo "$epmd_port" > "$shared/epmd_port"
+        [ -f "$shared/cookie" ] || (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' > "$shared/cookie")
+        [ -f "$dir/home/.erlang.cookie" ] || cp -p "$shared/cookie" "$dir/home/.erlang.cookie"
+        chmod 400 "$dir/home/.erlang.cookie"
+    fi
     mkdir -p "$dir/home" "$dir/mnesia" "$dir/log" "$dir/tmp" "$dir/run" "$dir/plugins-expand" ||
         die "cannot create directories in $dir"
     if [ ! -f "$dir/home/.erlang.cookie" ]; then
@@ -210,28 +225,29 @@ url() { echo "amqp://guest:guest@127.0.0.1:$node_port/%2f"; }
 
 end_all() { # SIGNAL SECONDS; the VM first, as it would start epmd again
     end_process "$dir/run/beam" "$1" "$2"
-    end_process "$dir/run/epmd" TERM 5
+    [ -n "$shared" ] || end_process "$dir/run/epmd" TERM 5
     rm -f "$dir/run/rabbitmq.pid"
 }
 
 # --- starting
 
 start_epmd() {
-    local epmd end
+    local epmd end pid_file=${shared:-$dir/run}/epmd
+    live_pid "$pid_file" > /dev/null && return 0
     epmd=$(command -v epmd) || die "epmd not found: install rabbitmq-server (erlang-base)"
     setsid "$epmd" -address 127.0.0.1 -port "$epmd_port" \
         < /dev/null > "$dir/log/epmd.log" 2>&1 3>&- 4>&- &
     local pid=$!
     disown "$pid"
-    save_pid "$dir/run/epmd" "$pid" || return 1
+    save_pid "$pid_file" "$pid" || return 1
     end=$((SECONDS + 10))
     until port_open "$epmd_port"; do
-        live_pid "$dir/run/epmd" > /dev/null || return 1
+        live_pid "$pid_file" > /dev/null || return 1
         [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.05
     done
     sleep 0.1 # had another process held the port, ours would be gone now
-    live_pid "$dir/run/epmd" > /dev/null
+    live_pid "$pid_file" > /dev/null
 }
 
 # One attempt; sets `why` on failure.
@@ -242,6 +258,7 @@ try_start() {
     : > "$log"
     rm -f "$dir/run/rabbitmq.pid"
     for port in "$node_port" "$dist_port" "$epmd_port"; do
+        [ "$port" != "$epmd_port" ] || ! live_pid "${shared:-$dir/run}/epmd" > /dev/null || continue
         if port_open "$port"; then
             why="port $port is in use (eaddrinuse)"
             return 1
@@ -347,7 +364,11 @@ case $command in
         start 0
         ;;
     stop)
-        [ -f "$dir/env" ] || exit 0
+        if [ ! -f "$dir/env" ]; then
+            end_process "$dir/epmd" TERM 5 # of a cluster's shared folder
+            exit 0
+        fi
+        load_env
         end_all TERM "$stop_timeout"
         ;;
     kill)

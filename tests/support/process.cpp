@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 template <typename Each>
 void for_each_entry(const char* folder, Each&& each) {
   std::error_code gone;
-  for (fs::directory_iterator entry(folder, gone), end; entry != end; entry.increment(gone)) each(entry->path());
+  for (fs::directory_iterator entry(folder, gone), end; entry != end; entry.increment(gone))
+    each(entry->path());
 }
 
 std::size_t count_of(const char* folder) {

@@ -28,8 +28,9 @@ struct Proxy::Pipe {
   bool end_passed = false;
   bool broken = false;  // reset, or the receiver is gone
   bool garble = false;
-  std::deque<std::pair<Clock::time_point, std::size_t>> delayed{};  // the last bytes of held: when each may go
-  Clock::time_point next_send{};                                    // while throttled
+  std::deque<std::pair<Clock::time_point, std::size_t>>
+      delayed{};                  // the last bytes of held: when each may go
+  Clock::time_point next_send{};  // while throttled
   std::size_t cut_after = no_limit;
   std::size_t stall_after = no_limit;
   End cut_how = End::reset;
@@ -278,6 +279,7 @@ void Proxy::pass(Link& link, Pipe& pipe, Descriptor& from, Descriptor& to, bool 
       if (pipe.stall_after != no_limit) {
         pipe.stall_after -= std::min(pipe.stall_after, bytes.size());
         pipe.stalled = pipe.stall_after == 0;
+        if (pipe.stalled) pipe.stall_after = no_limit;
       }
       take_in(pipe, bytes);
       if (pipe.cut_after != no_limit) pipe.cut_after -= bytes.size();
@@ -292,7 +294,8 @@ void Proxy::pass(Link& link, Pipe& pipe, Descriptor& from, Descriptor& to, bool 
     if (count > 0) {
       pipe.held.erase(0, static_cast<std::size_t>(count));
       if (throttle_ != 0) {
-        pipe.next_send = now + std::chrono::microseconds(static_cast<std::size_t>(count) * 1'000'000 / throttle_);
+        pipe.next_send =
+            now + std::chrono::microseconds(static_cast<std::size_t>(count) * 1'000'000 / throttle_);
       }
     }
     if (count < 0 && errno != EAGAIN && errno != EINTR) pipe.broken = true;

@@ -51,10 +51,11 @@ class Proxy {
   void stall();
   /// Ends every stall; what was held passes now.
   void resume();
-  /// Closes the clients' sides only: the broker still takes them for connected, and hears nothing. Until resume().
+  /// Closes the clients' sides only: the broker still takes them for connected, and hears nothing. Until
+  /// resume().
   void strand(End end = End::reset);
-  /// Spoils the last byte of the next frame that ends in a direction, on each link: a fault of the protocol, never
-  /// a message with another body.
+  /// Spoils the last byte of the next frame that ends in a direction, on each link: a fault of the protocol,
+  /// never a message with another body.
   void garble(Direction direction);
   /// From now on bytes take so long, in both directions; 0: they don't.
   void delay(std::chrono::milliseconds delay);

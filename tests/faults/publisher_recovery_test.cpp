@@ -1,0 +1,328 @@
+#include <warren/warren.hpp>
+
+#include <algorithm>
+#include <future>
+#include <set>
+
+#include "faults/watch.hpp"
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/proxy.hpp"
+#include "support/thrown.hpp"
+
+using namespace support;
+using namespace faults;
+using warren::Connection;
+using warren::ConnectionError;
+using warren::ConnectionState;
+using warren::PublishOutcome;
+
+namespace {
+
+struct Publishing {
+  Proxy proxy{shared_broker().endpoint()};
+  Watch watch;
+  Connection connection{proxy.endpoint(), watch.options()};
+  warren::Channel channel = connection.open_channel();
+  warren::Queue queue = channel.declare_queue(unique_name("publishing"));
+  Connection untouched{shared_broker().endpoint(), recovering_options()};
+  warren::Channel beside = untouched.open_channel();
+
+  ~Publishing() {
+    try {
+      beside.declare_queue(queue.name()).remove();
+    } catch (const warren::Error&) {  // the test removed it
+    }
+  }
+
+  void lose() {
+    proxy.take_new(false);
+    proxy.cut();
+    REQUIRE(eventually([&] { return !connection.is_open(); }));
+  }
+  void heal() {
+    const std::size_t openings = watch.count(ConnectionState::open);
+    proxy.resume();
+    proxy.take_new(true);
+    REQUIRE(watch.opened(openings + 1));
+  }
+  std::size_t published_frames() const {
+    return proxy.count([](const Frame& frame) { return frame.method == method::basic_publish; });
+  }
+  std::vector<warren::Delivery> all() {
+    std::vector<warren::Delivery> all;
+    while (auto delivery = beside.get_no_ack(queue.name())) all.push_back(std::move(*delivery));
+    return all;
+  }
+};
+
+warren::Message message(const std::string& id) {
+  return warren::Message("body of " + id, {.headers = {{"number", id}}, .message_id = id});
+}
+
+}  // namespace
+
+TEST_CASE(
+    "what was in flight when the link was lost is sent again, with its message id, and confirmed (behaviour "
+    "33)",
+    "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
+  // Either the broker has them, and its confirms never come back, or it never got them.
+  const bool received = GENERATE(true, false);
+  on.proxy.stall(received ? Direction::to_client : Direction::to_broker);
+  std::vector<warren::Confirmation> confirmations;
+  std::set<std::string> sent;
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = std::to_string(1'000 + i);
+    sent.insert(id);
+    confirmations.push_back(publisher.publish_async(message(id)));
+  }
+  if (received) {
+    REQUIRE(
+        eventually([&] { return on.beside.declare_queue_passive(on.queue.name()).message_count() == 100; }));
+  }
+  on.lose();
+  CHECK(publisher.in_flight() == 100);
+  on.heal();
+  for (warren::Confirmation& confirmation : confirmations) {
+    confirmation.wait();
+    CHECK(confirmation.outcome() == PublishOutcome::confirmed);
+  }
+  CHECK(publisher.in_flight() == 0);
+
+  std::vector<std::string> order;
+  for (const warren::Delivery& delivery : on.all()) {
+    const std::string id = delivery.properties().message_id.value_or("none");
+    CHECK(delivery.body() == "body of " + id);
+    const warren::FieldValue* number = delivery.headers().find("number");
+    CHECK((number != nullptr && number->as_string() == id));
+    order.push_back(id);
+  }
+  CHECK(std::set<std::string>(order.begin(), order.end()) == sent);
+  CHECK(order.size() == (received ? 200U : 100U));
+  if (!received) CHECK(std::is_sorted(order.begin(), order.end()));
+  // Numbers start again with the channel (behaviour 34).
+  CHECK_NOTHROW(publisher.publish(message("after")));
+}
+
+TEST_CASE("publishes stay in their order across losses", "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
+  std::vector<warren::Confirmation> confirmations;
+  for (int i = 0; i < 20; ++i) {
+    on.proxy.stall(Direction::to_broker);
+    for (int j = 0; j < 10; ++j) {
+      confirmations.push_back(publisher.publish_async(message(std::to_string(1'000 + i * 10 + j))));
+    }
+    on.lose();
+    on.heal();
+  }
+  for (warren::Confirmation& confirmation : confirmations) confirmation.wait();
+  std::vector<std::string> order;
+  for (const warren::Delivery& delivery : on.all()) {
+    const std::string id = delivery.properties().message_id.value_or("none");
+    if (std::find(order.begin(), order.end(), id) == order.end()) order.push_back(id);
+  }
+  CHECK(order.size() == 200);
+  CHECK(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST_CASE("OnLoss::fail ends what was in flight as unknown at once, and nothing is sent again (behaviour 33)",
+          "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection,
+                              {.routing_key = on.queue.name(), .on_loss = warren::OnLoss::fail}};
+  on.proxy.stall(Direction::to_client);
+  warren::Confirmation confirmation = publisher.publish_async(message("async"));
+  auto waiting = std::async(std::launch::async, [&] {
+    return thrown<ConnectionError>([&] { publisher.publish(message("sync")); }).details();
+  });
+  REQUIRE(eventually([&] { return publisher.in_flight() == 2; }));
+  on.lose();
+  REQUIRE(waiting.wait_for(2s) == std::future_status::ready);
+  CHECK(waiting.get().in_doubt);
+  CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }, 2s));
+  CHECK(thrown<ConnectionError>([&] { confirmation.wait(); }).in_doubt());
+  on.proxy.forget_frames();
+  on.heal();
+  publisher.publish(message("after"));
+  CHECK(on.published_frames() == 1);
+}
+
+TEST_CASE("a publish that begins during an outage waits for its end", "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
+  on.lose();
+  auto publishing = std::async(std::launch::async, [&] { publisher.publish(message("waited")); });
+  auto asynchronously =
+      std::async(std::launch::async, [&] { publisher.publish_async(message("too")).wait(); });
+  CHECK(publishing.wait_for(300ms) == std::future_status::timeout);
+  on.heal();
+  CHECK_NOTHROW(publishing.get());
+  CHECK_NOTHROW(asynchronously.get());
+  CHECK(on.all().size() == 2);
+}
+
+TEST_CASE("a publish whose deadline comes during an outage says whether it was sent", "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name(), .timeout = 400ms}};
+  SECTION("it began in the outage: not sent") {
+    on.lose();
+    std::optional<ConnectionError> error;
+    const auto took =
+        time_of([&] { error = thrown<ConnectionError>([&] { publisher.publish(message("late")); }); });
+    CHECK(took >= 350ms);
+    CHECK(took < 2s);
+    CHECK_FALSE(error->in_doubt());
+    on.heal();
+    publisher.publish(message("after"), {.timeout = 10s});
+    CHECK(on.all().size() == 1);
+  }
+  SECTION("it was in flight: in doubt, and not sent again") {
+    on.proxy.stall(Direction::to_broker);
+    warren::Confirmation confirmation = publisher.publish_async(message("late"));
+    on.lose();
+    CHECK(thrown<warren::TimeoutError>([&] { confirmation.wait(); }).in_doubt());
+    on.proxy.forget_frames();
+    on.heal();
+    CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }));
+    publisher.publish(message("after"), {.timeout = 10s});
+    CHECK(on.published_frames() == 1);
+    CHECK(publisher.in_flight() == 0);
+    CHECK(on.all().size() == 1);
+  }
+}
+
+TEST_CASE(
+    "a message that can't be routed ends as returned, once, where the link was lost over it (behaviour 35)",
+    "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = unique_name("nowhere")}};
+  on.proxy.stall(Direction::to_client);
+  warren::Confirmation confirmation = publisher.publish_async(warren::Message("returned"));
+  REQUIRE(eventually([&] { return on.published_frames() == 1; }));
+  on.lose();
+  on.heal();
+  CHECK_THROWS_AS(confirmation.wait(), warren::ReturnedError);
+  CHECK(confirmation.outcome() == PublishOutcome::returned);
+  CHECK(publisher.in_flight() == 0);
+}
+
+TEST_CASE("a message that closes the channel when it is sent again ends with that error, not in a loop",
+          "[faults][publisher]") {
+  Publishing on;
+  warren::Exchange exchange = on.beside.declare_exchange(unique_name("goes"));
+  on.beside.declare_queue_passive(on.queue.name()).bind(exchange, "key");
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
+  const bool alone = GENERATE(true, false);
+  on.proxy.stall(Direction::to_broker);
+  std::vector<warren::Confirmation> others;
+  if (!alone) others.push_back(publisher.publish_async(message("before")));
+  warren::Confirmation poison = publisher.publish_async(message("poison"), {.exchange = exchange.name()});
+  if (!alone) others.push_back(publisher.publish_async(message("behind")));
+  on.lose();
+  exchange.remove();
+  on.proxy.forget_frames();
+  on.heal();
+  CHECK(thrown<warren::ChannelError>([&] { poison.wait(); }).code() == 404);
+  if (alone) CHECK(poison.outcome() == PublishOutcome::refused);
+  for (warren::Confirmation& other : others) {
+    CHECK(eventually([&] { return other.outcome() != PublishOutcome::pending; }));
+  }
+  CHECK(eventually([&] { return publisher.in_flight() == 0; }));
+  CHECK(on.published_frames() <= 5);
+  CHECK_NOTHROW(publisher.publish(message("after")));
+  CHECK(on.connection.is_open());
+}
+
+TEST_CASE("messages in flight are split anew for a broker of smaller frames", "[faults][publisher]") {
+  PrivateBroker small("frame_max = 8192");
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  Connection connection{{proxy.endpoint(), small.endpoint()}, watch.options()};
+  warren::Channel channel = connection.open_channel();
+  warren::Queue queue = channel.declare_queue(unique_name("small-frames"), {.auto_delete = true});
+  warren::Publisher publisher{connection, {.routing_key = queue.name()}};
+  publisher.publish(warren::Message("here"));
+  const warren::Message unfit("unfit", {.headers = {{"large", std::string(20'000, 'h')}}});
+  proxy.stall(Direction::to_broker);
+  const std::string body(100'000, 'x');
+  std::vector<warren::Confirmation> confirmations;
+  for (int i = 0; i < 3; ++i) confirmations.push_back(publisher.publish_async(warren::Message(body)));
+  warren::Confirmation refused = publisher.publish_async(unfit);
+  proxy.take_new(false);
+  proxy.cut();
+  REQUIRE(watch.opened(2));
+  for (warren::Confirmation& confirmation : confirmations) CHECK_NOTHROW(confirmation.wait());
+  CHECK_THROWS_AS(refused.wait(), warren::Error);
+  CHECK(refused.outcome() == PublishOutcome::unknown);
+  CHECK_THROWS_AS(publisher.publish(unfit), warren::InvalidArgument);
+  for (int i = 0; i < 3; ++i) {
+    const auto delivery = channel.get_no_ack(queue.name());
+    REQUIRE(delivery.has_value());
+    CHECK(delivery->body() == body);
+  }
+  CHECK_FALSE(channel.get_no_ack(queue.name()).has_value());
+}
+
+TEST_CASE("a publisher that is closed during an outage ends what was in flight as unknown",
+          "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
+  on.proxy.stall(Direction::to_client);
+  warren::Confirmation confirmation = publisher.publish_async(message("in flight"));
+  on.lose();
+  CHECK(time_of([&] { publisher.close(); }) < 1s);
+  CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }, 1s));
+  on.proxy.forget_frames();
+  on.heal();
+  CHECK(on.published_frames() == 0);
+}
+
+TEST_CASE("flush() waits for what is sent again", "[faults][publisher]") {
+  Publishing on;
+  warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
+  on.proxy.stall(Direction::to_client);
+  for (int i = 0; i < 10; ++i) (void)publisher.publish_async(message(std::to_string(i)));
+  on.lose();
+  CHECK_THROWS_AS(publisher.flush(200ms), warren::TimeoutError);
+  on.heal();
+  CHECK_NOTHROW(publisher.flush(10s));
+  CHECK(on.all().size() >= 10);
+}
+
+TEST_CASE("a publisher waits while the broker blocks, also across a loss (behaviour 37)",
+          "[faults][publisher]") {
+  PrivateBroker broker;
+  Proxy proxy(broker.endpoint());
+  Watch watch;
+  Connection connection{proxy.endpoint(), watch.options()};
+  warren::Channel channel = connection.open_channel();
+  warren::Queue queue = channel.declare_queue("blocked");
+  // rabbitmqctl alone takes seconds on a busy machine.
+  warren::Publisher publisher{connection, {.routing_key = queue.name(), .timeout = 120s}};
+  Bodies bodies;
+  Connection consuming{broker.endpoint(), recovering_options()};
+  warren::Consumer consumer{consuming, queue.name()};
+  consumer.start([&](const warren::Delivery& delivery) { bodies.add(delivery.body()); });
+  publisher.publish(warren::Message("before"));
+
+  broker.ctl({"set_vm_memory_high_watermark", "0.00001"});
+  warren::Confirmation first = publisher.publish_async(warren::Message("makes it block"));
+  REQUIRE(eventually([&] { return connection.blocked().has_value(); }));
+  auto publishing = std::async(std::launch::async, [&] { publisher.publish(warren::Message("waits")); });
+  const auto error = thrown<warren::BlockedError>(
+      [&] { publisher.publish(warren::Message("too late"), {.timeout = 300ms}); });
+  CHECK_FALSE(error.in_doubt());
+
+  proxy.cut();
+  REQUIRE(watch.opened(2));  // its publishes are sent again, and it is blocked again
+  CHECK(publishing.wait_for(500ms) == std::future_status::timeout);
+  broker.ctl({"set_vm_memory_high_watermark", "0.8"});
+  CHECK_NOTHROW(first.wait());
+  CHECK_NOTHROW(publishing.get());
+  CHECK(eventually([&] { return bodies.count("makes it block") >= 1 && bodies.count("waits") >= 1; }));
+  CHECK(bodies.count("too late") == 0);
+  CHECK(eventually([&] { return !connection.blocked().has_value(); }));
+}
