@@ -17,9 +17,13 @@
 #include "engine/subscription.hpp"
 #include "engine/system.hpp"
 #include "retry/copy.hpp"
+#include "retry/crash_guard.hpp"
 #include "retry/failure.hpp"
+#include "retry/handler_slots.hpp"
+#include "retry/headers.hpp"
 #include "retry/republisher.hpp"
 #include "retry/text.hpp"
+#include "retry/topology.hpp"
 #include "wire/check.hpp"
 
 namespace warren::inline v0 {
@@ -39,6 +43,27 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
   if (options.handler_timeout && *options.handler_timeout <= 0ms)
     wire::refuse(operation, "handler_timeout is not above 0");
+  if (!options.crash_guard) return;
+  const retry::CrashGuard guard(queue, *options.crash_guard, {});
+  wire::check_short_string(guard.suspect_queue(), operation, "the suspect queue's name");
+  if (options.crash_guard->limit == 0) wire::refuse(operation, "the crash guard's limit is 0");
+  if (options.retry.shape() == RetryPolicy::Shape::none)
+    wire::refuse(operation, "a crash guard needs a retry policy, which says where to park");
+  if (options.ack_mode == AckMode::manual)
+    wire::refuse(operation, "a crash guard can't tell when a handler has ended that acknowledges by itself");
+  if (guard.suspect_queue() == queue || guard.suspect_queue() == options.retry.parked_queue(queue))
+    wire::refuse(operation, "the suspect queue is the consumer's own, or the parked one");
+}
+
+// What the guard needs beside the policy's queues. The priority is for messages whose start is written down.
+RetryTopology guard_topology(const std::string& queue, const ConsumerOptions& options) {
+  const std::string suspects = retry::CrashGuard(queue, *options.crash_guard, {}).suspect_queue();
+  const std::string& exchange = options.retry.options().exchange;
+  RetryTopology topology{
+      .exchange = exchange,
+      .queues = {{suspects, {.max_priority = std::uint8_t{1}, .arguments = {{"x-queue-type", "classic"}}}}}};
+  if (!exchange.empty()) topology.bindings = {suspects, queue};
+  return topology;
 }
 
 engine::SubscriptionOptions subscription_options(const std::string& queue, const ConsumerOptions& options) {
@@ -87,10 +112,14 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
         republisher(
             [this] { return open_publishing(*connection); }, options.retry, queue,
             [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }),
-        watch(options.handler_timeout, [this](const std::string& what) {
-          log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
-                                             options.handler_timeout->count(), what));
-        }) {}
+        watch(options.handler_timeout,
+              [this](const std::string& what) {
+                log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}",
+                                                   queue, options.handler_timeout->count(), what));
+              }),
+        slots(options.concurrency) {
+    if (options.crash_guard) guard.emplace(queue, *options.crash_guard, retry::random_uuid());
+  }
 
   /// `begun` is called once request_stop() ends this run, ahead of the first message.
   void start(Handler handler, const std::function<void()>& begun = {});
@@ -108,27 +137,40 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   using RunPtr = std::shared_ptr<Subscription>;
   using Counter = std::atomic<std::uint64_t>;
 
-  void start_threads(const RunPtr& run, Handler handler);
-  void supervise(const RunPtr& run) noexcept;
+  void open(const RunPtr& run, const RunPtr& beside);
+  void start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
+  void supervise(const RunPtr& run, const RunPtr& beside) noexcept;
+  void see_to_end(const RunPtr& run) noexcept;
   void restore(Subscription& run, Subscription::Event event) noexcept;
-  bool drain(Subscription& run) noexcept;
+  bool drain(Subscription& run, Subscription* beside) noexcept;
+  void end(Subscription& run) noexcept;
   void work(const RunPtr& run, const Handler& handler) noexcept;
   void handle(Subscription& run, engine::Content& content, const Handler& handler);
+  bool admit(Subscription& run, Delivery& delivery);
+  void run_handler(Subscription& run, Delivery& delivery, const Handler& handler);
+  void give_back(Subscription& run, const Delivery& delivery);
   void settle(Subscription& run, const Delivery& delivery, Outcome outcome);
   FailureDecision decide(const std::exception_ptr& error) noexcept;
   void ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
   void fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
             const std::exception_ptr& error);
   void send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
+  void pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy, Counter* counter);
+  [[nodiscard]] bool is_suspects(const Subscription& run) const {
+    return guard && run.queue() == guard->suspect_queue();
+  }
   void count(bool settled, Counter* counter) noexcept;
   void log(LogLevel level, std::string text) { connection->events().log(level, std::move(text)); }
 
   retry::Republisher republisher;
   engine::HandlerWatch watch;
+  std::optional<retry::CrashGuard> guard;
+  retry::HandlerSlots slots;
 
   mutable std::mutex mutex;
   std::condition_variable changed;
-  RunPtr current;  // of the latest start()
+  RunPtr current;   // of the latest start()
+  RunPtr suspects;  // beside it, where there is a guard
   bool running = false;
   bool overran = false;  // a handler outlived the drain of the latest run
   std::exception_ptr result;
@@ -142,15 +184,21 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   Counter parked{0};
   Counter stale{0};
   Counter ignored{0};
+  Counter suspected{0};
 };
 
 void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
   const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
+  const auto beside =
+      guard ? std::make_shared<Subscription>(
+                  connection, engine::SubscriptionOptions{.queue = guard->suspect_queue(), .prefetch = 1})
+            : nullptr;
   {
     const std::lock_guard lock(mutex);
     if (running) wire::refuse("start", "the consumer runs already");
     if (supervisor.joinable()) supervisor.join();
     current = run;
+    suspects = beside;
     result = nullptr;
     overran = false;
     running = true;
@@ -163,20 +211,33 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
   if (begun) begun();
   if (run->is_ending()) return not_begun();
   try {
-    run->open();
+    open(run, beside);
   } catch (...) {
     not_begun();
     throw;
   }
   try {
-    start_threads(run, std::move(handler));
+    start_threads(run, beside, std::move(handler));
   } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
     run->end(std::current_exception());
-    supervise(run);
+    supervise(run, beside);
   }
 }
 
-void Consumer::Impl::start_threads(const RunPtr& run, Handler handler) {
+void Consumer::Impl::open(const RunPtr& run, const RunPtr& beside) {
+  run->open();
+  if (!beside) return;
+  guard->subscribing();
+  try {
+    beside->open();
+  } catch (...) {
+    run->end(nullptr);
+    end(*run);
+    throw;
+  }
+}
+
+void Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Handler handler) {
   const auto self = shared_from_this();
   const auto shared = std::make_shared<const Handler>(std::move(handler));
   const std::lock_guard lock(mutex);
@@ -185,14 +246,31 @@ void Consumer::Impl::start_threads(const RunPtr& run, Handler handler) {
         engine::start_thread("warren-worker", [self, run, shared] { self->work(run, *shared); }));
     ++live_workers;
   }
-  supervisor = engine::start_thread("warren-consumer", [self, run] { self->supervise(run); });
+  if (beside) {
+    workers.push_back(
+        engine::start_thread("warren-suspects", [self, beside, shared] { self->work(beside, *shared); }));
+    ++live_workers;
+  }
+  supervisor = engine::start_thread("warren-consumer", [self, run, beside] { self->supervise(run, beside); });
 }
 
-void Consumer::Impl::supervise(const RunPtr& run) noexcept {
-  for (auto event = run->wait(); event != Subscription::Event::ended; event = run->wait())
-    restore(*run, event);
+void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside) noexcept {
+  std::thread watcher;
+  if (beside) {
+    try {
+      watcher = engine::start_thread("warren-guard", [this, run, beside] {
+        see_to_end(beside);
+        run->end(beside->reason());
+      });
+    } catch (...) {
+      run->end(std::current_exception());
+    }
+  }
+  see_to_end(run);
+  if (beside) beside->end(nullptr);
+  if (watcher.joinable()) watcher.join();
   republisher.wake();
-  const bool drained = drain(*run);
+  const bool drained = drain(*run, beside.get());
   const std::lock_guard lock(mutex);
   result = run->reason();
   overran = !drained;
@@ -200,14 +278,22 @@ void Consumer::Impl::supervise(const RunPtr& run) noexcept {
   changed.notify_all();
 }
 
+// Returns once the subscription has ended.
+void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
+  for (auto event = run->wait(); event != Subscription::Event::ended; event = run->wait()) {
+    if (is_suspects(*run)) guard->subscribing();
+    restore(*run, event);
+  }
+}
+
 // Cancelled: the queue was deleted, or its leader moved (https://www.rabbitmq.com/docs/consumer-cancel).
 void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexcept {
   try {
     if (event == Subscription::Event::lost) {
       run.open_again();
-      if (!run.is_ending()) log(LogLevel::info, fmt::format("subscribed to \"{}\" again", queue));
+      if (!run.is_ending()) log(LogLevel::info, fmt::format("subscribed to \"{}\" again", run.queue()));
     } else {
-      log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", queue));
+      log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", run.queue()));
       run.subscribe_again();
     }
   } catch (const ConnectionError&) {
@@ -218,9 +304,10 @@ void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexc
 }
 
 // False where a handler still runs at the end of the time for it.
-bool Consumer::Impl::drain(Subscription& run) noexcept {
+bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
   const auto deadline = Clock::now() + options.drain_timeout;
   const bool answers = run.cancel(connection->operation_deadline());
+  if (beside != nullptr) beside->cancel(answers ? connection->operation_deadline() : Clock::now());
   std::vector<std::thread> ended;
   bool drained = false;
   {
@@ -230,6 +317,7 @@ bool Consumer::Impl::drain(Subscription& run) noexcept {
     if (!drained) live_workers = 0;
   }
   run.close(answers ? connection->operation_deadline() : Clock::now());
+  if (beside != nullptr) beside->close(answers ? connection->operation_deadline() : Clock::now());
   for (std::thread& worker : ended) {
     if (drained) {
       worker.join();
@@ -238,6 +326,12 @@ bool Consumer::Impl::drain(Subscription& run) noexcept {
     }
   }
   return drained;
+}
+
+// Of a subscription that no worker takes from.
+void Consumer::Impl::end(Subscription& run) noexcept {
+  run.cancel(connection->operation_deadline());
+  run.close(connection->operation_deadline());
 }
 
 void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
@@ -252,7 +346,7 @@ void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
     --handlers;
   }
   const std::lock_guard lock(mutex);
-  if (current != run || live_workers == 0) return;  // left behind by a drain
+  if ((current != run && suspects != run) || live_workers == 0) return;  // left behind by a drain
   --live_workers;
   changed.notify_all();
 }
@@ -263,6 +357,47 @@ void Consumer::Impl::handle(Subscription& run, engine::Content& content, const H
     const auto error = std::make_exception_ptr(Undecodable("the properties can't be read: " + content.fault));
     return fail(run, delivery, retry::describe(error, 0), error);
   }
+  if (!guard) return run_handler(run, delivery, handler);
+  if (!admit(run, delivery)) return;
+  const auto slot = slots.enter(is_suspects(run));
+  if (run.is_ending()) return give_back(run, delivery);
+  if (is_suspects(run)) retry::CrashGuard::restore(delivery);
+  run_handler(run, delivery, handler);
+}
+
+// Whether the handler may start; else the message is on its way to where it is told by then.
+bool Consumer::Impl::admit(Subscription& run, Delivery& delivery) {
+  if (!is_suspects(run)) {
+    if (!delivery.redelivered()) return true;
+    pass_on(run, delivery, guard->suspect(delivery), &suspected);
+    return false;
+  }
+  switch (guard->step(delivery)) {
+    case retry::CrashGuard::Step::handle:
+      return true;
+    case retry::CrashGuard::Step::record:
+      pass_on(run, delivery, guard->record(delivery), nullptr);
+      return false;
+    default:
+      const retry::Failure crash = retry::CrashGuard::crash(delivery);
+      retry::CrashGuard::restore(delivery);
+      send_copy(run, delivery, crash);
+      return false;
+  }
+}
+
+// What a stop was faster than: the start that is written down did not happen.
+void Consumer::Impl::give_back(Subscription& run, const Delivery& delivery) {
+  if (is_suspects(run)) {
+    const auto until = Clock::now() + 2s;
+    if (republisher.send(guard->take_back(delivery), [until] { return Clock::now() > until; })) {
+      return count(run.acknowledge(delivery), nullptr);
+    }
+  }
+  run.refuse(delivery, Requeue::yes);
+}
+
+void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Handler& handler) {
   if (options.retry.shape() != RetryPolicy::Shape::none) {
     if (auto origin = retry::original_address(delivery.headers())) {
       engine::DeliveryAccess::address(delivery, std::move(origin->exchange), std::move(origin->routing_key));
@@ -298,6 +433,9 @@ void Consumer::Impl::handle(Subscription& run, engine::Content& content, const H
 }
 
 void Consumer::Impl::settle(Subscription& run, const Delivery& delivery, Outcome outcome) {
+  if (outcome != Outcome::ack && is_suspects(run)) {  // the consumer's own queue is meant
+    return pass_on(run, delivery, guard->clear(delivery), nullptr);
+  }
   switch (outcome) {
     case Outcome::requeue:
       return count(run.refuse(delivery, Requeue::yes), nullptr);
@@ -346,16 +484,23 @@ void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const ret
 }
 
 void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
-  const retry::Copy copy = retry::make_copy(options.retry, queue, delivery, failure,
-                                            std::chrono::system_clock::now(), engine::host_name());
+  retry::Copy copy = retry::make_copy(options.retry, queue, delivery, failure,
+                                      std::chrono::system_clock::now(), engine::host_name());
+  if (copy.reason == retry::Reason::crash)
+    copy.message.properties().headers.set(retry::header::crash_count, std::int64_t{failure.runs});
   log(copy.parked ? LogLevel::warning : LogLevel::info,
       fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue,
                   retry::to_string(copy.reason), copy.queue, one_line(failure.error_message)));
+  pass_on(run, delivery, copy, copy.parked ? &parked : &retried);
+}
+
+void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy,
+                             Counter* counter) {
   if (!republisher.send(copy, [&run] { return run.is_ending(); })) {
     run.refuse(delivery, Requeue::yes);  // the original is still there, and comes again
     return;
   }
-  count(run.acknowledge(delivery), copy.parked ? &parked : &retried);
+  count(run.acknowledge(delivery), counter);
 }
 
 void Consumer::Impl::count(bool settled, Counter* counter) noexcept {
@@ -413,12 +558,14 @@ ConsumerStatus Consumer::Impl::status() const {
           .parked = parked,
           .stale = stale,
           .ignored = ignored,
-          .overdue = watch.late()};
+          .overdue = watch.late(),
+          .suspected = suspected};
 }
 
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
   check(queue, options);
   options.retry.declare(connection, queue);
+  if (options.crash_guard) retry::declare(connection, guard_topology(queue, options));
   impl_ = std::make_shared<Impl>(connection.core_, std::move(queue), std::move(options));
 }
 

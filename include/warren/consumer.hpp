@@ -29,6 +29,18 @@ enum class AckMode : std::uint8_t {
   manual,  ///< the handler or whoever it passes the Delivery to; an exception is treated as in after_handler
 };
 
+/// Finds the message whose handler ends the process, and parks it: at its `limit`th start that never ended,
+/// with reason `crash`. Needs a retry policy other than none, and AckMode::after_handler.
+///
+/// A message that comes redelivered was, perhaps, in flight when a consumer died. It is moved to the suspect
+/// queue, where each start of the handler is written down (republished, confirmed, acknowledged) before it
+/// happens, one message at a time. Its neighbours pass through there once. So does a backlog of a classic
+/// queue after a crash of the broker, which marks all of it as redelivered.
+struct CrashGuardOptions {
+  std::uint32_t limit = 3;      ///< starts of the handler that never ended, from 1
+  std::string suspect_queue{};  ///< of this consumer's queue only; empty: `<queue>_suspect`
+};
+
 struct ConsumerOptions {
   /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
   /// broker's acknowledgement timeout, 30 minutes by default, counts those that wait here too
@@ -47,6 +59,7 @@ struct ConsumerOptions {
   /// A handler that runs for longer is logged as a warning and counted (ConsumerStatus::overdue), and runs
   /// on: a thread can't be ended from outside. A run in place counts anew. Not set: no limit.
   std::optional<std::chrono::milliseconds> handler_timeout{};
+  std::optional<CrashGuardOptions> crash_guard{};  ///< not set: a message that kills its consumer comes again
 };
 
 /// What a consumer does at a moment.
@@ -58,8 +71,9 @@ struct ConsumerStatus {
   std::uint64_t retried = 0;  ///< copies confirmed on their way to another try
   std::uint64_t parked = 0;   ///< copies confirmed in the parked queue
   std::uint64_t stale = 0;  ///< outcomes that came too late: their channel was gone, the message comes again
-  std::uint64_t ignored = 0;  ///< failures that FailureRules ignored; counted in `acked` too
-  std::uint64_t overdue = 0;  ///< handler runs that took longer than `handler_timeout`
+  std::uint64_t ignored = 0;    ///< failures that FailureRules ignored; counted in `acked` too
+  std::uint64_t overdue = 0;    ///< handler runs that took longer than `handler_timeout`
+  std::uint64_t suspected = 0;  ///< messages moved to the suspect queue (CrashGuardOptions)
 };
 
 /// Called for each message, on threads of the consumer's; `concurrency` at a time.

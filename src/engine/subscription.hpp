@@ -34,6 +34,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
 
+  [[nodiscard]] const std::string& queue() const noexcept { return options_.queue; }
+
   // --- whoever watches over it ---
 
   /// Opens the channel, sets the prefetch and subscribes.

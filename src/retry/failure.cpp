@@ -48,6 +48,8 @@ const char* to_string(Reason reason) noexcept {
       return "max-attempts";
     case Reason::deadline:
       return "deadline";
+    case Reason::crash:
+      return "crash";
   }
   return "exception";
 }

@@ -15,6 +15,7 @@ enum class Reason : std::uint8_t {
   undecodable,   ///< `undecodable`: likewise
   max_attempts,  ///< `max-attempts`: the last try failed too
   deadline,      ///< `deadline`: the next try would come too late
+  crash,         ///< `crash`: its handler started, and never ended, as often as the crash guard allows
 };
 
 [[nodiscard]] const char* to_string(Reason reason) noexcept;

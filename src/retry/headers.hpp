@@ -26,6 +26,10 @@ inline constexpr std::string_view original_user_id = "retry-original-user-id";
 inline constexpr std::string_view original_cc = "retry-original-cc";
 inline constexpr std::string_view host = "retry-host";
 inline constexpr std::string_view policy = "retry-policy";
+// A message whose handler ends the process: starts that never ended, and who wrote the latest one down.
+inline constexpr std::string_view crash_count = "retry-crash-count";
+inline constexpr std::string_view started_by = "retry-started-by";
+inline constexpr std::string_view original_priority = "retry-original-priority";  // while it is a suspect
 inline constexpr std::string_view replay_count = "retry-replay-count";  // written by ParkingLot::replay alone
 
 /// What each copy writes anew.
@@ -48,26 +52,21 @@ inline constexpr std::array written = {id,
                                        policy};
 
 /// What a copy must not carry on: the broker would read it as its own word, or, of CC and BCC, publish it
-/// twice.
-inline constexpr std::array stripped = {std::string_view("x-death"), std::string_view("x-delivery-count"),
-                                        std::string_view("x-acquired-count"), std::string_view("CC"),
-                                        std::string_view("BCC")};
+/// twice. A handler that failed has ended, so what the crash guard wrote is no longer true.
+inline constexpr std::array stripped = {std::string_view("x-death"),
+                                        std::string_view("x-delivery-count"),
+                                        std::string_view("x-acquired-count"),
+                                        std::string_view("CC"),
+                                        std::string_view("BCC"),
+                                        crash_count,
+                                        started_by};
 inline constexpr std::array stripped_prefixes = {std::string_view("x-first-death-"),
                                                  std::string_view("x-last-death-")};
 
 /// What a replay takes off: counts and moments begin anew, and reasons are told again where it fails again.
-inline constexpr std::array reset_by_replay = {attempt,
-                                               queue_attempt,
-                                               first_failure_at,
-                                               last_failure_at,
-                                               reason,
-                                               error_type,
-                                               error_message,
-                                               host,
-                                               policy,
-                                               due_at,
-                                               std::string_view("retry-crash-count"),
-                                               std::string_view("retry-started-by")};
+inline constexpr std::array reset_by_replay = {attempt, queue_attempt, first_failure_at, last_failure_at,
+                                               reason,  error_type,    error_message,    host,
+                                               policy,  due_at};
 
 /// The longest text of a header, in bytes.
 inline constexpr std::size_t longest_message = 1'024;

@@ -1,0 +1,127 @@
+#include "retry/crash_guard.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "engine/delivery_access.hpp"
+#include "retry/headers.hpp"
+#include "retry/read.hpp"
+#include "retry/text.hpp"
+
+namespace warren::inline v0::retry {
+namespace {
+
+constexpr std::uint8_t first = 1;  // the suspect queue's highest priority
+
+std::int64_t starts_of(const FieldTable& headers) noexcept {
+  return read_count(headers, header::crash_count).value_or(0);
+}
+
+bool is_left_out(std::string_view key) noexcept {
+  return std::ranges::find(header::stripped, key) != header::stripped.end() ||
+         std::ranges::any_of(header::stripped_prefixes,
+                             [&](std::string_view prefix) { return key.starts_with(prefix); });
+}
+
+void restore_priority(Properties& properties) {
+  const std::optional<std::int64_t> priority = read_count(properties.headers, header::original_priority);
+  properties.priority.reset();
+  if (priority && *priority <= std::numeric_limits<std::uint8_t>::max())
+    properties.priority = static_cast<std::uint8_t>(*priority);
+  properties.headers.erase(header::original_priority);
+}
+
+}  // namespace
+
+CrashGuard::CrashGuard(std::string queue, CrashGuardOptions options, std::string instance)
+    : queue_(std::move(queue)),
+      suspect_queue_(options.suspect_queue.empty() ? queue_ + "_suspect" : std::move(options.suspect_queue)),
+      limit_(options.limit),
+      instance_(std::move(instance)) {}
+
+std::string CrashGuard::started_by() const { return fmt::format("{}/{}", instance_, generation_.load()); }
+
+CrashGuard::Step CrashGuard::step(const Delivery& delivery) const {
+  const std::string by = read_name(delivery.headers(), header::started_by).value_or("");
+  if (by.empty()) return Step::record;
+  if (!delivery.redelivered()) return Step::handle;
+  // This process lives, so no handler of its own ended it. Where it has subscribed anew since, the broker
+  // gives back what was on its way then; else another consumer had it, and died.
+  const bool own = by.starts_with(instance_ + "/");
+  if (own && by != started_by()) return Step::handle;
+  return starts_of(delivery.headers()) >= limit_ ? Step::park : Step::record;
+}
+
+Copy CrashGuard::copy(const Delivery& delivery, std::int64_t starts, bool recorded) const {
+  Copy copy{.queue = suspect_queue_, .message = delivery.message()};
+  Properties& properties = copy.message.properties();
+  const FieldTable before = std::move(properties.headers);
+  FieldTable headers;
+  for (const FieldEntry& entry : before) {
+    if (!is_left_out(entry.key)) headers.append(entry.key, entry.value);
+  }
+  // What make_copy() would find on the original.
+  const auto set_once = [&](std::string_view key, FieldValue value) {
+    if (!headers.contains(key)) headers.append(std::string(key), std::move(value));
+  };
+  if (!read_name(before, header::original_queue)) headers.set(header::original_queue, queue_);
+  if (!original_address(before)) {
+    headers.set(header::original_exchange, delivery.exchange());
+    headers.set(header::original_routing_key, delivery.routing_key());
+  }
+  if (properties.expiration)
+    set_once(header::original_expiration, std::int64_t{properties.expiration->count()});
+  if (properties.user_id) set_once(header::original_user_id, std::move(*properties.user_id));
+  if (auto cc = read_texts(before, "CC")) set_once(header::original_cc, std::move(*cc));
+  if (starts > 0) headers.set(header::crash_count, starts);
+  if (recorded) headers.set(header::started_by, started_by());
+  properties.headers = std::move(headers);
+  properties.delivery_mode = DeliveryMode::persistent;
+  properties.expiration.reset();
+  properties.user_id.reset();
+  properties.priority = recorded ? first : std::uint8_t{0};
+  return copy;
+}
+
+Copy CrashGuard::suspect(const Delivery& delivery) const {
+  Copy suspect = copy(delivery, 0, false);
+  FieldTable& headers = suspect.message.properties().headers;
+  headers.erase(header::original_priority);  // a stranger's
+  if (delivery.properties().priority)
+    headers.set(header::original_priority, std::int64_t{*delivery.properties().priority});
+  return suspect;
+}
+
+Copy CrashGuard::record(const Delivery& delivery) const {
+  return copy(delivery, std::min<std::int64_t>(starts_of(delivery.headers()), limit_) + 1, true);
+}
+
+Copy CrashGuard::take_back(const Delivery& delivery) const {
+  return copy(delivery, std::max<std::int64_t>(starts_of(delivery.headers()) - 1, 0), false);
+}
+
+Copy CrashGuard::clear(const Delivery& delivery) const {
+  Copy cleared = copy(delivery, 0, false);
+  cleared.queue = queue_;
+  restore_priority(cleared.message.properties());
+  return cleared;
+}
+
+Failure CrashGuard::crash(const Delivery& delivery) {
+  constexpr std::int64_t most = std::numeric_limits<std::uint32_t>::max();
+  const std::int64_t starts = std::min(starts_of(delivery.headers()), most);
+  return {.reason = Reason::crash,
+          .error_message = fmt::format("the handler started {} times and never ended", starts),
+          .runs = static_cast<std::uint32_t>(starts)};
+}
+
+void CrashGuard::restore(Delivery& delivery) {
+  restore_priority(engine::DeliveryAccess::message(delivery).properties());
+}
+
+}  // namespace warren::inline v0::retry

@@ -1,0 +1,157 @@
+#include <warren/warren.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "faults/crash_child.hpp"
+#include "faults/watch.hpp"
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/test_queue.hpp"
+
+using namespace support;
+using namespace faults;
+using warren::Connection;
+using warren::Consumer;
+using warren::ParkedMessage;
+
+namespace {
+
+struct Fixture {
+  explicit Fixture(warren::QueueType type) : queue({.type = type}) {}
+  ~Fixture() {
+    try {
+      connection.open_channel().declare_queue_passive(suspects).remove();
+    } catch (const warren::Error&) {  // no child made it
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+  }
+
+  // Restarted whenever it dies, until it finds nothing to do, and all that it gave back has come to rest.
+  int deaths_until_idle() {
+    int deaths = 0;
+    for (; deaths < 100; ++deaths) {
+      const int code = child.run();
+      if (code != 0 && code != 9) throw std::runtime_error("the child ended with " + std::to_string(code));
+      if (code == 0) break;
+    }
+    return deaths;
+  }
+  std::map<std::string, int> counts(const std::string& path) {
+    std::map<std::string, int> counts;
+    for (const std::string& line : lines_of(path)) ++counts[line];
+    return counts;
+  }
+
+  TestQueue queue;
+  TestQueue parked;
+  Connection connection{shared_broker().endpoint(), test_options()};
+  const std::string suspects = queue.name() + "_suspect";
+  const std::string folder = (std::filesystem::temp_directory_path() / unique_name("crash")).string();
+  CrashChild child{shared_broker().url(), queue.name(), parked.name(), folder + "/handled",
+                   folder + "/started"};
+};
+
+}  // namespace
+
+TEST_CASE(
+    "51: a message whose handler ends the process is parked after its limit, and its 63 neighbours are "
+    "handled") {
+  Fixture f(GENERATE(warren::QueueType::classic, warren::QueueType::quorum));
+  std::filesystem::create_directories(f.folder);
+  for (int i = 0; i < 64; ++i) f.queue.put(i == 20 ? "killer" : std::to_string(i));
+  REQUIRE(f.queue.holds(64));
+
+  CHECK(f.deaths_until_idle() == 4);  // one that nobody had written down, and the limit
+  CHECK(f.counts(f.child.started)["killer"] == 4);
+  const std::map<std::string, int> handled = f.counts(f.child.handled);
+  CHECK(handled.size() == 63);
+  CHECK(f.queue.ready() == 0);
+
+  std::size_t parked = 0;
+  warren::ParkingLot lot{f.connection, f.parked.name()};
+  lot.inspect([&](const ParkedMessage& message) {
+    ++parked;
+    CHECK(message.message.body() == "killer");
+    CHECK(message.reason == "crash");
+    CHECK(message.queue == f.queue.name());
+    CHECK(message.routing_key == f.queue.name());
+    CHECK(message.message.properties().headers.find("retry-crash-count")->as_integer() == 3);
+  });
+  CHECK(parked == 1);
+
+  // Replayed, it begins anew.
+  CHECK(lot.replay().done == 1);
+  CHECK_FALSE(f.queue.take().headers().contains("retry-crash-count"));
+}
+
+TEST_CASE("several messages that end the process are parked, and nobody else") {
+  Fixture f(warren::QueueType::classic);
+  std::filesystem::create_directories(f.folder);
+  for (int i = 0; i < 64; ++i) f.queue.put(i % 16 == 5 ? "killer" + std::to_string(i) : std::to_string(i));
+  REQUIRE(f.queue.holds(64));
+  const int deaths = f.deaths_until_idle();
+  CHECK(f.counts(f.child.handled).size() == 60);
+  std::map<std::string, int> parked;
+  warren::ParkingLot(f.connection, f.parked.name()).inspect([&](const ParkedMessage& message) {
+    ++parked[std::string(message.message.body())];
+  });
+  CHECK(parked ==
+        std::map<std::string, int>{{"killer5", 1}, {"killer21", 1}, {"killer37", 1}, {"killer53", 1}});
+  CHECK(deaths <= 16);
+}
+
+TEST_CASE("51: a broker that is killed blames nobody") {
+  constexpr std::size_t backlog = 1'000;
+  PrivateBroker broker;
+  Watch watch;
+  Bodies handled;
+  std::string queue;
+  {
+    Connection connection(broker.url(), test_options());
+    queue = connection.open_channel().declare_queue(unique_name("backlog")).name();
+    warren::Publisher publisher(connection, {.routing_key = queue});
+    for (std::size_t i = 0; i < backlog; ++i) publisher.publish_async(warren::Message(std::to_string(i)));
+    publisher.flush(30s);
+  }
+  Connection connection(broker.url(), watch.options());
+  const auto make_consumer = [&] {
+    auto consumer =
+        std::make_unique<Consumer>(connection, queue,
+                                   warren::ConsumerOptions{.retry = warren::RetryPolicy::immediate(),
+                                                           .crash_guard = warren::CrashGuardOptions{}});
+    consumer->start([&](const warren::Delivery& delivery) {
+      std::this_thread::sleep_for(1ms);
+      handled.add(delivery.body());
+    });
+    return consumer;
+  };
+  auto consumer = make_consumer();
+  std::uint64_t suspected = 0;
+  for (std::size_t kills = 0; kills < 5; ++kills) {
+    CAPTURE(kills);
+    REQUIRE(eventually([&] { return handled.size() > 20 + 100 * kills; }, 30s));
+    broker.kill();
+    if (kills % 2 == 0) {  // the consumer's end, too: nobody knows then what it had begun
+      suspected += consumer->status().suspected;
+      consumer.reset();
+    }
+    broker.restart();
+    if (consumer == nullptr) consumer = make_consumer();
+  }
+  REQUIRE(eventually(
+      [&] {
+        for (std::size_t i = 0; i < backlog; ++i) {
+          if (handled.count(std::to_string(i)) == 0) return false;
+        }
+        return true;
+      },
+      40s));
+  suspected += consumer->status().suspected;
+  CHECK(suspected > 0);  // the backlog did come back as redelivered
+  CHECK(consumer->status().parked == 0);
+  CHECK(connection.open_channel().declare_queue_passive(queue + "_parked").message_count() == 0);
+}
