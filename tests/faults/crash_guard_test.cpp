@@ -1,6 +1,6 @@
 #include <warren/warren.hpp>
 
-#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -128,6 +128,7 @@ TEST_CASE("51: a broker that is killed blames nobody") {
   PrivateBroker broker;
   Watch watch;
   Distinct handled;
+  std::atomic<bool> hold{false};
   std::string queue;
   {
     Connection connection(broker.url(), test_options());
@@ -143,23 +144,35 @@ TEST_CASE("51: a broker that is killed blames nobody") {
                                    warren::ConsumerOptions{.retry = warren::RetryPolicy::immediate(),
                                                            .crash_guard = warren::CrashGuardOptions{}});
     consumer->start([&](const warren::Delivery& delivery) {
-      std::this_thread::sleep_for(1ms);
+      do std::this_thread::sleep_for(1ms);
+      while (hold);
       handled.add(delivery.body());
     });
     return consumer;
   };
   auto consumer = make_consumer();
+  REQUIRE(eventually([&] { return handled.size() > 20; }, 30s));
+  broker.kill();
+  REQUIRE(eventually([&] { return consumer->status().running == 0; }));
+  hold = true;
+  broker.restart();
+  // 3.10 brings all of it as redelivered after this, what nobody ever received included; others what was
+  // prefetched.
+  REQUIRE(eventually([&] { return consumer->status().suspected > 0; }, 30s));
+  eventually([&] { return consumer->status().suspected + handled.size() >= backlog - 10; }, 10s);
+  std::size_t before = handled.size() + 1;  // that one is begun already
+  hold = false;
   std::uint64_t suspected = 0;
-  for (std::size_t kills = 0; kills < 5; ++kills) {
-    CAPTURE(kills);
-    REQUIRE(eventually([&] { return handled.size() > 20 + 100 * kills; }, 30s));
+  for (int kill = 0; kill < 4; ++kill) {
+    CAPTURE(kill);
+    REQUIRE(eventually([&] { return handled.size() > before; }, 30s));
     broker.kill();
-    if (kills != 2) {  // the consumer's end, too: nobody knows then what it had begun
-      suspected += consumer->status().suspected;
-      consumer.reset();
-    }
+    // The consumer's end, too: nobody knows then what it had begun.
+    suspected += consumer->status().suspected;
+    consumer.reset();
+    before = handled.size() + 10;
     broker.restart();
-    if (consumer == nullptr) consumer = make_consumer();
+    consumer = make_consumer();
   }
   REQUIRE(eventually([&] { return handled.size() == backlog; }, 40s));
   suspected += consumer->status().suspected;
