@@ -16,6 +16,7 @@
 #include "engine/handler_watch.hpp"
 #include "engine/subscription.hpp"
 #include "engine/system.hpp"
+#include "retry/circuit_breaker.hpp"
 #include "retry/copy.hpp"
 #include "retry/crash_guard.hpp"
 #include "retry/failure.hpp"
@@ -43,6 +44,12 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
   if (options.handler_timeout && *options.handler_timeout <= 0ms)
     wire::refuse(operation, "handler_timeout is not above 0");
+  if (const auto& breaker = options.circuit_breaker) {
+    if (!(breaker->failure_share > 0 && breaker->failure_share <= 1))
+      wire::refuse(operation, "the circuit breaker's failure_share is not above 0, to 1");
+    if (breaker->window == 0) wire::refuse(operation, "the circuit breaker's window is 0");
+    if (breaker->pause <= 0ms) wire::refuse(operation, "the circuit breaker's pause is not above 0");
+  }
   if (!options.crash_guard) return;
   const retry::CrashGuard guard(queue, *options.crash_guard, {});
   wire::check_short_string(guard.suspect_queue(), operation, "the suspect queue's name");
@@ -118,6 +125,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
                                                    queue, options.handler_timeout->count(), what));
               }),
         slots(options.concurrency) {
+    if (options.circuit_breaker) breaker.emplace(*options.circuit_breaker);
     if (options.crash_guard) guard.emplace(queue, *options.crash_guard, retry::random_uuid());
   }
 
@@ -142,6 +150,8 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void supervise(const RunPtr& run, const RunPtr& beside) noexcept;
   void see_to_end(const RunPtr& run) noexcept;
   void restore(Subscription& run, Subscription::Event event) noexcept;
+  void heed_breaker(Subscription& run, CircuitState& heeded) noexcept;
+  void judge(Subscription& run, bool failed);
   bool drain(Subscription& run, Subscription* beside) noexcept;
   void end(Subscription& run) noexcept;
   void work(const RunPtr& run, const Handler& handler) noexcept;
@@ -164,6 +174,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
 
   retry::Republisher republisher;
   engine::HandlerWatch watch;
+  std::optional<retry::CircuitBreaker> breaker;
   std::optional<retry::CrashGuard> guard;
   retry::HandlerSlots slots;
 
@@ -280,10 +291,50 @@ void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside) noexcept
 
 // Returns once the subscription has ended.
 void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
-  for (auto event = run->wait(); event != Subscription::Event::ended; event = run->wait()) {
-    if (is_suspects(*run)) guard->subscribing();
-    restore(*run, event);
+  CircuitState heeded = CircuitState::closed;
+  for (;;) {
+    const bool paused = heeded == CircuitState::open;
+    const auto event = run->wait(paused ? breaker->probe_at() : Clock::time_point::max());
+    if (event == Subscription::Event::ended) return;
+    if (event != Subscription::Event::woken) {
+      if (is_suspects(*run)) guard->subscribing();
+      restore(*run, event);
+    }
+    if (breaker && !is_suspects(*run)) heed_breaker(*run, heeded);
   }
+}
+
+// Makes of the subscription what the breaker says; `heeded` is what it is made for. A channel that is lost
+// meanwhile is opened again as what it should be by then.
+void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexcept {
+  breaker->probe(Clock::now());
+  const CircuitState state = breaker->state();
+  if (state == heeded) return;
+  const CircuitState before = std::exchange(heeded, state);
+  try {
+    if (before != CircuitState::open) run.pause();
+    if (state == CircuitState::open) {
+      log(LogLevel::warning, fmt::format("the handlers of \"{}\" fail: paused for {} ms", queue,
+                                         options.circuit_breaker->pause.count()));
+    } else if (state == CircuitState::half_open) {
+      log(LogLevel::info, fmt::format("one message of \"{}\" is tried", queue));
+      run.resume(1);
+    } else {
+      log(LogLevel::info, fmt::format("the handlers of \"{}\" succeed again", queue));
+      run.resume(options.prefetch);
+    }
+  } catch (const TimeoutError& error) {
+    connection->drop(error.what());
+  } catch (const Error&) {  // the channel was lost over it, or the run ended
+    if (connection->has_ended()) run.end(std::current_exception());
+  } catch (...) {
+    run.end(std::current_exception());
+  }
+}
+
+// What a handler's end says of those to come.
+void Consumer::Impl::judge(Subscription& run, bool failed) {
+  if (breaker && !is_suspects(run) && breaker->record(failed, Clock::now())) run.hold();
 }
 
 // Cancelled: the queue was deleted, or its leader moved (https://www.rabbitmq.com/docs/consumer-cancel).
@@ -291,7 +342,11 @@ void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexc
   try {
     if (event == Subscription::Event::lost) {
       run.open_again();
-      if (!run.is_ending()) log(LogLevel::info, fmt::format("subscribed to \"{}\" again", run.queue()));
+      if (!run.is_ending()) {
+        log(LogLevel::info, run.is_subscribed()
+                                ? fmt::format("subscribed to \"{}\" again", run.queue())
+                                : fmt::format("the subscription to \"{}\" stays paused", run.queue()));
+      }
     } else {
       log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", run.queue()));
       run.subscribe_again();
@@ -412,7 +467,10 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
                                               options.handler_timeout ? name_of(delivery) : std::string());
       const Outcome outcome = handler(delivery);
       if (outcome == Outcome::reject) throw Reject("the handler returned Outcome::reject");
-      if (outcome != Outcome::retry) return settle(run, delivery, outcome);
+      if (outcome != Outcome::retry) {
+        judge(run, outcome == Outcome::requeue);
+        return settle(run, delivery, outcome);
+      }
     } catch (...) {
       error = std::current_exception();
     }
@@ -420,10 +478,14 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
     if (!error) failure.error_message = "the handler returned Outcome::retry";
     if (error && failure.reason == retry::Reason::exception) {
       const FailureDecision decision = decide(error);
-      if (decision.action == FailureDecision::Action::ignore) return ignore(run, delivery, failure);
+      if (decision.action == FailureDecision::Action::ignore) {
+        judge(run, false);
+        return ignore(run, delivery, failure);
+      }
       if (decision.action == FailureDecision::Action::reject) failure.reason = retry::Reason::rejected;
       failure.delay = decision.delay;
     }
+    judge(run, failure.reason == retry::Reason::exception);
     const auto now = std::chrono::system_clock::now();
     if (!first_failure) first_failure = now;
     failure.first_at = first_failure;
@@ -559,7 +621,8 @@ ConsumerStatus Consumer::Impl::status() const {
           .stale = stale,
           .ignored = ignored,
           .overdue = watch.late(),
-          .suspected = suspected};
+          .suspected = suspected,
+          .circuit = breaker ? breaker->state() : CircuitState::closed};
 }
 
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {

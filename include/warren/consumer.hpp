@@ -41,6 +41,24 @@ struct CrashGuardOptions {
   std::string suspect_queue{};  ///< of this consumer's queue only; empty: `<queue>_suspect`
 };
 
+/// Pauses a consumer whose handlers fail, as where a service that they need is down: messages stay in the
+/// queue rather than use up their attempts. What opens it is a share of failed runs (those that a retry
+/// policy would try again) among the latest ones. While it is open the subscription is cancelled, and
+/// prefetched messages are back in the queue; then one message is fetched, and its outcome closes the
+/// circuit, or opens it again. Not for a queue that is deleted with its last consumer. With a prefetch above
+/// 1, messages come redelivered after a pause.
+struct CircuitBreakerOptions {
+  double failure_share = 0.5;               ///< of the window, above 0, to 1
+  std::uint32_t window = 20;                ///< handler runs that are looked at, from 1
+  std::chrono::milliseconds pause{30'000};  ///< how long it stays open
+};
+
+enum class CircuitState : std::uint8_t {
+  closed,     ///< as if there were none
+  open,       ///< paused
+  half_open,  ///< waits for the outcome of one message
+};
+
 struct ConsumerOptions {
   /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
   /// broker's acknowledgement timeout, 30 minutes by default, counts those that wait here too
@@ -60,6 +78,7 @@ struct ConsumerOptions {
   /// on: a thread can't be ended from outside. A run in place counts anew. Not set: no limit.
   std::optional<std::chrono::milliseconds> handler_timeout{};
   std::optional<CrashGuardOptions> crash_guard{};  ///< not set: a message that kills its consumer comes again
+  std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: a consumer goes on, whatever fails
 };
 
 /// What a consumer does at a moment.
@@ -74,6 +93,7 @@ struct ConsumerStatus {
   std::uint64_t ignored = 0;    ///< failures that FailureRules ignored; counted in `acked` too
   std::uint64_t overdue = 0;    ///< handler runs that took longer than `handler_timeout`
   std::uint64_t suspected = 0;  ///< messages moved to the suspect queue (CrashGuardOptions)
+  CircuitState circuit = CircuitState::closed;  ///< CircuitBreakerOptions
 };
 
 /// Called for each message, on threads of the consumer's; `concurrency` at a time.

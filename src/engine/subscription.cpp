@@ -24,7 +24,7 @@ constexpr std::size_t most_taken = 1'024;  // how many may lie at the front befo
 }  // namespace
 
 Subscription::Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options)
-    : connection_(std::move(connection)), options_(std::move(options)) {}
+    : connection_(std::move(connection)), options_(std::move(options)), prefetch_(options_.prefetch) {}
 
 std::shared_ptr<ChannelCore> Subscription::channel() const {
   const std::lock_guard lock(mutex_);
@@ -53,7 +53,40 @@ void Subscription::open_channel() {
     lost_ = false;
   }
   opened->call("basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
-               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, options_.prefetch); });
+               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch_); });
+  {
+    const std::lock_guard lock(mutex_);
+    if (paused_) return;
+  }
+  subscribe();
+}
+
+void Subscription::pause() {
+  std::shared_ptr<ChannelCore> open;
+  std::string tag;
+  {
+    const std::lock_guard lock(mutex_);
+    paused_ = true;
+    subscribed_ = false;
+    open = channel_;
+    tag = consumer_tag_;
+  }
+  open->call("basic.cancel", id::basic_cancel_ok, connection_->operation_deadline(),
+             [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
+  away_.store(true, std::memory_order_release);
+  give_back_waiting();
+}
+
+void Subscription::resume(std::uint16_t prefetch) {
+  prefetch_ = prefetch;
+  {
+    const std::lock_guard lock(mutex_);
+    paused_ = false;
+    away_.store(false, std::memory_order_release);
+    if (lost_) return;  // open_again() subscribes
+  }
+  channel()->call("basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
+                  [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch_); });
   subscribe();
 }
 
@@ -109,6 +142,8 @@ void Subscription::subscribe_again() {
   {
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, resubscribe_pause, [&] { return is_ending(); })) return;
+    cancelled_ = false;
+    if (paused_) return;
   }
   try {
     subscribe();
@@ -117,10 +152,24 @@ void Subscription::subscribe_again() {
   }
 }
 
-Subscription::Event Subscription::wait() {
+Subscription::Event Subscription::wait(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return is_ending() || cancelled_ || lost_; });
-  return is_ending() ? Event::ended : lost_ ? Event::lost : Event::cancelled;
+  const auto happened = [&] { return is_ending() || cancelled_ || lost_ || woken_; };
+  if (deadline == Deadline::max()) {
+    changed_.wait(lock, happened);
+  } else {
+    changed_.wait_until(lock, deadline, happened);
+  }
+  woken_ = false;
+  if (is_ending()) return Event::ended;
+  return lost_ ? Event::lost : cancelled_ ? Event::cancelled : Event::woken;
+}
+
+void Subscription::hold() noexcept {
+  const std::lock_guard lock(mutex_);
+  paused_ = true;
+  woken_ = true;
+  changed_.notify_all();
 }
 
 void Subscription::end(std::exception_ptr reason) noexcept {
@@ -160,6 +209,11 @@ bool Subscription::cancel(Deadline deadline) noexcept {
     answered = false;
   } catch (...) {  // the channel is gone: so is the subscription
   }
+  give_back_waiting();
+  return answered;
+}
+
+void Subscription::give_back_waiting() noexcept {
   std::vector<ContentPtr> left;
   {
     const std::lock_guard lock(mutex_);
@@ -168,7 +222,6 @@ bool Subscription::cancel(Deadline deadline) noexcept {
     taken_ = 0;
   }
   for (const ContentPtr& content : left) refuse(content->delivery, Requeue::yes);
-  return answered;
 }
 
 void Subscription::close(Deadline deadline) noexcept {
@@ -192,13 +245,14 @@ std::size_t Subscription::waiting() const {
 bool Subscription::take(ContentPtr& content) {
   std::unique_lock lock(mutex_);
   if (content) spare_.push_back(std::move(content));
-  if (taken_ == queue_.size() && !is_ending()) {
+  const auto ready = [&] { return taken_ != queue_.size() && !paused_; };
+  if (!ready() && !is_ending()) {
     const auto open = channel_;
     lock.unlock();
     open->flush_acks();
     lock.lock();
     ++idle_workers_;
-    arrived_.wait(lock, [&] { return taken_ != queue_.size() || is_ending(); });
+    arrived_.wait(lock, [&] { return ready() || is_ending(); });
     --idle_workers_;
   }
   if (is_ending()) return false;
@@ -240,7 +294,7 @@ bool Subscription::is_unsettled(const Delivery& delivery) const {
 void Subscription::on_delivery(ContentPtr content) { arrivals_.push_back(std::move(content)); }
 
 bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
-  if (is_ending()) {
+  if (is_ending() || away_.load(std::memory_order_acquire)) {
     for (const ContentPtr& content : arrivals_) refuse(content->delivery, Requeue::yes);
     arrivals_.clear();
     return false;

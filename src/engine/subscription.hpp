@@ -30,7 +30,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
  public:
   using ContentPtr = ContentAssembler::ContentPtr;
   using Deadline = ConnectionCore::Deadline;
-  enum class Event { ended, cancelled, lost };
+  enum class Event { ended, cancelled, lost, woken };
 
   Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
 
@@ -47,8 +47,15 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// once where it has ended. @throws as open()
   void open_again();
   /// Blocks until it has ended, the broker cancelled the subscription, or the channel was lost: with its
-  /// connection, or for an acknowledgement that was overdue.
-  Event wait();
+  /// connection, or for an acknowledgement that was overdue. Also until hold(), or until the deadline: woken.
+  Event wait(Deadline deadline = Deadline::max());
+  /// No worker takes any more, until resume(); whoever watches is to see to it. Any thread.
+  void hold() noexcept;
+  /// basic.cancel, and what no worker has taken goes back to the queue. Workers take no more, and no
+  /// recovery subscribes, before resume(). @throws as open()
+  void pause();
+  /// Subscribes again after pause(), with another prefetch. @throws as open()
+  void resume(std::uint16_t prefetch);
   /// Ends it: no worker takes any more. The first reason stays; none is a stop. Any thread.
   void end(std::exception_ptr reason) noexcept;
   [[nodiscard]] std::exception_ptr reason() const;
@@ -76,6 +83,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
  private:
   void subscribe();
+  void give_back_waiting() noexcept;
   void on_delivery(ContentPtr content) override;
   bool on_turn_end(std::vector<ContentPtr>& spare) override;
   bool on_tick() override;
@@ -87,6 +95,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   const std::shared_ptr<ConnectionCore> connection_;
   const SubscriptionOptions options_;
+  std::atomic<std::uint16_t> prefetch_;
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
@@ -103,8 +112,11 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool lost_ = false;           // and not open again yet
   bool reopening_ = false;      // open_again() decides what an error of the new channel means
   bool counted_ = false;        // as a consumer of its queue
+  bool woken_ = false;
+  bool paused_ = false;  // no worker takes
   std::exception_ptr reason_;
   std::atomic<bool> ending_{false};
+  std::atomic<bool> away_{false};     // paused, and there is no subscription any more
   std::atomic<bool> ticking_{false};  // the I/O thread comes by within ack_delay
 
   std::vector<ContentPtr> arrivals_;  // the I/O thread's own

@@ -1,0 +1,134 @@
+#include <warren/warren.hpp>
+
+#include <atomic>
+#include <stdexcept>
+
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/log_lines.hpp"
+#include "support/proxy.hpp"
+#include "support/test_queue.hpp"
+#include "support/thrown.hpp"
+
+using namespace support;
+using warren::CircuitBreakerOptions;
+using warren::CircuitState;
+using warren::Connection;
+using warren::Consumer;
+using warren::Delivery;
+using warren::InvalidArgument;
+
+namespace {
+
+constexpr std::uint32_t total = 50;
+
+struct Fixture {
+  TestQueue queue;
+  TestQueue parked;
+  LogLines log;
+  Proxy proxy{shared_broker().endpoint()};
+  Connection connection{proxy.endpoint(), [this] {
+                          warren::ConnectionOptions options = test_options();
+                          options.recovery.enabled = true;
+                          options.on_log = [this](const warren::LogEvent& event) { log.add(event.text); };
+                          return options;
+                        }()};
+  Gate gate;  // for the handler where it is told to wait
+  std::atomic<bool> fails{true};
+  std::atomic<bool> waits{false};
+
+  Consumer consumer(CircuitBreakerOptions breaker) {
+    return {connection,
+            queue.name(),
+            {.prefetch = 10,
+             .retry = warren::RetryPolicy::immediate({.max_attempts = 1, .parked_queue = parked.name()}),
+             .circuit_breaker = breaker}};
+  }
+  void handle(const Delivery&) {
+    if (waits) gate.pass();
+    if (fails) throw std::runtime_error("on purpose");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("55: a circuit breaker opens: the subscription is cancelled, what was prefetched is back") {
+  Fixture f;
+  f.queue.fill(total);
+  Consumer consumer = f.consumer({.failure_share = 1, .window = 4, .pause = 1h});
+  consumer.start([&](const Delivery& delivery) { f.handle(delivery); });
+  REQUIRE(eventually([&] { return consumer.status().circuit == CircuitState::open; }));
+  CHECK(eventually([&] { return f.queue.consumers() == 0; }));
+  CHECK(f.queue.holds(total - 4));  // no other one began
+  CHECK(f.parked.holds(4));
+  CHECK_FALSE(consumer.status().subscribed);
+  CHECK(f.log.has("paused for 3600000 ms"));
+
+  SECTION("a recovery does not close it") {
+    f.proxy.cut();
+    REQUIRE(eventually([&] { return f.log.has("stays paused"); }));
+    CHECK(f.queue.consumers() == 0);
+    CHECK(consumer.status().circuit == CircuitState::open);
+    CHECK(f.queue.ready() == total - 4);
+  }
+  CHECK(time_of([&] { consumer.stop(); }) < 10s);
+}
+
+TEST_CASE("55: a circuit breaker half opens for one message, opens again, and closes") {
+  Fixture f;
+  f.queue.fill(total);
+  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
+  std::atomic<std::uint32_t> runs{0};
+  consumer.start([&](const Delivery&) {
+    if (++runs <= 5) throw std::runtime_error("on purpose");
+    if (runs == 6) f.gate.pass();
+  });
+  // In the middle of a try: nothing else is fetched.
+  REQUIRE(eventually([&] { return f.gate.waiting() == 1; }));
+  CHECK(f.parked.holds(5));
+  CHECK(consumer.status().circuit == CircuitState::half_open);
+  CHECK(consumer.status().waiting == 0);
+  CHECK(f.queue.holds(total - 6));
+
+  f.gate.open();
+  REQUIRE(eventually([&] { return consumer.status().acked == total - 5; }));
+  CHECK(consumer.status().circuit == CircuitState::closed);
+  CHECK(consumer.status().subscribed);
+  CHECK(f.queue.consumers() == 1);
+  CHECK(f.log.has("succeed again"));
+  CHECK(f.parked.ready() == 5);
+}
+
+TEST_CASE("a circuit that closes has its prefetch again") {
+  Fixture f;
+  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
+  consumer.start([&](const Delivery& delivery) { f.handle(delivery); });
+  f.queue.put("fails");
+  REQUIRE(f.parked.holds(1));
+  f.fails = false;
+  f.queue.put("succeeds");
+  REQUIRE(eventually(
+      [&] { return consumer.status().circuit == CircuitState::closed && consumer.status().subscribed; }));
+  f.waits = true;
+  for (int i = 0; i < 30; ++i) f.queue.put("waits");
+  CHECK(eventually([&] { return consumer.status().waiting == 9; }));
+  CHECK(f.queue.holds(20));
+  f.gate.open();
+}
+
+TEST_CASE("what can't be handled for its own sake opens no circuit") {
+  Fixture f;
+  f.queue.fill(total);
+  Consumer consumer = f.consumer({.failure_share = 0.1, .window = 5, .pause = 1h});
+  consumer.start([&](const Delivery&) { throw warren::Reject("never"); });
+  CHECK(f.parked.holds(total));
+  CHECK(consumer.status().circuit == CircuitState::closed);
+}
+
+TEST_CASE("a circuit breaker that can't be right is refused") {
+  Fixture f;
+  CHECK_THROWS_AS(f.consumer({.failure_share = 0}), InvalidArgument);
+  CHECK_THROWS_AS(f.consumer({.failure_share = 1.1}), InvalidArgument);
+  CHECK_THROWS_AS(f.consumer({.window = 0}), InvalidArgument);
+  CHECK_THROWS_AS(f.consumer({.pause = 0ms}), InvalidArgument);
+}
