@@ -114,7 +114,7 @@ TEST_CASE("new keys in the middle of traffic in TLS 1.3 lose nothing", "[tls]") 
   CHECK(relay.keys_changed_by_client() > changed + 50);
 }
 
-TEST_CASE("TLS's own farewell ends the connection at once, though TCP stays", "[tls]") {
+TEST_CASE("TLS's own farewell ends the connection at once, though TCP stays and no poll shows it", "[tls]") {
   TlsRelay relay(certificates().issue("relay", "DNS:localhost"), shared_broker().endpoint());
   Connection connection{relay.endpoint(), without_recovery()};
   relay.say_close();
@@ -184,4 +184,24 @@ TEST_CASE("a TLS write that would block goes on where it stood once there is roo
       CHECK((delivery->body() == body));
     }
   }
+}
+
+TEST_CASE("what TLS could not send yet is polled for, though there is no more output", "[tls]") {
+  Proxy proxy(tls_broker().tls_endpoint("127.0.0.1"));
+  const auto transport = Transport::connect(proxy.endpoint(), {});
+  proxy.stall(Direction::to_broker);
+  std::string heartbeats;
+  while (heartbeats.size() < 64 * 1024) heartbeats.append("\x08\0\0\0\0\0\0\xCE", 8);
+  Transport::Result result;
+  do {
+    result = transport->write(heartbeats.data(), heartbeats.size());
+  } while (result.status == Transport::Status::ok);
+  REQUIRE(result.status == Transport::Status::would_block);
+  CHECK(transport->wants_write(false));
+  proxy.resume();
+  char buffer[100];
+  CHECK(eventually([&] {
+    CHECK(transport->read(buffer, sizeof buffer).status == Transport::Status::would_block);
+    return !transport->wants_write(false);
+  }));
 }

@@ -1,5 +1,7 @@
 #include "support/tls_relay.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -18,6 +20,11 @@ constexpr std::size_t most_held = 256 * 1024;
 struct SslFree {
   void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
 };
+
+// What is written meanwhile goes out in one segment.
+void set_cork(const Descriptor& socket, int on) {
+  ::setsockopt(socket.get(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
 
 // Counts the peer's KeyUpdate messages.
 void on_message(int sent, int, int type, const void* data, std::size_t size, SSL*, void* counter) {
@@ -91,8 +98,10 @@ void TlsRelay::relay(const Descriptor& client, void* opaque) {
     if (closed) ends[0].fd = ends[1].fd = -1;
     ::poll(ends, 2, 20);
     if (say_close_.exchange(false)) {
+      set_cork(client, 1);
       SSL_write(ssl, "\x08\0\0\0\0\0\0\xCE", 8);
       SSL_shutdown(ssl);
+      set_cork(client, 0);
       closed = true;
     }
     if (closed) continue;

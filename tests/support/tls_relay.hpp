@@ -29,7 +29,8 @@ class TlsRelay {
   void change_keys_every(std::size_t bytes) { interval_ = bytes; }
   /// How often the client changed its keys.
   [[nodiscard]] int keys_changed_by_client() const { return keys_changed_; }
-  /// Sends a heartbeat, and TLS's close_notify behind it; the TCP connection stays.
+  /// Sends a heartbeat, and TLS's close_notify in the same segment: a client that reads ahead has both at
+  /// once, and no poll shows the second. The TCP connection stays.
   void say_close() { say_close_ = true; }
 
  private:
