@@ -1,0 +1,106 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <warren/consumer.hpp>
+
+#include "engine/handler_watch.hpp"
+#include "engine/subscription.hpp"
+#include "retry/circuit_breaker.hpp"
+#include "retry/copy.hpp"
+#include "retry/crash_guard.hpp"
+#include "retry/failure.hpp"
+#include "retry/handler_slots.hpp"
+#include "retry/republisher.hpp"
+
+namespace warren::inline v0 {
+
+/// What a Consumer is made of: its runs, one after the other, each a subscription (two with a crash guard),
+/// the workers that take from it, and a supervisor that keeps it alive.
+struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
+  using Clock = std::chrono::steady_clock;
+  using Subscription = engine::Subscription;
+
+  Impl(std::shared_ptr<engine::ConnectionCore> core, std::string name, ConsumerOptions wanted);
+
+  /// `begun` is called once request_stop() ends this run, ahead of the first message.
+  void start(Handler handler, const std::function<void()>& begun = {});
+  /// False where it still runs at the deadline. Rethrows what ended it, once.
+  bool wait(std::optional<Clock::time_point> deadline);
+  void request_stop() noexcept;
+  void stop();
+  [[nodiscard]] ConsumerStatus status() const;
+
+  const std::shared_ptr<engine::ConnectionCore> connection;
+  const std::string queue;
+  const ConsumerOptions options;
+
+ private:
+  using RunPtr = std::shared_ptr<Subscription>;
+  using Counter = std::atomic<std::uint64_t>;
+
+  void open(const RunPtr& run, const RunPtr& beside);
+  void start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
+  void supervise(const RunPtr& run, const RunPtr& beside) noexcept;
+  void see_to_end(const RunPtr& run) noexcept;
+  void restore(Subscription& run, Subscription::Event event) noexcept;
+  void heed_breaker(Subscription& run, CircuitState& heeded) noexcept;
+  void judge(Subscription& run, bool failed);
+  bool drain(Subscription& run, Subscription* beside) noexcept;
+  void end(Subscription& run) noexcept;
+  void work(const RunPtr& run, const Handler& handler) noexcept;
+  void handle(Subscription& run, engine::Content& content, const Handler& handler);
+  bool admit(Subscription& run, Delivery& delivery);
+  void run_handler(Subscription& run, Delivery& delivery, const Handler& handler);
+  void give_back(Subscription& run, const Delivery& delivery);
+  void settle(Subscription& run, const Delivery& delivery, Outcome outcome);
+  FailureDecision decide(const std::exception_ptr& error) noexcept;
+  void ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
+  void fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
+            const std::exception_ptr& error);
+  void send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
+  void pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy, Counter* counter);
+  [[nodiscard]] bool is_suspects(const Subscription& run) const {
+    return guard && run.queue() == guard->suspect_queue();
+  }
+  void count(bool settled, Counter* counter) noexcept;
+  void log(LogLevel level, std::string text) { connection->events().log(level, std::move(text)); }
+
+  retry::Republisher republisher;
+  engine::HandlerWatch watch;
+  std::optional<retry::CircuitBreaker> breaker;
+  std::optional<retry::CrashGuard> guard;
+  retry::HandlerSlots slots;
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  RunPtr current;   // of the latest start()
+  RunPtr suspects;  // beside it, where there is a guard
+  bool running = false;
+  bool overran = false;  // a handler outlived the drain of the latest run
+  std::exception_ptr result;
+  std::thread supervisor;
+  std::vector<std::thread> workers;
+  std::size_t live_workers = 0;
+
+  std::atomic<std::size_t> handlers{0};
+  Counter acked{0};
+  Counter retried{0};
+  Counter parked{0};
+  Counter stale{0};
+  Counter ignored{0};
+  Counter suspected{0};
+};
+
+}  // namespace warren::inline v0

@@ -1,0 +1,354 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include <warren/error.hpp>
+
+#include "consumer_impl.hpp"
+#include "engine/delivery_access.hpp"
+#include "engine/system.hpp"
+#include "retry/headers.hpp"
+#include "retry/text.hpp"
+
+// A run of a consumer: its threads, from the subscription to the settled message.
+
+namespace warren::inline v0 {
+namespace {
+
+using namespace std::chrono_literals;
+
+// As much of an error's text as belongs into a log.
+std::string one_line(const std::string& text) {
+  std::string line = retry::to_utf8(text, 200);
+  std::ranges::replace_if(
+      line, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  return line;
+}
+
+// For a log: the message id, where it has one.
+std::string name_of(const Delivery& delivery) {
+  const auto& id = delivery.properties().message_id;
+  return id && !id->empty() ? "message " + one_line(*id)
+                            : fmt::format("delivery {}", delivery.delivery_tag());
+}
+
+}  // namespace
+
+void Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Handler handler) {
+  const auto self = shared_from_this();
+  const auto shared = std::make_shared<const Handler>(std::move(handler));
+  const std::lock_guard lock(mutex);
+  for (std::size_t i = 0; i < options.concurrency; ++i) {
+    workers.push_back(
+        engine::start_thread("warren-worker", [self, run, shared] { self->work(run, *shared); }));
+    ++live_workers;
+  }
+  if (beside) {
+    workers.push_back(
+        engine::start_thread("warren-suspects", [self, beside, shared] { self->work(beside, *shared); }));
+    ++live_workers;
+  }
+  supervisor = engine::start_thread("warren-consumer", [self, run, beside] { self->supervise(run, beside); });
+}
+
+void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside) noexcept {
+  std::thread watcher;
+  if (beside) {
+    try {
+      watcher = engine::start_thread("warren-guard", [this, run, beside] {
+        see_to_end(beside);
+        run->end(beside->reason());
+      });
+    } catch (...) {
+      run->end(std::current_exception());
+    }
+  }
+  see_to_end(run);
+  if (beside) beside->end(nullptr);
+  if (watcher.joinable()) watcher.join();
+  republisher.wake();
+  const bool drained = drain(*run, beside.get());
+  const std::lock_guard lock(mutex);
+  result = run->reason();
+  overran = !drained;
+  running = false;
+  changed.notify_all();
+}
+
+// Returns once the subscription has ended.
+void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
+  CircuitState heeded = CircuitState::closed;
+  for (;;) {
+    const bool paused = heeded == CircuitState::open;
+    const auto event = run->wait(paused ? breaker->probe_at() : Clock::time_point::max());
+    if (event == Subscription::Event::ended) return;
+    if (event != Subscription::Event::woken) {
+      if (is_suspects(*run)) guard->subscribing();
+      restore(*run, event);
+    }
+    if (breaker && !is_suspects(*run)) heed_breaker(*run, heeded);
+  }
+}
+
+// Makes of the subscription what the breaker says; `heeded` is what it is made for. A channel that is lost
+// meanwhile is opened again as what it should be by then.
+void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexcept {
+  breaker->probe(Clock::now());
+  const CircuitState state = breaker->state();
+  if (state == heeded) return;
+  const CircuitState before = std::exchange(heeded, state);
+  try {
+    if (before != CircuitState::open) run.pause();
+    if (state == CircuitState::open) {
+      log(LogLevel::warning, fmt::format("the handlers of \"{}\" fail: paused for {} ms", queue,
+                                         options.circuit_breaker->pause.count()));
+    } else if (state == CircuitState::half_open) {
+      log(LogLevel::info, fmt::format("one message of \"{}\" is tried", queue));
+      run.resume(1);
+    } else {
+      log(LogLevel::info, fmt::format("the handlers of \"{}\" succeed again", queue));
+      run.resume(options.prefetch);
+    }
+  } catch (const TimeoutError& error) {
+    connection->drop(error.what());
+  } catch (const Error&) {  // the channel was lost over it, or the run ended
+    if (connection->has_ended()) run.end(std::current_exception());
+  } catch (...) {
+    run.end(std::current_exception());
+  }
+}
+
+// What a handler's end says of those to come.
+void Consumer::Impl::judge(Subscription& run, bool failed) {
+  if (breaker && !is_suspects(run) && breaker->record(failed, Clock::now())) run.hold();
+}
+
+// Cancelled: the queue was deleted, or its leader moved (https://www.rabbitmq.com/docs/consumer-cancel).
+void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexcept {
+  try {
+    if (event == Subscription::Event::lost) {
+      run.open_again();
+      if (!run.is_ending()) {
+        log(LogLevel::info, run.is_subscribed()
+                                ? fmt::format("subscribed to \"{}\" again", run.queue())
+                                : fmt::format("the subscription to \"{}\" stays paused", run.queue()));
+      }
+    } else {
+      log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", run.queue()));
+      run.subscribe_again();
+    }
+  } catch (const ConnectionError&) {
+    if (connection->has_ended()) run.end(std::current_exception());
+  } catch (...) {
+    run.end(std::current_exception());  // where the channel was closed over it, that is the reason already
+  }
+}
+
+// False where a handler still runs at the end of the time for it.
+bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
+  const auto deadline = Clock::now() + options.drain_timeout;
+  const bool answers = run.cancel(connection->operation_deadline());
+  if (beside != nullptr) beside->cancel(answers ? connection->operation_deadline() : Clock::now());
+  std::vector<std::thread> ended;
+  bool drained = false;
+  {
+    std::unique_lock lock(mutex);
+    drained = changed.wait_until(lock, deadline, [&] { return live_workers == 0; });
+    ended.swap(workers);
+    if (!drained) live_workers = 0;
+  }
+  run.close(answers ? connection->operation_deadline() : Clock::now());
+  if (beside != nullptr) beside->close(answers ? connection->operation_deadline() : Clock::now());
+  for (std::thread& worker : ended) {
+    if (drained) {
+      worker.join();
+    } else {
+      worker.detach();  // a handler can't be ended from outside; its outcome will be stale
+    }
+  }
+  return drained;
+}
+
+void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
+  Subscription::ContentPtr content;
+  while (run->take(content)) {
+    ++handlers;
+    try {
+      handle(*run, *content, handler);
+    } catch (...) {  // our own fault, or no memory: never silently
+      run->end(std::current_exception());
+    }
+    --handlers;
+  }
+  const std::lock_guard lock(mutex);
+  if ((current != run && suspects != run) || live_workers == 0) return;  // left behind by a drain
+  --live_workers;
+  changed.notify_all();
+}
+
+void Consumer::Impl::handle(Subscription& run, engine::Content& content, const Handler& handler) {
+  Delivery& delivery = content.delivery;
+  if (!content.fault.empty()) {
+    const auto error = std::make_exception_ptr(Undecodable("the properties can't be read: " + content.fault));
+    return fail(run, delivery, retry::describe(error, 0), error);
+  }
+  if (!guard) return run_handler(run, delivery, handler);
+  if (!admit(run, delivery)) return;
+  const auto slot = slots.enter(is_suspects(run));
+  if (run.is_ending()) return give_back(run, delivery);
+  if (is_suspects(run)) retry::CrashGuard::restore(delivery);
+  run_handler(run, delivery, handler);
+}
+
+// Whether the handler may start; else the message is on its way to where it is told by then.
+bool Consumer::Impl::admit(Subscription& run, Delivery& delivery) {
+  if (!is_suspects(run)) {
+    if (!delivery.redelivered()) return true;
+    pass_on(run, delivery, guard->suspect(delivery), &suspected);
+    return false;
+  }
+  switch (guard->step(delivery)) {
+    case retry::CrashGuard::Step::handle:
+      return true;
+    case retry::CrashGuard::Step::record:
+      pass_on(run, delivery, guard->record(delivery), nullptr);
+      return false;
+    default:
+      const retry::Failure crash = retry::CrashGuard::crash(delivery);
+      retry::CrashGuard::restore(delivery);
+      send_copy(run, delivery, crash);
+      return false;
+  }
+}
+
+// What a stop was faster than: the start that is written down did not happen.
+void Consumer::Impl::give_back(Subscription& run, const Delivery& delivery) {
+  if (is_suspects(run)) {
+    const auto until = Clock::now() + 2s;
+    if (republisher.send(guard->take_back(delivery), [until] { return Clock::now() > until; })) {
+      return count(run.acknowledge(delivery), nullptr);
+    }
+  }
+  run.refuse(delivery, Requeue::yes);
+}
+
+void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Handler& handler) {
+  if (options.retry.shape() != RetryPolicy::Shape::none) {
+    if (auto origin = retry::original_address(delivery.headers())) {
+      engine::DeliveryAccess::address(delivery, std::move(origin->exchange), std::move(origin->routing_key));
+    }
+  }
+  std::optional<std::chrono::system_clock::time_point> first_failure;
+  for (std::uint32_t runs = 1;; ++runs) {
+    std::exception_ptr error;
+    try {
+      engine::DeliveryAccess::runs_before(delivery, runs - 1);
+      const engine::HandlerWatch::Run watched(watch,
+                                              options.handler_timeout ? name_of(delivery) : std::string());
+      const Outcome outcome = handler(delivery);
+      if (outcome == Outcome::reject) throw Reject("the handler returned Outcome::reject");
+      if (outcome != Outcome::retry) {
+        judge(run, outcome == Outcome::requeue);
+        return settle(run, delivery, outcome);
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    retry::Failure failure = retry::describe(error, runs);
+    if (!error) failure.error_message = "the handler returned Outcome::retry";
+    if (error && failure.reason == retry::Reason::exception) {
+      const FailureDecision decision = decide(error);
+      if (decision.action == FailureDecision::Action::ignore) {
+        judge(run, false);
+        return ignore(run, delivery, failure);
+      }
+      if (decision.action == FailureDecision::Action::reject) failure.reason = retry::Reason::rejected;
+      failure.delay = decision.delay;
+    }
+    judge(run, failure.reason == retry::Reason::exception);
+    const auto now = std::chrono::system_clock::now();
+    if (!first_failure) first_failure = now;
+    failure.first_at = first_failure;
+    const bool again = !run.is_ending() && retry::run_again_in_place(options.retry, delivery, failure, now);
+    if (!again) return fail(run, delivery, failure, error);
+  }
+}
+
+void Consumer::Impl::settle(Subscription& run, const Delivery& delivery, Outcome outcome) {
+  if (outcome != Outcome::ack && is_suspects(run)) {  // the consumer's own queue is meant
+    return pass_on(run, delivery, guard->clear(delivery), nullptr);
+  }
+  switch (outcome) {
+    case Outcome::requeue:
+      return count(run.refuse(delivery, Requeue::yes), nullptr);
+    case Outcome::dead_letter:
+      return count(run.refuse(delivery, Requeue::no), nullptr);
+    default:
+      if (options.ack_mode == AckMode::after_handler) count(run.acknowledge(delivery), &acked);
+  }
+}
+
+FailureDecision Consumer::Impl::decide(const std::exception_ptr& error) noexcept {
+  try {
+    return options.failures.decide(error).value_or(FailureDecision{});
+  } catch (const std::exception& thrown) {
+    log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw: {}", queue,
+                                     one_line(thrown.what())));
+  } catch (...) {
+    log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw", queue));
+  }
+  return {};
+}
+
+void Consumer::Impl::ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
+  log(LogLevel::info, fmt::format("a message of \"{}\" failed, which is ignored: {}", queue,
+                                  one_line(failure.error_message)));
+  count(true, &ignored);
+  if (options.ack_mode == AckMode::manual && !run.is_unsettled(delivery)) return;
+  count(run.acknowledge(delivery), &acked);
+}
+
+void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
+                          const std::exception_ptr& error) {
+  const bool settled_by_handler = options.ack_mode == AckMode::manual && !run.is_unsettled(delivery);
+  if (options.retry.shape() == RetryPolicy::Shape::none) {
+    run.end(error ? error
+                  : std::make_exception_ptr(
+                        Error({.operation = fmt::format("handle a message of \"{}\"", queue),
+                               .text = failure.error_message + ", and there is no retry policy"})));
+    if (!settled_by_handler) run.refuse(delivery, Requeue::yes);
+  } else if (settled_by_handler) {
+    log(LogLevel::warning,
+        fmt::format("a handler failed after it had settled its message: {}", failure.error_message));
+  } else {
+    send_copy(run, delivery, failure);
+  }
+}
+
+void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
+  retry::Copy copy = retry::make_copy(options.retry, queue, delivery, failure,
+                                      std::chrono::system_clock::now(), engine::host_name());
+  if (copy.reason == retry::Reason::crash)
+    copy.message.properties().headers.set(retry::header::crash_count, std::int64_t{failure.runs});
+  log(copy.parked ? LogLevel::warning : LogLevel::info,
+      fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue,
+                  retry::to_string(copy.reason), copy.queue, one_line(failure.error_message)));
+  pass_on(run, delivery, copy, copy.parked ? &parked : &retried);
+}
+
+void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy,
+                             Counter* counter) {
+  if (!republisher.send(copy, [&run] { return run.is_ending(); })) {
+    run.refuse(delivery, Requeue::yes);  // the original is still there, and comes again
+    return;
+  }
+  count(run.acknowledge(delivery), counter);
+}
+
+void Consumer::Impl::count(bool settled, Counter* counter) noexcept {
+  if (!settled) counter = &stale;
+  if (counter != nullptr) counter->fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace warren::inline v0
