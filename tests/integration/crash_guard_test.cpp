@@ -1,9 +1,8 @@
 #include <warren/warren.hpp>
 
-#include <algorithm>
 #include <atomic>
 #include <stdexcept>
-#include <vector>
+#include <thread>
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -126,7 +125,7 @@ TEST_CASE("a suspect that is requeued or dead-lettered goes by its own queue") {
 
 TEST_CASE("suspects and others together have no more handlers than the concurrency") {
   constexpr std::uint32_t count = 30;
-  const std::size_t concurrency = GENERATE(1, 3);
+  const std::size_t concurrency = GENERATE(std::size_t{1}, std::size_t{3});
   Fixture f;
   f.queue.fill(count);
   f.make_suspects(count);
