@@ -178,6 +178,16 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   return channel;
 }
 
+// What a tick would have sent.
+void ConnectionCore::flush_acks() {
+  std::vector<std::shared_ptr<ChannelCore>> open;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, channel] : channels_) open.push_back(channel);
+  }
+  for (const auto& channel : open) channel->flush_acks();
+}
+
 void ConnectionCore::close(Deadline deadline) noexcept {
   {
     const std::lock_guard lock(mutex_);
@@ -185,8 +195,9 @@ void ConnectionCore::close(Deadline deadline) noexcept {
   }
   if (enter(ConnectionState::closing)) {
     try {
+      flush_acks();
       outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
-    } catch (...) {  // no memory for 20 bytes: the deadline ends it
+    } catch (...) {  // no memory: the deadline ends it
     }
   }
   outbox_.wakeup().wake();
@@ -354,6 +365,7 @@ void ConnectionCore::read(Turn& turn) {
     total += result.bytes;
     turn.end += result.bytes;
     turn.last_received = Clock::now();
+    outbox_.heard();
     std::string_view input(turn.input.data(), turn.end);
     while (const auto frame = wire::next_frame(input, current_.frame_max)) dispatch(turn, *frame);
     // Room for one whole frame must stay.

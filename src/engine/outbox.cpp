@@ -5,8 +5,8 @@ namespace {
 
 // After this long without a send, a bulk entry stands alone (measured in the prototype of the threading).
 constexpr std::chrono::microseconds lone_after{50};
-// A buffer that one large message blew up is not kept.
-constexpr std::size_t kept_capacity = std::size_t{1} << 20;
+// Beyond the bound: the entry that is admitted whole. A buffer that a larger one blew up is not kept.
+constexpr std::size_t slack = std::size_t{128} << 10;
 
 }  // namespace
 
@@ -14,8 +14,9 @@ void Outbox::open(DirectWriter* writer) {
   const std::lock_guard lock(mutex_);
   writer_ = writer;
   pending_.clear();
+  pending_.reserve(bound_ + slack);  // what is never touched costs nothing
   open_ = true;
-  asleep_ = false;
+  asleep_.store(false, std::memory_order_relaxed);
 }
 
 void Outbox::close() {
@@ -30,19 +31,20 @@ void Outbox::close() {
 
 void Outbox::appended(Entry entry, bool was_empty) {
   // Awake, it takes what is here before it sleeps; not empty, whoever came first has woken it.
-  if (!asleep_ || !was_empty || pending_.empty()) return;
+  if (!asleep_.load(std::memory_order_relaxed) || !was_empty || pending_.empty()) return;
   if (writer_ != nullptr) {
-    bool alone = entry != Entry::bulk;
     const auto now = std::chrono::steady_clock::now();
-    if (!alone) alone = now - last_direct_ > lone_after;
+    const bool alone =
+        entry != Entry::bulk || heard_.load(std::memory_order_relaxed) || now - last_direct_ > lone_after;
     if (alone) {
       last_direct_ = now;
+      heard_.store(false, std::memory_order_relaxed);
       const std::size_t written = writer_->write(pending_.data(), pending_.size());
       pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(written));
       if (pending_.empty()) return;
     }
   }
-  asleep_ = false;
+  asleep_.store(false, std::memory_order_relaxed);
   wakeup_.wake();
 }
 
@@ -56,22 +58,18 @@ bool Outbox::take(Bytes& out) {
   {
     const std::lock_guard lock(mutex_);
     if (pending_.empty()) {
-      asleep_ = true;
+      asleep_.store(true, std::memory_order_relaxed);
       return false;
     }
     made_space = pending_.size() >= bound_;
     out.clear();
-    if (out.capacity() > kept_capacity) Bytes().swap(out);
+    if (out.capacity() > bound_ + slack) Bytes().swap(out);
+    if (out.capacity() < bound_ + slack) out.reserve(bound_ + slack);
     out.swap(pending_);
-    asleep_ = false;
+    asleep_.store(false, std::memory_order_relaxed);
   }
   if (made_space) space_.notify_all();
   return true;
-}
-
-void Outbox::awake() {
-  const std::lock_guard lock(mutex_);
-  asleep_ = false;
 }
 
 }  // namespace warren::inline v0::engine

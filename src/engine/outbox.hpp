@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -31,7 +32,7 @@ class Outbox {
   enum class Entry {
     control,  ///< never refused for want of space
     lone,     ///< refused while full; sent at once where nothing is ahead of it
-    bulk,     ///< refused while full; sent at once only after a pause, else batched
+    bulk,     ///< refused while full; sent at once after a pause or a word of the broker's, else batched
   };
 
   explicit Outbox(std::size_t bound) : bound_(bound) {}
@@ -61,8 +62,11 @@ class Outbox {
   /// The I/O thread: swaps what is pending into an empty buffer. Where there is nothing, it counts as asleep
   /// from this moment on, and is woken by the next entry. True where there is something to write.
   bool take(Bytes& out);
-  /// The I/O thread: back from its sleep.
-  void awake();
+  /// The I/O thread: back from its sleep. Takes no lock, as somebody may be writing under it.
+  void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
+
+  /// The I/O thread: the broker said something. What follows is an answer rather than one more of a stream.
+  void heard() noexcept { heard_.store(true, std::memory_order_relaxed); }
 
   [[nodiscard]] Wakeup& wakeup() noexcept { return wakeup_; }
 
@@ -75,7 +79,9 @@ class Outbox {
   const std::size_t bound_;
   DirectWriter* writer_ = nullptr;
   bool open_ = false;
-  bool asleep_ = false;
+  // Set under the lock; cleared under it, or by the I/O thread, which looks into the outbox again before it sleeps.
+  std::atomic<bool> asleep_{false};
+  std::atomic<bool> heard_{false};  // since the last direct write
   std::chrono::steady_clock::time_point last_direct_{};
   Wakeup wakeup_;
 };

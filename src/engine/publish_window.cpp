@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace warren::inline v0::engine {
@@ -11,7 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 const std::string operation = "basic.publish";
-constexpr std::size_t kept_capacity = 64 * 1024;  // of a slot's buffer
+constexpr std::size_t large = 64 * 1024;  // a buffer of that size is kept only within window_bytes
 
 [[noreturn]] void throw_failure(PublishOutcome outcome, const ErrorDetails& error) {
   switch (outcome) {
@@ -205,6 +206,7 @@ PublishSlot& PublishWindow::acquire() {
   }
   PublishSlot& slot = *free_.back();
   free_.pop_back();
+  if (const std::size_t capacity = slot.frames.capacity(); capacity > large) kept_ -= capacity;
   slot.outcome = PublishOutcome::pending;
   slot.error.reset();
   slot.in_window = false;
@@ -220,7 +222,13 @@ void PublishWindow::drop(PublishSlot& slot) {
   if (slot.error && !slot.seen && !unseen_) {
     unseen_ = Failure{slot.outcome, std::move(*slot.error)};
   }
-  if (slot.frames.capacity() > kept_capacity) Bytes().swap(slot.frames);
+  if (const std::size_t capacity = slot.frames.capacity(); capacity > large) {
+    if (kept_ + bytes_ + capacity > options_.window_bytes) {
+      Bytes().swap(slot.frames);
+    } else {
+      kept_ += capacity;
+    }
+  }
   free_.push_back(&slot);
 }
 
@@ -235,24 +243,39 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
   drop(slot);
 }
 
+// At half a window rather than at the first free slot: a publisher woken for each message costs more.
+bool PublishWindow::makes_room() const noexcept {
+  return waiting_for_room_ != 0 && open_publishes() <= options_.window / 2 &&
+         bytes_ <= options_.window_bytes / 2;
+}
+
 void PublishWindow::wake() {
-  const std::size_t in_flight = open_publishes();
-  // At half a window rather than at the first free slot: a publisher woken for each message costs more.
-  if (waiting_for_room_ != 0 && in_flight <= options_.window / 2 && bytes_ <= options_.window_bytes / 2) {
-    room_.notify_all();
-  }
-  if (in_flight == 0) idle_.notify_all();
+  if (makes_room()) room_.notify_all();
+  if (open_publishes() == 0) idle_.notify_all();
 }
 
 bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
   static const ErrorDetails refused{
       .operation = operation, .text = "the broker refused the message (basic.nack)", .in_doubt = true};
-  const std::lock_guard lock(mutex_);
+  // Who is woken under the lock runs into it and sleeps again, so most are told after it. Slots live as long
+  // as the window: the worst is to wake another publish's waiter, who looks for himself.
+  std::array<PublishSlot*, 16> awaited;
+  std::size_t count = 0;
+  Lock lock(mutex_);
   const bool known = tracker_.settle(tag, multiple, [&](PublishSlot* slot) {
+    if (slot->waiting && count < awaited.size()) {
+      slot->waiting = false;  // told below
+      awaited[count++] = slot;
+    }
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
            acknowledged ? nullptr : &refused);
   });
-  wake();
+  const bool room = makes_room();
+  const bool idle = open_publishes() == 0;
+  lock.unlock();
+  if (room) room_.notify_all();
+  if (idle) idle_.notify_all();
+  for (std::size_t i = 0; i < count; ++i) awaited[i]->settled.notify_all();
   return known;
 }
 

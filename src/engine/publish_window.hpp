@@ -91,6 +91,7 @@ class PublishWindow final : public ChannelSink,
   PublishSlot& acquire();
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error);
   void drop(PublishSlot& slot);
+  [[nodiscard]] bool makes_room() const noexcept;
   void wake();
 
   const std::shared_ptr<ConnectionCore> connection_;
@@ -110,6 +111,7 @@ class PublishWindow final : public ChannelSink,
   ConfirmTracker<PublishSlot*> tracker_;
   std::deque<PublishSlot*> resend_;  // were in flight when the connection was lost; in their order
   std::size_t bytes_ = 0;            // in flight
+  std::size_t kept_ = 0;             // of the large buffers of free slots
   std::deque<PublishSlot> slots_;
   std::vector<PublishSlot*> free_;
   std::optional<Failure> unseen_;  // the first failure that nobody saw

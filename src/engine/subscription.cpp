@@ -247,10 +247,6 @@ bool Subscription::take(ContentPtr& content) {
   if (content) spare_.push_back(std::move(content));
   const auto ready = [&] { return taken_ != queue_.size() && !paused_; };
   if (!ready() && !is_ending()) {
-    const auto open = channel_;
-    lock.unlock();
-    open->flush_acks();
-    lock.lock();
     ++idle_workers_;
     arrived_.wait(lock, [&] { return ready() || is_ending(); });
     --idle_workers_;
@@ -301,7 +297,8 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   }
   // Before anybody can acknowledge: see on_tick().
   ticking_.store(true, std::memory_order_release);
-  const std::lock_guard lock(mutex_);
+  arrived_since_tick_ = true;
+  std::unique_lock lock(mutex_);
   if (queue_.empty()) {
     queue_.swap(arrivals_);
   } else {
@@ -309,9 +306,11 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
     arrivals_.clear();
   }
   spare.swap(spare_);
-  if (idle_workers_ == 1 || queue_.size() - taken_ == 1) {
+  const std::size_t wanted = std::min(idle_workers_, queue_.size() - taken_);
+  lock.unlock();  // who is woken under the lock runs into it, and sleeps again
+  if (wanted == 1) {
     arrived_.notify_one();
-  } else if (idle_workers_ > 1) {
+  } else if (wanted > 1) {
     arrived_.notify_all();
   }
   return true;
@@ -320,7 +319,10 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
 bool Subscription::on_tick() {
   // Whoever acknowledges after the flush sees that nobody comes by; whoever did before it is flushed.
   ticking_.store(false, std::memory_order_release);
-  if (!channel()->flush_acks()) return false;
+  // What came in the meantime is still being handled: to stop now would send each of its acknowledgements
+  // alone.
+  const bool arrived = std::exchange(arrived_since_tick_, false);
+  if (!channel()->flush_acks() && !arrived) return false;
   ticking_.store(true, std::memory_order_release);
   return true;
 }

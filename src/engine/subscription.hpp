@@ -119,7 +119,9 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   std::atomic<bool> away_{false};     // paused, and there is no subscription any more
   std::atomic<bool> ticking_{false};  // the I/O thread comes by within ack_delay
 
-  std::vector<ContentPtr> arrivals_;  // the I/O thread's own
+  // The I/O thread's own.
+  std::vector<ContentPtr> arrivals_;
+  bool arrived_since_tick_ = false;
 };
 
 }  // namespace warren::inline v0::engine

@@ -64,7 +64,7 @@ TEST_CASE("a full queue's reject-publish reaches the caller, and the publisher g
       ++taken;
       return false;
     } catch (const warren::NackedError& error) {
-      CHECK_FALSE(error.in_doubt());
+      CHECK(error.in_doubt());  // one of several queues may have taken it
       CHECK_FALSE(error.permanent());
       CHECK(error.scope() == warren::ErrorScope::operation);
       return true;
