@@ -11,18 +11,18 @@
 
 namespace warren::inline v0 {
 
-/// What happens once a connection is lost (https://www.rabbitmq.com/docs/reliability#connection-recovery). The first
-/// connect of all is not concerned: it tries each endpoint once.
+/// What happens once a connection is lost (https://www.rabbitmq.com/docs/reliability#connection-recovery).
+/// The first connect of all is not concerned: it tries each endpoint once.
 struct RecoveryOptions {
   bool enabled = true;  ///< without it, a lost connection is a failed one
-  /// The pause ahead of the first try; doubled with each one, down to half of it at random, so that many clients
-  /// don't come back at once.
+  /// The pause ahead of the first try; doubled with each one, down to half of it at random, so that many
+  /// clients don't come back at once.
   std::chrono::milliseconds initial_delay{100};
   std::chrono::milliseconds early_max_delay{800};  ///< the most in the first minute of an outage
   std::chrono::milliseconds max_delay{30'000};     ///< the most after that
   /// How long a connection must last for the next loss to start from `initial_delay` again.
   std::chrono::milliseconds stable_after{10'000};
-  std::optional<std::uint32_t> max_tries{};          ///< of one outage, each over all endpoints; not set: no limit
+  std::optional<std::uint32_t> max_tries{};  ///< of one outage, each over all endpoints; not set: no limit
   std::optional<std::chrono::milliseconds> give_up_after{};  ///< the longest outage; not set: no limit
 };
 

@@ -71,7 +71,8 @@ struct QueueOptions {
 /// ConnectionError or TimeoutError.
 class WARREN_EXPORT Queue {
  public:
-  /// The name, as the broker gave it where none was asked for: another one after each recovery of the connection.
+  /// The name, as the broker gave it where none was asked for: another one after each recovery of the
+  /// connection.
   [[nodiscard]] std::string name() const;
   /// Messages ready when it was declared.
   [[nodiscard]] std::uint32_t message_count() const noexcept { return message_count_; }

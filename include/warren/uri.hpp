@@ -10,8 +10,9 @@
 
 namespace warren::inline v0 {
 
-/// How a connection is encrypted (https://www.rabbitmq.com/docs/ssl), by TLS 1.2 or later. The default verifies
-/// the broker's certificate against the system's authorities, and that it is for the host (name or address).
+/// How a connection is encrypted (https://www.rabbitmq.com/docs/ssl), by TLS 1.2 or later. The default
+/// verifies the broker's certificate against the system's authorities, and that it is for the host (name or
+/// address).
 ///
 /// Files are PEM, read at each connect. What is wrong with them, or with the broker's certificate, is a
 /// permanent ConnectionError; so is TLS itself in a build of warren without it.

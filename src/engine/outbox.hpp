@@ -79,7 +79,8 @@ class Outbox {
   const std::size_t bound_;
   DirectWriter* writer_ = nullptr;
   bool open_ = false;
-  // Set under the lock; cleared under it, or by the I/O thread, which looks into the outbox again before it sleeps.
+  // Set under the lock; cleared under it, or by the I/O thread, which looks into the outbox again before it
+  // sleeps.
   std::atomic<bool> asleep_{false};
   std::atomic<bool> heard_{false};  // since the last direct write
   std::chrono::steady_clock::time_point last_direct_{};

@@ -65,7 +65,8 @@ class Transport {
   /// Whether another thread than the reading one may write.
   [[nodiscard]] bool direct_writes() const noexcept;
   /// Whether to poll for writing, too, given that there is output to offer or not: TLS may hold some of its
-  /// own, or have to read ahead of a write. After the poll, read and offer the output again, whatever it said.
+  /// own, or have to read ahead of a write. After the poll, read and offer the output again, whatever it
+  /// said.
   [[nodiscard]] bool wants_write(bool output_waits) const noexcept;
 
  private:

@@ -35,7 +35,8 @@ ConnectionError refused(const Endpoint& endpoint, const LoginOptions& options = 
 }  // namespace
 
 TEST_CASE("a login agrees on the smaller of both sides' limits") {
-  const auto transport = Transport::connect(broker(), {.heartbeat = 7s, .frame_max = 65'536, .channel_max = 100});
+  const auto transport =
+      Transport::connect(broker(), {.heartbeat = 7s, .frame_max = 65'536, .channel_max = 100});
   CHECK(transport->descriptor() >= 0);
   CHECK(transport->negotiated().heartbeat == 7s);
   CHECK(transport->negotiated().frame_max == 65'536);

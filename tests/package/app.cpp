@@ -1,5 +1,6 @@
-// What another project does with warren, without a broker. An error thrown inside the library is caught here by its
-// own class and by the base class, also where a shared library lies between. Given a URL, it says why it can't connect.
+// What another project does with warren, without a broker. An error thrown inside the library is caught here
+// by its own class and by the base class, also where a shared library lies between. Given a URL, it says why
+// it can't connect.
 #include <cstdint>
 #include <cstdio>
 #include <exception>
