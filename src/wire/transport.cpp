@@ -136,8 +136,15 @@ std::unique_ptr<Transport> Transport::connect(const std::string& address, const 
   if (socket == nullptr) throw std::bad_alloc();
 
   timeval left = until(deadline);
-  state->check(amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left),
-               operation);
+  const int opened = amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left);
+  if (opened == AMQP_STATUS_SOCKET_ERROR) {
+    if (state->tls) state->tls->explain(opened, operation);
+    // All that rabbitmq-c says is "a socket error occurred".
+    throw ConnectionError({.operation = operation,
+                           .text = fmt::format("{} refused the connection, or can't be reached", address),
+                           .scope = ErrorScope::connection});
+  }
+  state->check(opened, operation);
   if (state->tls) state->tls->take_output();
   left = until(deadline);
   check_status(amqp_set_handshake_timeout(connection, &left), operation);

@@ -71,6 +71,7 @@ TEST_CASE("where nobody listens the error is no permanent one, and names the add
   CHECK_FALSE(error.permanent());
   CHECK(error.operation() == "connect to " + nobody.host + ":1");
   CHECK(error.scope() == warren::ErrorScope::connection);
+  CHECK(error.text().find("refused the connection") != std::string::npos);
 }
 
 TEST_CASE("the broker's heartbeats arrive as frames, and what it does not understand ends the connection") {
