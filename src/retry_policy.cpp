@@ -69,8 +69,7 @@ Delays growing(const RetryOptions& options, DelayOf&& delay_of) {
 
 Delays sorted(Delays delays) {
   std::ranges::sort(delays);
-  const auto repeated = std::ranges::unique(delays);
-  delays.erase(repeated.begin(), repeated.end());
+  delays.erase(std::unique(delays.begin(), delays.end()), delays.end());  // clang 14 has no ranges::unique
   return delays;
 }
 

@@ -71,6 +71,7 @@ void Subscription::pause() {
     open = channel_;
     tag = consumer_tag_;
   }
+  open->flush_acks();
   open->call("basic.cancel", id::basic_cancel_ok, connection_->operation_deadline(),
              [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
   away_.store(true, std::memory_order_release);

@@ -69,7 +69,8 @@ TEST_CASE("55: a circuit breaker opens: the subscription is cancelled, what was 
     REQUIRE(eventually([&] { return f.log.has("stays paused"); }));
     CHECK(f.queue.consumers() == 0);
     CHECK(consumer.status().circuit == CircuitState::open);
-    CHECK(f.queue.ready() == total - 4);
+    CHECK(f.queue.ready() >= total - 4);  // acknowledgements of the last milliseconds may go with the link
+    CHECK(f.parked.holds(4));
   }
   CHECK(time_of([&] { consumer.stop(); }) < 10s);
 }
