@@ -49,7 +49,7 @@ std::string line_of(std::string output) {
 std::string Broker::ctl(const std::vector<std::string>& arguments) const {
   if (folder_.empty()) throw std::runtime_error("WARREN_TEST_BROKER_DIR is not set: run tests/run.sh");
   std::string command = script("ctl", folder_) + " --quiet";
-  for (const std::string& argument : arguments) command += " " + shell_word(argument);
+  for (const std::string& argument : arguments) command.append(1, ' ').append(shell_word(argument));
   return output_of(command);
 }
 

@@ -122,8 +122,8 @@ std::string number(std::uint64_t value, std::size_t bytes) {
   return result;
 }
 
-std::string short_string(std::string_view text) { return number(text.size(), 1) + std::string(text); }
-std::string long_string(std::string_view text) { return number(text.size(), 4) + std::string(text); }
+std::string short_string(std::string_view text) { return number(text.size(), 1).append(text); }
+std::string long_string(std::string_view text) { return number(text.size(), 4).append(text); }
 
 std::string frame(std::uint8_t type, std::uint16_t channel, std::string_view payload) {
   return number(type, 1) + number(channel, 2) + long_string(payload) + '\xCE';

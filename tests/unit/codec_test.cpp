@@ -129,20 +129,20 @@ TEST_CASE("A key has at most 255 bytes", "[codec]") {
 
 TEST_CASE("Properties come back", "[codec]") {
   Properties all;
-  all.content_type = "a";
-  all.content_encoding = "b";
+  all.content_type = std::string("a");
+  all.content_encoding = std::string("b");
   all.headers = every_type();
   all.delivery_mode = DeliveryMode::persistent;
   all.priority = std::uint8_t{9};
   all.correlation_id = std::string(255, 'c');
-  all.reply_to = "";
+  all.reply_to = std::string("");
   all.expiration = std::chrono::milliseconds(4294967295);
-  all.message_id = "d";
+  all.message_id = std::string("d");
   all.timestamp = Timestamp(std::chrono::seconds(1));
-  all.type = "e";
-  all.user_id = "f";
-  all.app_id = "g";
-  all.cluster_id = "h";
+  all.type = std::string("e");
+  all.user_id = std::string("f");
+  all.app_id = std::string("g");
+  all.cluster_id = std::string("h");
   Properties out;
   const std::string bytes = encoded(all);
   std::optional<std::int64_t> stamp;
