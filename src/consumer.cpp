@@ -36,20 +36,20 @@ void check(const std::string& queue, const ConsumerOptions& options) {
     if (breaker->pause <= 0ms) wire::refuse(operation, "the circuit breaker's pause is not above 0");
   }
   if (!options.crash_guard) return;
-  const retry::CrashGuard guard(queue, *options.crash_guard, {});
-  wire::check_short_string(guard.suspect_queue(), operation, "the suspect queue's name");
+  const std::string suspects = retry::suspect_queue(queue, *options.crash_guard);
+  wire::check_short_string(suspects, operation, "the suspect queue's name");
   if (options.crash_guard->limit == 0) wire::refuse(operation, "the crash guard's limit is 0");
   if (options.retry.shape() == RetryPolicy::Shape::none)
     wire::refuse(operation, "a crash guard needs a retry policy, which says where to park");
   if (options.ack_mode == AckMode::manual)
     wire::refuse(operation, "a crash guard can't tell when a handler has ended that acknowledges by itself");
-  if (guard.suspect_queue() == queue || guard.suspect_queue() == options.retry.parked_queue(queue))
+  if (suspects == queue || suspects == options.retry.parked_queue(queue))
     wire::refuse(operation, "the suspect queue is the consumer's own, or the parked one");
 }
 
 // What the guard needs beside the policy's queues. The priority is for messages whose start is written down.
 RetryTopology guard_topology(const std::string& queue, const ConsumerOptions& options) {
-  const std::string suspects = retry::CrashGuard(queue, *options.crash_guard, {}).suspect_queue();
+  const std::string suspects = retry::suspect_queue(queue, *options.crash_guard);
   const std::string& exchange = options.retry.options().exchange;
   RetryTopology topology{
       .exchange = exchange,
@@ -162,11 +162,15 @@ bool Consumer::Impl::wait(std::optional<Clock::time_point> deadline) {
     return false;
   }
   if (const auto error = std::exchange(result, nullptr)) std::rethrow_exception(error);
-  if (std::exchange(overran, false)) {
-    throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
-                        .text = "a handler still runs; its message goes back to the queue"});
-  }
+  tell_overrun();
   return true;
+}
+
+// Once. With the lock held.
+void Consumer::Impl::tell_overrun() {
+  if (!std::exchange(overran, false)) return;
+  throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
+                      .text = "a handler still runs; its message goes back to the queue"});
 }
 
 void Consumer::Impl::request_stop() noexcept {
@@ -183,10 +187,7 @@ void Consumer::Impl::stop() {
   std::unique_lock lock(mutex);
   changed.wait(lock, [&] { return !running; });  // bounded by drain()
   if (supervisor.joinable()) supervisor.join();
-  if (std::exchange(overran, false)) {
-    throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
-                        .text = "a handler still runs; its message goes back to the queue"});
-  }
+  tell_overrun();
 }
 
 ConsumerStatus Consumer::Impl::status() const {

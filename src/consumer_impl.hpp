@@ -50,6 +50,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   using RunPtr = std::shared_ptr<Subscription>;
   using Counter = std::atomic<std::uint64_t>;
 
+  void tell_overrun();
   void open(const RunPtr& run, const RunPtr& beside);
   void start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
   void supervise(const RunPtr& run, const RunPtr& beside) noexcept;

@@ -178,14 +178,11 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   return channel;
 }
 
-// What a tick would have sent.
-void ConnectionCore::flush_acks() {
+std::vector<std::shared_ptr<ChannelCore>> ConnectionCore::open_channels() const {
+  const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<ChannelCore>> open;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [number, channel] : channels_) open.push_back(channel);
-  }
-  for (const auto& channel : open) channel->flush_acks();
+  for (const auto& [number, channel] : channels_) open.push_back(channel);
+  return open;
 }
 
 void ConnectionCore::close(Deadline deadline) noexcept {
@@ -195,7 +192,7 @@ void ConnectionCore::close(Deadline deadline) noexcept {
   }
   if (enter(ConnectionState::closing)) {
     try {
-      flush_acks();
+      for (const auto& channel : open_channels()) channel->flush_acks();  // what a tick would have sent
       outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
     } catch (...) {  // no memory: the deadline ends it
     }
@@ -465,20 +462,17 @@ void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
 }
 
 void ConnectionCore::on_blocked(std::optional<std::string> reason) {
-  std::vector<std::shared_ptr<ChannelCore>> channels;
   {
     const std::lock_guard lock(mutex_);
     if (reason == blocked_) return;
     blocked_ = reason;
     is_blocked_ = reason.has_value();
-    if (!reason) {
-      for (const auto& [number, channel] : channels_) channels.push_back(channel);
-    }
   }
   events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
                                         : "the broker takes publishes again");
-  events_.state({.state = state(), .blocked = std::move(reason)});
-  for (const auto& channel : channels) channel->unblocked();
+  events_.state({.state = state(), .blocked = reason});
+  if (reason) return;
+  for (const auto& channel : open_channels()) channel->unblocked();
 }
 
 }  // namespace warren::inline v0::engine

@@ -125,7 +125,7 @@ class ConnectionCore : private DirectWriter {
   void keep_alive(Turn& turn);
   void wait(Turn& turn);
   void read(Turn& turn);
-  void flush_acks();
+  [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
   void hand_over(Turn& turn);
   void dispatch(Turn& turn, const wire::Frame& frame);
   void on_connection_method(const wire::InboundMethod& method);

@@ -371,12 +371,11 @@ void PublishWindow::resend(ChannelCore& channel) {
       settle(slot, PublishOutcome::unknown, &expired);
       continue;
     }
-    bytes_ -= slot.frames.size();  // which a smaller frame_max lets grow
+    const std::size_t before = slot.frames.size();
     try {
       wire::refit(slot.frames, channel.number(), channel.frame_max());
-      bytes_ += slot.frames.size();
+      bytes_ += slot.frames.size() - before;  // a smaller frame_max lets them grow
     } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
-      bytes_ += slot.frames.size();
       resend_.pop_front();
       settle(slot, PublishOutcome::unknown, &error.details());
       continue;

@@ -21,6 +21,16 @@ constexpr std::chrono::milliseconds retry_pause{500};
 constexpr int most_tries = 600;
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
 
+void set_prefetch(ChannelCore& channel, std::uint16_t prefetch, ConnectionCore::Deadline deadline) {
+  channel.call("basic.qos", id::basic_qos_ok, deadline,
+               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch); });
+}
+
+void unsubscribe(ChannelCore& channel, const std::string& tag, ConnectionCore::Deadline deadline) {
+  channel.call("basic.cancel", id::basic_cancel_ok, deadline,
+               [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
+}
+
 }  // namespace
 
 Subscription::Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options)
@@ -52,8 +62,7 @@ void Subscription::open_channel() {
     channel_ = opened;
     lost_ = false;
   }
-  opened->call("basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
-               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch_); });
+  set_prefetch(*opened, prefetch_, connection_->operation_deadline());
   {
     const std::lock_guard lock(mutex_);
     if (paused_) return;
@@ -72,8 +81,7 @@ void Subscription::pause() {
     tag = consumer_tag_;
   }
   open->flush_acks();
-  open->call("basic.cancel", id::basic_cancel_ok, connection_->operation_deadline(),
-             [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
+  unsubscribe(*open, tag, connection_->operation_deadline());
   away_.store(true, std::memory_order_release);
   give_back_waiting();
 }
@@ -86,8 +94,7 @@ void Subscription::resume(std::uint16_t prefetch) {
     away_.store(false, std::memory_order_release);
     if (lost_) return;  // open_again() subscribes
   }
-  channel()->call("basic.qos", id::basic_qos_ok, connection_->operation_deadline(),
-                  [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch_); });
+  set_prefetch(*channel(), prefetch_, connection_->operation_deadline());
   subscribe();
 }
 
@@ -202,10 +209,7 @@ bool Subscription::cancel(Deadline deadline) noexcept {
       tag = consumer_tag_;
       if (std::exchange(counted_, false)) connection_->topology().consumer_removed(options_.queue);
     }
-    if (open->is_open()) {
-      open->call("basic.cancel", id::basic_cancel_ok, deadline,
-                 [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
-    }
+    if (open->is_open()) unsubscribe(*open, tag, deadline);
   } catch (const TimeoutError&) {
     answered = false;
   } catch (...) {  // the channel is gone: so is the subscription

@@ -58,20 +58,10 @@ Milliseconds jittered(Milliseconds delay, double jitter) {
   return delay - Milliseconds(std::uniform_int_distribution<Milliseconds::rep>(0, most)(random));
 }
 
-bool is_replaced(std::string_view key) noexcept {
+bool is_stripped(std::string_view key) noexcept {
   const auto is_prefix = [&](std::string_view prefix) { return key.starts_with(prefix); };
-  return std::ranges::find(header::written, key) != header::written.end() ||
-         std::ranges::find(header::stripped, key) != header::stripped.end() ||
+  return std::ranges::find(header::stripped, key) != header::stripped.end() ||
          std::ranges::any_of(header::stripped_prefixes, is_prefix);
-}
-
-// The application's own headers, in their order, and those of ours that no step here writes.
-FieldTable kept_headers(const FieldTable& headers) {
-  FieldTable kept;
-  for (const FieldEntry& entry : headers) {
-    if (!is_replaced(entry.key)) kept.append(entry.key, entry.value);
-  }
-  return kept;
 }
 
 void append_text(FieldTable& out, std::string_view key, std::string_view text, std::size_t limit) {
@@ -141,7 +131,7 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
   if (!copy.parked && delay < bucket) properties.expiration = delay;
   properties.user_id.reset();
 
-  FieldTable headers = kept_headers(before);
+  FieldTable headers = kept_headers(before, header::written);
   const auto append = [&](std::string_view key, FieldValue value) {
     headers.append(std::string(key), std::move(value));
   };
@@ -173,6 +163,29 @@ bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery, con
   const std::int64_t moment = to_ms(now);
   if (is_past_deadline(policy, first_failure(delivery.headers(), failure, moment), moment)) return false;
   return attempts_here(delivery.headers(), failure.runs) < policy.options().max_attempts;
+}
+
+FieldTable kept_headers(const FieldTable& headers, std::span<const std::string_view> but) {
+  FieldTable kept;
+  for (const FieldEntry& entry : headers) {
+    if (is_stripped(entry.key) || std::ranges::find(but, entry.key) != but.end()) continue;
+    kept.append(entry.key, entry.value);
+  }
+  return kept;
+}
+
+void put_headers(Properties& properties, FieldTable headers, std::optional<std::int64_t> expiration,
+                 std::optional<FieldArray> cc) {
+  const auto set_once = [&](std::string_view key, FieldValue value) {
+    if (!headers.contains(key)) headers.append(std::string(key), std::move(value));
+  };
+  if (expiration) set_once(header::original_expiration, *expiration);
+  if (properties.user_id) set_once(header::original_user_id, std::move(*properties.user_id));
+  if (cc) set_once(header::original_cc, std::move(*cc));
+  properties.headers = std::move(headers);
+  properties.delivery_mode = DeliveryMode::persistent;
+  properties.expiration.reset();
+  properties.user_id.reset();
 }
 
 std::optional<Origin> original_address(const FieldTable& headers) {

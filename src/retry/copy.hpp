@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include <warren/delivery.hpp>
 #include <warren/field_table.hpp>
@@ -45,6 +47,14 @@ struct Origin {
 [[nodiscard]] bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery,
                                       const Failure& failure,
                                       std::chrono::system_clock::time_point now) noexcept;
+
+/// The headers, in their order, without those that the broker would act on, and without `but`.
+[[nodiscard]] FieldTable kept_headers(const FieldTable& headers, std::span<const std::string_view> but = {});
+
+/// Gives a message other headers, which note what a copy must not have: its expiration, its user id, its CC.
+/// What they say already was set once, and is not overwritten. Persistent from here on.
+void put_headers(Properties& properties, FieldTable headers, std::optional<std::int64_t> expiration,
+                 std::optional<FieldArray> cc);
 
 /// Where a copy's original was published to; nothing where the headers are no copy's.
 [[nodiscard]] std::optional<Origin> original_address(const FieldTable& headers);

@@ -22,12 +22,6 @@ std::int64_t starts_of(const FieldTable& headers) noexcept {
   return read_count(headers, header::crash_count).value_or(0);
 }
 
-bool is_left_out(std::string_view key) noexcept {
-  return std::ranges::find(header::stripped, key) != header::stripped.end() ||
-         std::ranges::any_of(header::stripped_prefixes,
-                             [&](std::string_view prefix) { return key.starts_with(prefix); });
-}
-
 void restore_priority(Properties& properties) {
   const std::optional<std::int64_t> priority = read_count(properties.headers, header::original_priority);
   properties.priority.reset();
@@ -38,9 +32,13 @@ void restore_priority(Properties& properties) {
 
 }  // namespace
 
-CrashGuard::CrashGuard(std::string queue, CrashGuardOptions options, std::string instance)
+std::string suspect_queue(const std::string& queue, const CrashGuardOptions& options) {
+  return options.suspect_queue.empty() ? queue + "_suspect" : options.suspect_queue;
+}
+
+CrashGuard::CrashGuard(std::string queue, const CrashGuardOptions& options, std::string instance)
     : queue_(std::move(queue)),
-      suspect_queue_(options.suspect_queue.empty() ? queue_ + "_suspect" : std::move(options.suspect_queue)),
+      suspect_queue_(retry::suspect_queue(queue_, options)),
       limit_(options.limit),
       instance_(std::move(instance)) {}
 
@@ -61,29 +59,18 @@ Copy CrashGuard::copy(const Delivery& delivery, std::int64_t starts, bool record
   Copy copy{.queue = suspect_queue_, .message = delivery.message()};
   Properties& properties = copy.message.properties();
   const FieldTable before = std::move(properties.headers);
-  FieldTable headers;
-  for (const FieldEntry& entry : before) {
-    if (!is_left_out(entry.key)) headers.append(entry.key, entry.value);
-  }
+  FieldTable headers = kept_headers(before);
   // What make_copy() would find on the original.
-  const auto set_once = [&](std::string_view key, FieldValue value) {
-    if (!headers.contains(key)) headers.append(std::string(key), std::move(value));
-  };
   if (!read_name(before, header::original_queue)) headers.set(header::original_queue, queue_);
   if (!original_address(before)) {
     headers.set(header::original_exchange, delivery.exchange());
     headers.set(header::original_routing_key, delivery.routing_key());
   }
-  if (properties.expiration)
-    set_once(header::original_expiration, std::int64_t{properties.expiration->count()});
-  if (properties.user_id) set_once(header::original_user_id, std::move(*properties.user_id));
-  if (auto cc = read_texts(before, "CC")) set_once(header::original_cc, std::move(*cc));
-  if (starts > 0) headers.set(header::crash_count, starts);
-  if (recorded) headers.set(header::started_by, started_by());
-  properties.headers = std::move(headers);
-  properties.delivery_mode = DeliveryMode::persistent;
-  properties.expiration.reset();
-  properties.user_id.reset();
+  std::optional<std::int64_t> expiration;
+  if (properties.expiration) expiration = properties.expiration->count();
+  put_headers(properties, std::move(headers), expiration, read_texts(before, "CC"));
+  if (starts > 0) properties.headers.set(header::crash_count, starts);
+  if (recorded) properties.headers.set(header::started_by, started_by());
   properties.priority = recorded ? first : std::uint8_t{0};
   return copy;
 }

@@ -13,6 +13,9 @@
 
 namespace warren::inline v0::retry {
 
+/// The one that the options name, else `<queue>_suspect`.
+[[nodiscard]] std::string suspect_queue(const std::string& queue, const CrashGuardOptions& options);
+
 /// Finds the message whose handler ends the process, among those that were in flight with it.
 ///
 /// A redelivered message proves nothing: its neighbours are redelivered too, and so is a whole backlog once a
@@ -26,7 +29,7 @@ class CrashGuard {
  public:
   /// @param queue     the consumer's
   /// @param instance  tells this consumer from all others, those of its process included
-  CrashGuard(std::string queue, CrashGuardOptions options, std::string instance);
+  CrashGuard(std::string queue, const CrashGuardOptions& options, std::string instance);
 
   [[nodiscard]] const std::string& suspect_queue() const noexcept { return suspect_queue_; }
   /// Called ahead of each subscription to the suspect queue: what comes redelivered then may be due to a lost

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "retry/copy.hpp"
 #include "retry/read.hpp"
 
 namespace warren::inline v0::retry {
@@ -51,13 +52,6 @@ void read_origin(ParkedMessage& parked, const FieldTable& headers, const FieldTa
   if (!exchange || !routing_key) return;
   parked.exchange = std::move(*exchange);
   parked.routing_key = std::move(*routing_key);
-}
-
-bool is_left_out(std::string_view key) noexcept {
-  return std::ranges::find(header::reset_by_replay, key) != header::reset_by_replay.end() ||
-         std::ranges::find(header::stripped, key) != header::stripped.end() ||
-         std::ranges::any_of(header::stripped_prefixes,
-                             [&](std::string_view prefix) { return key.starts_with(prefix); });
 }
 
 // Of a message with a time to live the broker takes that off when it dead-letters it, and says so here.
@@ -106,29 +100,15 @@ Message make_replay(ParkedMessage parked) {
   Message message = std::move(parked.message);
   Properties& properties = message.properties();
   const FieldTable before = std::move(properties.headers);
-  FieldTable headers;
-  for (const FieldEntry& entry : before) {
-    if (!is_left_out(entry.key)) headers.append(entry.key, entry.value);
-  }
-  // What our own copies say already; set once, and never overwritten.
-  const auto set_original = [&](std::string_view key, FieldValue value) {
-    if (!headers.contains(key)) headers.append(std::string(key), std::move(value));
-  };
-  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-  headers.set(header::replay_count, parked.replays < most ? parked.replays + 1 : most);
+  FieldTable headers = kept_headers(before, header::reset_by_replay);
+  headers.set(header::replay_count, add(parked.replays, 1));
   headers.set(header::original_queue, std::move(parked.queue));
   if (!parked.exchange.empty() || !parked.routing_key.empty()) {
     headers.set(header::original_exchange, std::move(parked.exchange));
     headers.set(header::original_routing_key, std::move(parked.routing_key));
   }
-  if (const auto expiration = original_expiration(properties, latest_death(before)))
-    set_original(header::original_expiration, *expiration);
-  if (properties.user_id) set_original(header::original_user_id, std::move(*properties.user_id));
-  if (auto cc = read_texts(before, "CC")) set_original(header::original_cc, std::move(*cc));
-  properties.headers = std::move(headers);
-  properties.delivery_mode = DeliveryMode::persistent;
-  properties.expiration.reset();
-  properties.user_id.reset();
+  put_headers(properties, std::move(headers), original_expiration(properties, latest_death(before)),
+              read_texts(before, "CC"));
   return message;
 }
 

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "faults/cuttable.hpp"
 #include "faults/watch.hpp"
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -16,24 +17,11 @@ using warren::ConnectionState;
 
 namespace {
 
-struct Consuming {
-  Proxy proxy{shared_broker().endpoint()};
-  Watch watch;
-  Connection connection;
-  warren::Channel channel = connection.open_channel();
-  warren::Queue queue = channel.declare_queue(unique_name("consuming"));
-  Connection untouched{shared_broker().endpoint(), recovering_options()};
-  warren::Channel beside = untouched.open_channel();
+struct Consuming : CuttableQueue {
   warren::Publisher publisher{untouched, {.routing_key = queue.name()}};
 
   explicit Consuming(warren::ConnectionOptions options = recovering_options())
-      : connection(proxy.endpoint(), watch.options(std::move(options))) {}
-  ~Consuming() {
-    try {
-      beside.declare_queue(queue.name()).remove();
-    } catch (const warren::Error&) {  // the test removed it
-    }
-  }
+      : CuttableQueue("consuming", std::move(options)) {}
 
   void cut() {
     const std::size_t openings = watch.count(ConnectionState::open);

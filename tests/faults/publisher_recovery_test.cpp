@@ -4,6 +4,7 @@
 #include <future>
 #include <set>
 
+#include "faults/cuttable.hpp"
 #include "faults/watch.hpp"
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -19,21 +20,8 @@ using warren::PublishOutcome;
 
 namespace {
 
-struct Publishing {
-  Proxy proxy{shared_broker().endpoint()};
-  Watch watch;
-  Connection connection{proxy.endpoint(), watch.options()};
-  warren::Channel channel = connection.open_channel();
-  warren::Queue queue = channel.declare_queue(unique_name("publishing"));
-  Connection untouched{shared_broker().endpoint(), recovering_options()};
-  warren::Channel beside = untouched.open_channel();
-
-  ~Publishing() {
-    try {
-      beside.declare_queue(queue.name()).remove();
-    } catch (const warren::Error&) {  // the test removed it
-    }
-  }
+struct Publishing : CuttableQueue {
+  Publishing() : CuttableQueue("publishing") {}
 
   void lose() {
     proxy.take_new(false);

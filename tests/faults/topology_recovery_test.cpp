@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "faults/cuttable.hpp"
 #include "faults/watch.hpp"
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -15,15 +16,7 @@ using warren::ConnectionState;
 
 namespace {
 
-// A connection to cut, and one beside it that is not.
-struct Cuttable {
-  Proxy proxy{shared_broker().endpoint()};
-  Watch watch;
-  Connection connection{proxy.endpoint(), watch.options()};
-  warren::Channel channel = connection.open_channel();
-  Connection untouched{shared_broker().endpoint(), recovering_options()};
-  warren::Channel beside = untouched.open_channel();
-
+struct Declaring : Cuttable {
   // Runs something while the connection is away, and waits for its return.
   template <typename Meanwhile>
   void cut(Meanwhile&& meanwhile) {
@@ -74,7 +67,7 @@ struct Cuttable {
 
 TEST_CASE("the topology is declared in its order: exchanges, queues, bindings, consumers (behaviour 15)",
           "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   const std::string name = unique_name("order");
   warren::Queue first = on.channel.declare_queue(name, {.durable = false, .exclusive = true});
   warren::Exchange source =
@@ -111,7 +104,7 @@ TEST_CASE("the topology is declared in its order: exchanges, queues, bindings, c
 
 TEST_CASE("one entity that meets 406 is reported, and the others recover (behaviour 16)",
           "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   const std::string name = unique_name("refused");
   const auto transient = [&](const std::string& part) {
     return on.channel.declare_queue(name + part, {.durable = false, .exclusive = true});
@@ -147,7 +140,7 @@ TEST_CASE("one entity that meets 406 is reported, and the others recover (behavi
 
 TEST_CASE("two bindings that differ in the key, or in the arguments, only both return (behaviour 17)",
           "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   warren::Exchange exchange =
       on.channel.declare_exchange(unique_name("bindings"), {.durable = false, .auto_delete = true});
   warren::Queue queue =
@@ -176,7 +169,7 @@ TEST_CASE("two bindings that differ in the key, or in the arguments, only both r
 }
 
 TEST_CASE("what was deleted, or deleted itself, does not return (behaviour 18)", "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   const std::string name = unique_name("gone");
   // Deleted by us.
   warren::Queue queue = on.channel.declare_queue(name + "-queue");
@@ -219,7 +212,7 @@ TEST_CASE("what was deleted, or deleted itself, does not return (behaviour 18)",
 
 TEST_CASE("an auto-delete queue that went with the connection returns, with its consumer",
           "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   warren::Queue queue = on.channel.declare_queue(unique_name("auto-delete"), {.auto_delete = true});
   Bodies bodies;
   warren::Consumer consumer{on.connection, queue.name()};
@@ -234,7 +227,7 @@ TEST_CASE("an auto-delete queue that went with the connection returns, with its 
 TEST_CASE(
     "a server-named queue gets a new name, which its bindings, consumers and calls follow (behaviour 19)",
     "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   warren::Queue queue = on.channel.declare_queue("", {.durable = false, .exclusive = true});
   warren::Queue polled = on.channel.declare_queue("", {.durable = false, .exclusive = true});
   const std::string key = unique_name("follows");
@@ -281,7 +274,7 @@ TEST_CASE(
 TEST_CASE(
     "a queue that the connection before still holds (405) is declared again once it is free (behaviour 20)",
     "[faults][topology]") {
-  Cuttable on;
+  Declaring on;
   warren::Queue queue =
       on.channel.declare_queue(unique_name("locked"), {.durable = false, .exclusive = true});
   Bodies bodies;

@@ -1,8 +1,7 @@
 #include <warren/warren.hpp>
 
-#include <cstring>
-
 #include "support/broker.hpp"
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/proxy.hpp"
 #include "support/thrown.hpp"
@@ -15,19 +14,6 @@ using warren::Message;
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-
-// Bytes that repeat nowhere near a frame's length, so that a frame out of place shows.
-std::string body_of(std::size_t size) {
-  std::string body(size, '\0');
-  std::uint64_t state = size + 88'172'645'463'325'252U;
-  for (std::size_t i = 0; i < size; i += sizeof state) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    std::memcpy(body.data() + i, &state, std::min(sizeof state, size - i));
-  }
-  return body;
-}
 
 // Equality without a printout of megabytes.
 bool same(std::string_view left, std::string_view right) { return left == right; }
@@ -47,7 +33,7 @@ TEST_CASE("bodies of 0 bytes, 1 byte and around whole frames come back byte for 
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, frame - 1, frame, frame + 1, frame + 8,
                                  2 * frame - 1, 2 * frame, 2 * frame + 1, 10 * frame, mebibyte}) {
     CAPTURE(size);
-    const std::string body = body_of(size);
+    const std::string body = body_of(size, size);
     proxy.forget_frames();
     publisher.publish(Message(body));
     // As few frames as can be, each within frame_max: the broker would let eight bytes more pass.
@@ -72,7 +58,7 @@ TEST_CASE("a body of 64 MiB comes back byte for byte, by get and by a consumer (
   Channel channel = connection.open_channel();
   const std::string queue = channel.declare_queue("", {.exclusive = true}).name();
   warren::Publisher publisher{connection, {.routing_key = queue, .timeout = 120s}};
-  const Message message(body_of(64 * mebibyte));
+  const Message message(body_of(64 * mebibyte, 64));
 
   SECTION("by get") {
     publisher.publish(message);
@@ -107,7 +93,7 @@ TEST_CASE("many threads' large bodies on one channel don't interleave") {
     for (std::size_t thread = 0; thread < 8; ++thread) {
       threads.emplace_back([&, thread] {
         try {
-          for (int i = 0; i < 4; ++i) publisher.publish(Message(body_of(mebibyte + thread)));
+          for (int i = 0; i < 4; ++i) publisher.publish(Message(body_of(mebibyte + thread, thread)));
         } catch (const warren::Error&) {
           ++failed;
         }
@@ -118,7 +104,7 @@ TEST_CASE("many threads' large bodies on one channel don't interleave") {
   for (int i = 0; i < 32; ++i) {
     const auto delivery = channel.get_no_ack(queue);
     REQUIRE(delivery.has_value());
-    CHECK(same(delivery->body(), body_of(delivery->body().size())));
+    CHECK(same(delivery->body(), body_of(delivery->body().size(), delivery->body().size() - mebibyte)));
   }
 }
 

@@ -1,11 +1,11 @@
 #include <warren/warren.hpp>
 
 #include <atomic>
-#include <cstring>
 #include <mutex>
 #include <thread>
 
 #include "support/broker.hpp"
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/proxy.hpp"
 #include "support/thrown.hpp"
@@ -21,24 +21,6 @@ using warren::wire::Transport;
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-
-std::string body_of(std::size_t size, std::uint64_t seed) {
-  std::string body(size, '\0');
-  std::uint64_t state = seed * 2 + 88'172'645'463'325'253U;
-  for (std::size_t i = 0; i < size; i += sizeof state) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    std::memcpy(body.data() + i, &state, std::min(sizeof state, size - i));
-  }
-  return body;
-}
-
-warren::ConnectionOptions without_recovery() {
-  warren::ConnectionOptions options = test_options();
-  options.recovery.enabled = false;
-  return options;
-}
 
 // Publishes from some threads while a consumer takes what arrives; each must come once, byte for byte.
 void exchange(const warren::Endpoint& endpoint, std::size_t messages, std::size_t size,
@@ -116,7 +98,7 @@ TEST_CASE("new keys in the middle of traffic in TLS 1.3 lose nothing", "[tls]") 
 
 TEST_CASE("TLS's own farewell ends the connection at once, though TCP stays and no poll shows it", "[tls]") {
   TlsRelay relay(certificates().issue("relay", "DNS:localhost"), shared_broker().endpoint());
-  Connection connection{relay.endpoint(), without_recovery()};
+  Connection connection{relay.endpoint(), test_options()};
   relay.say_close();
   CHECK(eventually([&] { return !connection.is_open(); }, 5s));
 }
@@ -137,7 +119,7 @@ TEST_CASE("a TLS connection that is cut raises no SIGPIPE, and ends with an erro
   }
   SECTION("to the callers") {
     Proxy proxy(tls_broker().tls_endpoint("127.0.0.1"));
-    Connection connection{proxy.endpoint(), without_recovery()};
+    Connection connection{proxy.endpoint(), test_options()};
     warren::Channel channel = connection.open_channel();
     CHECK(time_of([&] {
             proxy.cut(how);

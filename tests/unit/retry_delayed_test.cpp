@@ -18,10 +18,12 @@
 #include "engine/delivery_access.hpp"
 #include "retry/copy.hpp"
 #include "support/catch.hpp"
+#include "support/copies.hpp"
 
 namespace {
 
 using namespace warren;
+using namespace support;
 using namespace std::chrono_literals;
 using engine::DeliveryAccess;
 using retry::Copy;
@@ -29,34 +31,8 @@ using retry::Failure;
 using retry::Reason;
 using Delays = std::vector<std::chrono::milliseconds>;
 
-constexpr std::int64_t now_ms = 1'700'000'000'123;
-const std::chrono::system_clock::time_point now{std::chrono::milliseconds(now_ms)};
-constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-
-Delivery delivery(FieldTable headers = {}) {
-  Delivery out;
-  DeliveryAccess::message(out).properties().headers = std::move(headers);
-  DeliveryAccess::address(out, "shop", "order.new");
-  return out;
-}
-
 Copy copy_of(const RetryPolicy& policy, FieldTable headers = {}, const Failure& failure = {}) {
   return retry::make_copy(policy, "orders", delivery(std::move(headers)), failure, now, "host-1");
-}
-
-const FieldTable& headers_of(const Copy& copy) { return copy.message.properties().headers; }
-
-std::int64_t integer(const FieldTable& headers, std::string_view key) {
-  INFO(key);
-  const FieldValue* value = headers.find(key);
-  REQUIRE(value != nullptr);
-  REQUIRE(value->get_if<std::int64_t>() != nullptr);
-  return *value->get_if<std::int64_t>();
-}
-
-std::uint64_t test_seed() {
-  if (const char* given = std::getenv("WARREN_TEST_SEED")) return std::strtoull(given, nullptr, 10);
-  return std::random_device{}();
 }
 
 }  // namespace

@@ -17,21 +17,12 @@
 #include "engine/delivery_access.hpp"
 #include "retry/copy.hpp"
 #include "support/catch.hpp"
+#include "support/copies.hpp"
 
 namespace {
 
 using namespace warren;
-
-constexpr std::int64_t now_ms = 1'700'000'000'123;
-constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-
-std::int64_t integer(const FieldTable& headers, std::string_view key) {
-  INFO(key);
-  const FieldValue* value = headers.find(key);
-  REQUIRE(value != nullptr);
-  REQUIRE(value->get_if<std::int64_t>() != nullptr);
-  return *value->get_if<std::int64_t>();
-}
+using namespace support;
 
 class Hostile {
  public:
@@ -141,12 +132,6 @@ std::int64_t count_before(const FieldTable& headers, std::string_view key) {
   return value == nullptr ? 0 : std::max<std::int64_t>(value->as_integer().value_or(0), 0);
 }
 
-std::uint64_t test_seed() {
-  if (const char* given = std::getenv("WARREN_TEST_SEED")) return std::strtoull(given, nullptr, 10);
-  std::random_device random;
-  return (std::uint64_t{random()} << 32) | random();
-}
-
 // What the headers that a copy writes come to, in bytes, a CC aside, which only moved.
 std::size_t written_bytes(const FieldTable& headers) {
   std::size_t bytes = 0;
@@ -168,7 +153,6 @@ TEST_CASE("hostile headers never throw, count backwards or overflow, and every m
   const std::uint64_t seed = test_seed();
   INFO("WARREN_TEST_SEED=" << seed);
   Hostile hostile(seed);
-  const std::chrono::system_clock::time_point now{std::chrono::milliseconds(now_ms)};
   for (int round = 0; round < 3'000; ++round) {
     INFO("round " << round);
     const std::uint32_t max_attempts = static_cast<std::uint32_t>(hostile.below(6)) + 1;

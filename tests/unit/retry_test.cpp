@@ -22,27 +22,17 @@
 #include "retry/failure.hpp"
 #include "retry/text.hpp"
 #include "support/catch.hpp"
+#include "support/copies.hpp"
 
 namespace {
 
 using namespace warren;
+using namespace support;
 using namespace std::chrono_literals;
 using engine::DeliveryAccess;
 using retry::Copy;
 using retry::Failure;
 using retry::Reason;
-
-constexpr std::int64_t now_ms = 1'700'000'000'123;
-const std::chrono::system_clock::time_point now{std::chrono::milliseconds(now_ms)};
-constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-
-Delivery delivery(FieldTable headers = {}, std::string exchange = "shop",
-                  std::string routing_key = "order.new") {
-  Delivery out;
-  DeliveryAccess::message(out).properties().headers = std::move(headers);
-  DeliveryAccess::address(out, std::move(exchange), std::move(routing_key));
-  return out;
-}
 
 Delivery delivered(const Copy& copy) {
   Delivery out;
@@ -55,16 +45,6 @@ Copy copy_of(const Delivery& from, const Failure& failure = {},
              const RetryPolicy& policy = RetryPolicy::to_queue("orders_retry"),
              const std::string& queue = "orders") {
   return retry::make_copy(policy, queue, from, failure, now, "host-1");
-}
-
-const FieldTable& headers_of(const Copy& copy) { return copy.message.properties().headers; }
-
-std::int64_t integer(const FieldTable& headers, std::string_view key) {
-  INFO(key);
-  const FieldValue* value = headers.find(key);
-  REQUIRE(value != nullptr);
-  REQUIRE(value->get_if<std::int64_t>() != nullptr);  // written as a 64-bit integer, always
-  return *value->get_if<std::int64_t>();
 }
 
 std::string text(const FieldTable& headers, std::string_view key) {
