@@ -52,8 +52,17 @@ if(RabbitMQC_FOUND AND NOT TARGET RabbitMQC::RabbitMQC)
     IMPORTED_LOCATION "${RabbitMQC_LIBRARY}"
     INTERFACE_INCLUDE_DIRECTORIES "${RabbitMQC_INCLUDE_DIR}"
     INTERFACE_LINK_LIBRARIES "${_RabbitMQC_links}")
+  # vcpkg has one in lib and one in debug/lib. Its toolchain file puts the right one first, but where a generator makes
+  # several configurations, that is the debug one for all.
+  get_property(_RabbitMQC_multi GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
+  string(REPLACE "/debug/lib/" "/lib/" _RabbitMQC_release "${RabbitMQC_LIBRARY}")
+  if(_RabbitMQC_multi AND EXISTS "${_RabbitMQC_release}")
+    set_target_properties(RabbitMQC::RabbitMQC PROPERTIES
+      IMPORTED_LOCATION "${_RabbitMQC_release}"
+      IMPORTED_LOCATION_DEBUG "${RabbitMQC_LIBRARY}")
+  endif()
 endif()
-foreach(_RabbitMQC_name header line links part required)
+foreach(_RabbitMQC_name header line links multi part release required)
   unset(_RabbitMQC_${_RabbitMQC_name})
 endforeach()
 unset(_RabbitMQC_name)
