@@ -2,23 +2,28 @@
 # Installs the Debian packages that building and testing warren needs, those
 # that are missing only. No system service is started by it.
 #
-#   install_packages.sh [--clang]    --clang: the second compiler too, for CI
+#   install_packages.sh [--clang] [--tidy] [--coverage]
+#
+#   --clang: the second compiler too, for CI; --tidy: also clang-tidy and clang-format; --coverage: gcovr
 set -eu
 
 packages=(
     build-essential cmake ninja-build pkg-config
     librabbitmq-dev libfmt-dev libssl-dev catch2
     nlohmann-json3-dev libcli11-dev libcpp-httplib-dev
-    rabbitmq-server python3-aio-pika procps
+    rabbitmq-server python3-aio-pika procps file
 )
-case ${1:-} in
-    '') ;;
-    --clang) packages+=(clang) ;;
-    *)
-        echo "usage: ${0##*/} [--clang]" >&2
-        exit 2
-        ;;
-esac
+for option; do
+    case $option in
+        --clang) packages+=(clang) ;;
+        --tidy) packages+=(clang clang-tidy clang-format) ;;
+        --coverage) packages+=(gcovr) ;;
+        *)
+            echo "usage: ${0##*/} [--clang] [--tidy] [--coverage]" >&2
+            exit 2
+            ;;
+    esac
+done
 policy=/usr/sbin/policy-rc.d
 
 missing=()

@@ -10,7 +10,10 @@
 #   archive KIND       as moved, with rabbitmq-c itself as an archive
 #   headers KIND       each public header compiles alone, without rabbitmq-c and fmt
 #   no_tls KIND        the same headers without TLS and without OpenSSL, and a clear error where TLS is asked for
+#   packages KIND      cpack makes .deb and .tar.gz, with the right files and dependencies; a project builds from them
 #   subproject         add_subdirectory: builds, installs nothing, adds no tests
+#   fetch_content      FetchContent, of a copy that says it is the next version; installed to $WARREN_WORK/next/installed
+#   side_by_side KIND  a project finds the version it asks for where both are, and both libraries fit into one folder
 set -euo pipefail
 
 check=$1
@@ -34,10 +37,13 @@ configure() {
 
 files_of() { (cd "$1" && find . ! -type d | sort); }
 
+# The folder that the library of this kind is built in: the main one, or one of the package tests'.
+build=$WARREN_BUILD
+[ "$kind" = "$WARREN_BUILT" ] || build=$WARREN_WORK/$kind/build
+
 install_it() {
-    local build=$WARREN_BUILD shared=OFF
-    if [ "$kind" != "$WARREN_BUILT" ]; then
-        build=$WARREN_WORK/$kind/build
+    local shared=OFF
+    if [ "$build" != "$WARREN_BUILD" ]; then
         [ "$kind" = static ] || shared=ON
         # Kept between runs, as the main build folder is.
         "$CMAKE" -S "$WARREN_SOURCE" -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER="$CXX" \
@@ -197,6 +203,83 @@ subproject() {
     (cd "$build" && "${CMAKE%/*}/ctest" -N | grep '^Total Tests: 0$')
 }
 
+# deb PACKAGE: its file, unpacked to $WARREN_WORK/KIND/debs too. says PACKAGE FIELD PATTERN: a field of its control file.
+deb() {
+    local file
+    file=$(find "$WARREN_WORK/$kind/cpack" -maxdepth 1 -name "$1_$WARREN_VERSION-1_*.deb")
+    [ -n "$file" ] || fail "there is no package $1"
+    dpkg-deb -x "$file" "$WARREN_WORK/$kind/debs"
+    echo "$file"
+}
+says() {
+    local value
+    value=$(dpkg-deb -f "$(deb "$1")" "$2")
+    grep -qE "$3" <<< "$value" || fail "$1, $2: $value"
+}
+
+packages() {
+    local out=$WARREN_WORK/$kind/cpack soname=${WARREN_VERSION%.*} package archive
+    local names=(libwarren-dev)
+    if ! command -v dpkg-shlibdeps > /dev/null; then
+        echo "there is no dpkg-shlibdeps: nothing to check"
+        exit 77
+    fi
+    [ "$kind" = static ] || names+=("libwarren$soname")
+    rm -rf "$out" "$WARREN_WORK/$kind/debs"
+    (cd "$build" && "${CMAKE%/*}/cpack" -B "$out")
+    [ "$(find "$out" -maxdepth 1 -name '*.deb' | wc -l)" = ${#names[@]} ] || fail "not the packages: ${names[*]}"
+    for package in "${names[@]}"; do
+        says "$package" Version "^$WARREN_VERSION-1\$"
+        [ -f "$WARREN_WORK/$kind/debs/usr/share/doc/$package/copyright" ] || fail "$package has no copyright"
+    done
+    if [ "$kind" = shared ]; then
+        says libwarren-dev Depends "^libwarren$soname \(= $WARREN_VERSION-1\)\$"
+        says "libwarren$soname" Depends 'libfmt'
+        says "libwarren$soname" Depends 'librabbitmq4 '
+        [ "$WARREN_HAS_TLS" = OFF ] || says "libwarren$soname" Depends 'libssl'
+        grep -q "/libwarren.so.$WARREN_VERSION\$" <<< "$(dpkg-deb -c "$(deb "libwarren$soname")")" || fail "no library in it"
+        grep -q '/libwarren.so -> ' <<< "$(dpkg-deb -c "$(deb libwarren-dev)")" || fail "no libwarren.so in libwarren-dev"
+    else
+        says libwarren-dev Depends 'libfmt-dev, librabbitmq-dev'
+    fi
+    archive=$(find "$out" -maxdepth 1 -name '*.tar.gz')
+    diff <(files_of "$installed") <(tar tzf "$archive" | grep -v '/$' | sed 's|^[^/]*/|./|' | sort)
+    find_it "$WARREN_WORK/$kind/debs/usr"
+}
+
+fetch_content() {
+    local next=$WARREN_WORK/next minor version
+    minor=${WARREN_VERSION#*.}
+    minor=${minor%%.*}
+    version=${WARREN_VERSION%%.*}.$((minor + 1)).0
+    rm -rf "$next/source" "$next/installed"
+    mkdir -p "$next/source"
+    (cd "$WARREN_SOURCE" && cp -r CMakeLists.txt LICENSE cmake include src "$next/source")
+    sed -i -e "s/VERSION_MINOR .*/VERSION_MINOR $((minor + 1))/" -e "s/VERSION_STRING .*/VERSION_STRING \"$version\"/" \
+        "$next/source/include/warren/version.hpp"
+    configure "$here/fetch_content" "$next/build" -DCMAKE_BUILD_TYPE=None -DWARREN_SOURCE="$next/source"
+    "$CMAKE" --build "$next/build" --parallel
+    "$next/build/app" | grep -x "warren $version"
+    "$CMAKE" --install "$next/build" --prefix "$next/installed"
+    "$CMAKE" --install "$next/build" --prefix "$next/runtime" --component warren_Runtime
+    echo "$version" > "$next/version"
+}
+
+side_by_side() {
+    local next=$WARREN_WORK/next both=$WARREN_WORK/next/both libraries=$WARREN_WORK/next/both/lib wanted app
+    rm -rf "$both"
+    mkdir -p "$libraries"
+    find "$WARREN_WORK/$kind/component.Runtime" "$next/runtime" -name 'libwarren.so.*' -exec cp -a {} "$libraries" \;
+    for wanted in "$WARREN_VERSION" "$(cat "$next/version")"; do
+        configure "$here/side_by_side" "$both/$wanted" -DWANTED="${wanted%.*}" \
+            -DCMAKE_PREFIX_PATH="$next/installed;$installed" -DCMAKE_SKIP_RPATH=ON
+        "$CMAKE" --build "$both/$wanted"
+        app=$both/$wanted/app
+        "$READELF" -d "$app" | grep -q "NEEDED.*libwarren\.so\.${wanted%.*}]" || fail "not linked with $wanted"
+        LD_LIBRARY_PATH=$libraries "$app" | grep -x "warren $wanted"
+    done
+}
+
 case $check in
     install) install_it ;;
     components) components ;;
@@ -208,5 +291,8 @@ case $check in
     headers) headers ;;
     no_tls) no_tls ;;
     subproject) subproject ;;
+    packages) packages ;;
+    fetch_content) fetch_content ;;
+    side_by_side) side_by_side ;;
     *) fail "no check '$check'" ;;
 esac
