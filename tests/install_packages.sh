@@ -2,9 +2,12 @@
 # Installs the Debian packages that building and testing warren needs, those
 # that are missing only. No system service is started by it.
 #
-#   install_packages.sh [--clang] [--tidy] [--coverage]
+#   install_packages.sh [--clang] [--tidy] [--coverage] [--matrix]
 #
-#   --clang: the second compiler too, for CI; --tidy: also clang-tidy and clang-format; --coverage: gcovr
+#   --clang     the second compiler too, for CI
+#   --tidy      also clang-tidy and clang-format
+#   --coverage  gcovr
+#   --matrix    what tests/matrix.sh makes another Debian with
 set -eu
 
 packages=(
@@ -18,8 +21,9 @@ for option; do
         --clang) packages+=(clang) ;;
         --tidy) packages+=(clang clang-tidy clang-format) ;;
         --coverage) packages+=(gcovr) ;;
+        --matrix) packages+=(debootstrap rsync git) ;;
         *)
-            echo "usage: ${0##*/} [--clang] [--tidy] [--coverage]" >&2
+            echo "usage: ${0##*/} [--clang] [--tidy] [--coverage] [--matrix]" >&2
             exit 2
             ;;
     esac
