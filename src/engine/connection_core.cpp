@@ -41,8 +41,7 @@ wire::LoginOptions login(const ConnectionOptions& options) {
 struct ConnectionCore::Turn {
   explicit Turn(std::size_t frame_max) : input(frame_max + read_ahead) {}
 
-  Bytes output;
-  std::size_t written = 0;
+  Output output;
   bool outbox_empty = false;
   std::vector<char> input;
   std::size_t end = 0;  // of what was read and not dispatched
@@ -302,17 +301,16 @@ void ConnectionCore::write_pending(Turn& turn) {
       turn.outbox_empty = !outbox_.take(turn.output);
       if (turn.outbox_empty) return;
     }
-    const auto result =
-        transport_->write(turn.output.data() + turn.written, turn.output.size() - turn.written);
+    const std::string_view chunk = turn.output.chunk();
+    const auto result = transport_->write(chunk.data(), chunk.size());
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::ok) {
-      turn.written += result.bytes;
+      turn.output.advance(result.bytes);
       total += result.bytes;
       turn.last_sent = Clock::now();
-      if (turn.written < turn.output.size()) continue;
+      continue;
     }  // closed: what the broker said before it closed is still to be read, and the reader meets the end
-    turn.output.clear();
-    turn.written = 0;
+    turn.output = Output();
   }
 }
 

@@ -1,5 +1,8 @@
 #include "engine/outbox.hpp"
 
+#include <string_view>
+#include <utility>
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -13,8 +16,7 @@ constexpr std::size_t slack = std::size_t{128} << 10;
 void Outbox::open(DirectWriter* writer) {
   const std::lock_guard lock(mutex_);
   writer_ = writer;
-  pending_.clear();
-  pending_.reserve(bound_ + slack);  // what is never touched costs nothing
+  pending_.clear(bound_ + slack);
   open_ = true;
   asleep_.store(false, std::memory_order_relaxed);
 }
@@ -24,7 +26,7 @@ void Outbox::close() {
     const std::lock_guard lock(mutex_);
     open_ = false;
     writer_ = nullptr;
-    Bytes().swap(pending_);
+    pending_ = Output();
   }
   space_.notify_all();
 }
@@ -39,9 +41,9 @@ void Outbox::appended(Entry entry, bool was_empty) {
     if (alone) {
       last_direct_ = now;
       heard_.store(false, std::memory_order_relaxed);
-      const std::size_t written = writer_->write(pending_.data(), pending_.size());
-      pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(written));
-      if (pending_.empty()) return;
+      const std::string_view entry_bytes = pending_.chunk();  // nothing was ahead of it: it is one
+      pending_.advance(writer_->write(entry_bytes.data(), entry_bytes.size()));
+      if (pending_.empty()) return pending_.clear(bound_ + slack);
     }
   }
   asleep_.store(false, std::memory_order_relaxed);
@@ -53,19 +55,17 @@ bool Outbox::wait_for_space(std::chrono::steady_clock::time_point deadline) {
   return space_.wait_until(lock, deadline, [&] { return !open_ || pending_.size() < bound_; });
 }
 
-bool Outbox::take(Bytes& out) {
+bool Outbox::take(Output& out) {
   bool made_space = false;
   {
     const std::lock_guard lock(mutex_);
+    out.clear(bound_ + slack);  // under the lock: whose frames were referred to sees here that they are free
     if (pending_.empty()) {
       asleep_.store(true, std::memory_order_relaxed);
       return false;
     }
     made_space = pending_.size() >= bound_;
-    out.clear();
-    if (out.capacity() > bound_ + slack) Bytes().swap(out);
-    if (out.capacity() < bound_ + slack) out.reserve(bound_ + slack);
-    out.swap(pending_);
+    std::swap(out, pending_);
     asleep_.store(false, std::memory_order_relaxed);
   }
   if (made_space) space_.notify_all();

@@ -4,14 +4,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <memory>
 #include <mutex>
-#include <vector>
 
+#include "engine/output.hpp"
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
-
-using Bytes = std::vector<char>;
 
 /// Writes to the socket without blocking.
 class DirectWriter {
@@ -50,7 +49,23 @@ class Outbox {
     if (!open_) return Admission::closed;
     if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
     const bool was_empty = pending_.empty();
-    encode(pending_);
+    encode(pending_.bytes());
+    appended(entry, was_empty);
+    return Admission::accepted;
+  }
+
+  /// The same for whole frames that are there already. Large ones are not copied: they must not change before
+  /// they are written, which is when nobody here refers to them any more. `admitted` is called with the lock
+  /// held, and says whether they are to be sent; where it throws, nothing is.
+  template <typename Admitted>
+  Admission append(Entry entry, const std::shared_ptr<const Bytes>& frames, Admitted&& admitted) {
+    const std::lock_guard lock(mutex_);
+    if (!open_) return Admission::closed;
+    if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
+    const bool was_empty = pending_.empty();
+    pending_.make_room_for(*frames);
+    if (!admitted()) return Admission::accepted;
+    pending_.add(frames);
     appended(entry, was_empty);
     return Admission::accepted;
   }
@@ -61,7 +76,7 @@ class Outbox {
 
   /// The I/O thread: swaps what is pending into an empty buffer. Where there is nothing, it counts as asleep
   /// from this moment on, and is woken by the next entry. True where there is something to write.
-  bool take(Bytes& out);
+  bool take(Output& out);
   /// The I/O thread: back from its sleep. Takes no lock, as somebody may be writing under it.
   void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
 
@@ -75,7 +90,7 @@ class Outbox {
 
   std::mutex mutex_;
   std::condition_variable space_;
-  Bytes pending_;
+  Output pending_;
   const std::size_t bound_;
   DirectWriter* writer_ = nullptr;
   bool open_ = false;

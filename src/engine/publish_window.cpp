@@ -145,20 +145,21 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
   std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
 
-  thread_local Bytes frames;  // swapped with a slot's, so that neither allocates for long
-  frames.clear();
-  wire::append_content(frames, number, options.exchange.value_or(options_.exchange),
+  thread_local std::shared_ptr<Bytes> frames;  // swapped with a slot's, so that neither allocates for long
+  if (!frames) frames = std::make_shared<Bytes>();
+  frames->clear();
+  wire::append_content(*frames, number, options.exchange.value_or(options_.exchange),
                        options.routing_key.value_or(options_.routing_key), options_.mandatory,
                        message.properties(), options_.mandatory ? std::optional(stamp) : std::nullopt,
                        message.body(), frame_max, DeliveryMode::persistent);
 
   Lock lock(mutex_);
   for (;;) {
-    admit(lock, frames.size(), deadline);
+    admit(lock, frames->size(), deadline);
     if (channel_->number() != number || channel_->frame_max() < frame_max) {
       number = channel_->number();
       frame_max = channel_->frame_max();
-      wire::refit(frames, number, frame_max);
+      wire::refit(*frames, number, frame_max);
     }
     PublishSlot& slot = acquire();
     slot.frames.swap(frames);
@@ -167,18 +168,14 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
     slot.deadline = deadline;
     const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
     // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
-    const auto admission = connection_->outbox().append(entry, [&](Bytes& out) {
-      out.insert(out.end(), slot.frames.begin(), slot.frames.end());
-      try {
-        tracker_.add(&slot);
-      } catch (...) {
-        out.resize(out.size() - slot.frames.size());
-        throw;
-      }
+    const auto admission = connection_->outbox().append(entry, slot.frames, [&] {
+      tracker_.add(&slot);
+      if (frames.use_count() > 1) frames.reset();  // those of the slot's last message: still being written
+      return true;
     });
     if (admission == Outbox::Admission::accepted) {
       slot.in_window = true;
-      bytes_ += slot.frames.size();
+      bytes_ += slot.frames->size();
       return &slot;
     }
     frames.swap(slot.frames);
@@ -206,7 +203,7 @@ PublishSlot& PublishWindow::acquire() {
   }
   PublishSlot& slot = *free_.back();
   free_.pop_back();
-  if (const std::size_t capacity = slot.frames.capacity(); capacity > large) kept_ -= capacity;
+  if (const std::size_t capacity = slot.capacity(); capacity > large) kept_ -= capacity;
   slot.outcome = PublishOutcome::pending;
   slot.error.reset();
   slot.in_window = false;
@@ -222,9 +219,9 @@ void PublishWindow::drop(PublishSlot& slot) {
   if (slot.error && !slot.seen && !unseen_) {
     unseen_ = Failure{slot.outcome, std::move(*slot.error)};
   }
-  if (const std::size_t capacity = slot.frames.capacity(); capacity > large) {
+  if (const std::size_t capacity = slot.capacity(); capacity > large) {
     if (kept_ + bytes_ + capacity > options_.window_bytes) {
-      Bytes().swap(slot.frames);
+      slot.frames.reset();
     } else {
       kept_ += capacity;
     }
@@ -234,7 +231,7 @@ void PublishWindow::drop(PublishSlot& slot) {
 
 void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) {
   slot.in_window = false;
-  bytes_ -= slot.frames.size();
+  bytes_ -= slot.frames->size();
   if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
     slot.outcome = outcome;
     if (error != nullptr) slot.error = std::make_unique<ErrorDetails>(*error);
@@ -371,22 +368,21 @@ void PublishWindow::resend(ChannelCore& channel) {
       settle(slot, PublishOutcome::unknown, &expired);
       continue;
     }
-    const std::size_t before = slot.frames.size();
+    const std::size_t before = slot.frames->size();
     try {
-      wire::refit(slot.frames, channel.number(), channel.frame_max());
-      bytes_ += slot.frames.size() - before;  // a smaller frame_max lets them grow
+      wire::refit(*slot.frames, channel.number(), channel.frame_max());  // nobody writes them any more
+      bytes_ += slot.frames->size() - before;                            // a smaller frame_max lets them grow
     } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
       resend_.pop_front();
       settle(slot, PublishOutcome::unknown, &error.details());
       continue;
     }
     bool usable = false;
-    const auto admission = connection_->outbox().append(Outbox::Entry::control, [&](Bytes& out) {
+    const auto admission = connection_->outbox().append(Outbox::Entry::control, slot.frames, [&] {
       // The outbox may be the next connection's by now, where the channel's number is nobody's.
       usable = channel.is_usable();
-      if (!usable) return;
-      out.insert(out.end(), slot.frames.begin(), slot.frames.end());
-      tracker_.add(&slot);
+      if (usable) tracker_.add(&slot);
+      return usable;
     });
     if (admission == Outbox::Admission::closed || !usable) return;
     resend_.pop_front();

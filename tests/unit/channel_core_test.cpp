@@ -18,19 +18,19 @@ auto in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now(
 struct Script {
   Script() {
     outbox.open(nullptr);
-    Bytes nothing;
+    Output nothing;
     outbox.take(nothing);
   }
 
   // Waits until a caller appended something, and returns it.
   Bytes sent() {
-    Bytes out;
+    Output out;
     while (!outbox.take(out)) {
       pollfd descriptor{outbox.wakeup().descriptor(), POLLIN, 0};
       REQUIRE(::poll(&descriptor, 1, 10'000) == 1);
       outbox.wakeup().clear();
     }
-    return out;
+    return out.bytes();
   }
 
   ChannelCore::After receive(const Bytes& bytes) {

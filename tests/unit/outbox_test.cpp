@@ -1,6 +1,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -9,6 +10,7 @@
 
 using warren::engine::Bytes;
 using warren::engine::Outbox;
+using warren::engine::Output;
 using namespace std::chrono_literals;
 
 namespace {
@@ -37,8 +39,11 @@ bool woken(Outbox& outbox) {
 }
 
 std::string taken(Outbox& outbox) {
-  Bytes out;
-  return outbox.take(out) ? std::string(out.begin(), out.end()) : std::string();
+  Output out;
+  if (!outbox.take(out)) return {};
+  std::string all;
+  for (; !out.empty(); out.advance(out.chunk().size())) all += out.chunk();
+  return all;
 }
 
 }  // namespace
@@ -115,4 +120,59 @@ TEST_CASE("an encoder that throws leaves the outbox as it was") {
   CHECK_THROWS_AS(outbox.append(Outbox::Entry::lone, [](Bytes&) { throw std::runtime_error("no"); }),
                   std::runtime_error);
   CHECK(taken(outbox).empty());
+}
+
+TEST_CASE("large frames are referred to until they are written, and keep their place") {
+  RecordingWriter writer;
+  Outbox outbox(1 << 20);
+  outbox.open(&writer);
+  const auto large = std::make_shared<Bytes>(100'000, 'L');
+  const auto small = std::make_shared<Bytes>(10, 's');
+  const auto append = [&](const std::shared_ptr<Bytes>& frames) {
+    CHECK(outbox.append(Outbox::Entry::bulk, frames, [] { return true; }) == Outbox::Admission::accepted);
+  };
+  append(small);
+  append(large);
+  append(large);
+  outbox.append(Outbox::Entry::control, text("control"));
+  append(small);
+  append(large);
+  CHECK(large.use_count() == 4);
+  CHECK(small.use_count() == 1);
+
+  Output out;
+  CHECK(outbox.take(out));
+  CHECK(out.size() == 300'000 + 20 + 7);
+  std::string all;
+  while (!out.empty()) {
+    const std::size_t part = std::min<std::size_t>(out.chunk().size(), 33'333);
+    all += out.chunk().substr(0, part);
+    out.advance(part);
+  }
+  const std::string l(100'000, 'L');
+  CHECK(all == std::string(10, 's') + l + l + "control" + std::string(10, 's') + l);
+  CHECK(out.chunk().empty());
+  CHECK(large.use_count() == 1);
+
+  SECTION("a part that a caller wrote itself is not written again") {
+    CHECK_FALSE(outbox.take(out));
+    writer.room = 40'000;
+    append(large);
+    CHECK(woken(outbox));
+    CHECK(writer.written == l.substr(0, 40'000));
+    CHECK(taken(outbox) == l.substr(40'000));
+  }
+  SECTION("closing forgets them") {
+    append(large);
+    outbox.close();
+    CHECK(large.use_count() == 1);
+  }
+  SECTION("what is not admitted is not sent") {
+    CHECK(outbox.append(Outbox::Entry::bulk, large, [] { return false; }) == Outbox::Admission::accepted);
+    CHECK_THROWS_AS(
+        outbox.append(Outbox::Entry::bulk, large, []() -> bool { throw std::runtime_error("no"); }),
+        std::runtime_error);
+    CHECK(large.use_count() == 1);
+    CHECK(taken(outbox).empty());
+  }
 }
