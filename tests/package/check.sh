@@ -49,7 +49,7 @@ install_it() {
         "$CMAKE" -S "$WARREN_SOURCE" -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER="$CXX" \
             -DCMAKE_CXX_FLAGS="$WARREN_FLAGS" -DBUILD_SHARED_LIBS=$shared
     fi
-    "$CMAKE" --build "$build" --target warren --parallel
+    "$CMAKE" --build "$build" --target warren --parallel "$(nproc)"
     rm -rf "$installed" "$moved" "$WARREN_WORK/$kind"/component.*
     "$CMAKE" --install "$build" --prefix "$installed"
     cp -a "$installed" "$moved"
@@ -179,7 +179,7 @@ no_tls() {
     kind=no_tls
     "$CMAKE" -S "$WARREN_SOURCE" -B "$WARREN_WORK/no_tls/build" -DCMAKE_BUILD_TYPE=Debug \
         -DCMAKE_CXX_COMPILER="$CXX" -DCMAKE_CXX_FLAGS="$WARREN_FLAGS" -DWARREN_WITH_TLS=OFF
-    "$CMAKE" --build "$WARREN_WORK/no_tls/build" --target warren --parallel
+    "$CMAKE" --build "$WARREN_WORK/no_tls/build" --target warren --parallel "$(nproc)"
     rm -rf "$installed"
     "$CMAKE" --install "$WARREN_WORK/no_tls/build" --prefix "$installed"
     diff -r "$with_tls/include" "$installed/include"
@@ -195,7 +195,7 @@ no_tls() {
 subproject() {
     local build=$WARREN_WORK/subproject prefix=$WARREN_WORK/subproject.installed
     configure "$here/subproject" "$build" -DWARREN_SOURCE="$WARREN_SOURCE"
-    "$CMAKE" --build "$build" --parallel
+    "$CMAKE" --build "$build" --parallel "$(nproc)"
     "$build/app"
     rm -rf "$prefix"
     "$CMAKE" --install "$build" --prefix "$prefix"
@@ -258,7 +258,7 @@ fetch_content() {
     sed -i -e "s/VERSION_MINOR .*/VERSION_MINOR $((minor + 1))/" -e "s/VERSION_STRING .*/VERSION_STRING \"$version\"/" \
         "$next/source/include/warren/version.hpp"
     configure "$here/fetch_content" "$next/build" -DCMAKE_BUILD_TYPE=None -DWARREN_SOURCE="$next/source"
-    "$CMAKE" --build "$next/build" --parallel
+    "$CMAKE" --build "$next/build" --parallel "$(nproc)"
     "$next/build/app" | grep -x "warren $version"
     "$CMAKE" --install "$next/build" --prefix "$next/installed"
     "$CMAKE" --install "$next/build" --prefix "$next/runtime" --component warren_Runtime
