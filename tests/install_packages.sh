@@ -2,11 +2,12 @@
 # Installs the Debian packages that building and testing warren needs, those
 # that are missing only. No system service is started by it.
 #
-#   install_packages.sh [--clang] [--tidy] [--coverage] [--matrix]
+#   install_packages.sh [--clang] [--tidy] [--coverage] [--docs] [--matrix]
 #
 #   --clang     the second compiler too, for CI
 #   --tidy      also clang-tidy and clang-format
 #   --coverage  gcovr
+#   --docs      doxygen
 #   --matrix    what tests/matrix.sh makes another Debian with
 set -eu
 
@@ -21,9 +22,10 @@ for option; do
         --clang) packages+=(clang) ;;
         --tidy) packages+=(clang clang-tidy clang-format) ;;
         --coverage) packages+=(gcovr) ;;
+        --docs) packages+=(doxygen) ;;
         --matrix) packages+=(debootstrap rsync git) ;;
         *)
-            echo "usage: ${0##*/} [--clang] [--tidy] [--coverage] [--matrix]" >&2
+            echo "usage: ${0##*/} [--clang] [--tidy] [--coverage] [--docs] [--matrix]" >&2
             exit 2
             ;;
     esac

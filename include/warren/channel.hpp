@@ -26,13 +26,14 @@ class WARREN_EXPORT Channel {
  public:
   /// Closes it without waiting for the answer. Never throws.
   ~Channel();
-  Channel(Channel&&) noexcept;
-  Channel& operator=(Channel&&) noexcept;
+  Channel(Channel&&) noexcept;             ///< takes over; the other is moved-from
+  Channel& operator=(Channel&&) noexcept;  ///< ends what it had, as the destructor; then likewise
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
   /// Declares an exchange, creating it where it does not exist (AMQP `exchange.declare`).
   /// @param name  1 to 255 bytes; names in `amq.` are the broker's
+  /// @param options  see ExchangeOptions; the default is a durable direct exchange
   /// @throws ChannelError  406 where it exists with other properties, 403 without permission or for `amq.`
   Exchange declare_exchange(std::string_view name, const ExchangeOptions& options = {});
   /// The exchange where it exists, whatever its properties (`passive`).
@@ -40,6 +41,7 @@ class WARREN_EXPORT Channel {
   Exchange declare_exchange_passive(std::string_view name);
   /// Declares a queue, creating it where it does not exist (AMQP `queue.declare`).
   /// @param name  at most 255 bytes of UTF-8; empty lets the broker choose one
+  /// @param options  see QueueOptions; the default is a durable classic queue
   /// @returns the queue under the name that the broker gave it, with its counts
   /// @throws ChannelError  406 where it exists with other arguments, 405 where it is another connection's
   Queue declare_queue(std::string_view name, const QueueOptions& options = {});
@@ -74,7 +76,7 @@ class WARREN_EXPORT Channel {
   /// Closes the channel (AMQP `channel.close`); unsettled deliveries go back to their queues. Does nothing
   /// where it is closed.
   void close();
-  /// Whether calls can still succeed.
+  /// Whether calls can still succeed. Never blocks, but for a lock.
   [[nodiscard]] bool is_open() const noexcept;
   /// Its number on the connection, from 1; numbers are used again.
   [[nodiscard]] std::uint16_t number() const noexcept;

@@ -26,18 +26,20 @@ class WARREN_EXPORT Connection {
  public:
   /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`.
   ///
-  /// @param uri  see Uri::parse
+  /// @param uri      see Uri::parse
+  /// @param options  see ConnectionOptions; what the URI says too, the URI decides
   /// @throws InvalidArgument   the URI or an option can't be right
   /// @throws ConnectionError   no connection; permanent() for a wrong password, an unknown virtual host, a
   ///                           negotiated frame_max below 8192
   explicit Connection(std::string_view uri, ConnectionOptions options = {});
+  /// The same, to an endpoint whose parts need no encoding.
   explicit Connection(Endpoint endpoint, ConnectionOptions options = {});
   /// Tries the endpoints in turn, each once; throws the last one's error.
   explicit Connection(std::vector<Endpoint> endpoints, ConnectionOptions options = {});
   /// As close(). Never throws.
   ~Connection();
-  Connection(Connection&&) noexcept;
-  Connection& operator=(Connection&&) noexcept;
+  Connection(Connection&&) noexcept;             ///< takes over; the other is moved-from
+  Connection& operator=(Connection&&) noexcept;  ///< ends what it had, as the destructor; then likewise
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -51,7 +53,9 @@ class WARREN_EXPORT Connection {
   /// Everybody who waits on this connection gets a ConnectionError. Never throws; a second call does nothing.
   void close() noexcept;
 
+  /// What it does at the moment; by the next it may do something else. Never blocks, but for a lock.
   [[nodiscard]] ConnectionState state() const;
+  /// Whether it is connected at the moment; while it is not, calls may wait for its return.
   [[nodiscard]] bool is_open() const { return state() == ConnectionState::open; }
   /// The broker's reason, while it blocks publishing on this connection
   /// (https://www.rabbitmq.com/docs/alarms).

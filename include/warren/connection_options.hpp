@@ -20,8 +20,7 @@ struct RecoveryOptions {
   std::chrono::milliseconds initial_delay{100};
   std::chrono::milliseconds early_max_delay{800};  ///< the most in the first minute of an outage
   std::chrono::milliseconds max_delay{30'000};     ///< the most after that
-  /// How long a connection must last for the next loss to start from `initial_delay` again.
-  std::chrono::milliseconds stable_after{10'000};
+  std::chrono::milliseconds stable_after{10'000};  ///< lasts so long: the next loss starts at `initial_delay`
   std::optional<std::uint32_t> max_tries{};  ///< of one outage, each over all endpoints; not set: no limit
   std::optional<std::chrono::milliseconds> give_up_after{};  ///< the longest outage; not set: no limit
 };
@@ -45,9 +44,9 @@ struct ConnectionOptions {
   std::uint32_t frame_max = 131'072;    ///< bytes, proposed; at least 8192
   std::size_t outbox_bytes = 1 << 20;   ///< what may wait to be written, in bytes; at least 256 KiB
   LogLevel log_level = LogLevel::info;  ///< what is below is not reported
-  LogCallback on_log{};
-  StateCallback on_state{};
-  RecoveryOptions recovery{};
+  LogCallback on_log{};                 ///< not set: nothing is logged
+  StateCallback on_state{};             ///< not set: only Connection::state tells
+  RecoveryOptions recovery{};           ///< what happens once the connection is lost
 };
 
 }  // namespace warren::inline v0

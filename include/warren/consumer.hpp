@@ -53,12 +53,14 @@ struct CircuitBreakerOptions {
   std::chrono::milliseconds pause{30'000};  ///< how long it stays open
 };
 
+/// What a circuit breaker does at a moment.
 enum class CircuitState : std::uint8_t {
   closed,     ///< as if there were none
   open,       ///< paused
   half_open,  ///< waits for the outcome of one message
 };
 
+/// How a consumer consumes. The default: one handler at a time, 64 messages prefetched, no retry.
 struct ConsumerOptions {
   /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
   /// broker's acknowledgement timeout, 30 minutes by default, counts those that wait here too
@@ -66,8 +68,8 @@ struct ConsumerOptions {
   std::uint16_t prefetch = 64;
   std::size_t concurrency = 1;  ///< handlers at once, each on a thread of the consumer's, from 1
   RetryPolicy retry{};          ///< what becomes of a message whose handler failed
-  AckMode ack_mode = AckMode::after_handler;
-  bool exclusive = false;                  ///< the queue's only consumer; 403 where it has one
+  AckMode ack_mode = AckMode::after_handler;  ///< who acknowledges
+  bool exclusive = false;                     ///< the queue's only consumer; 403 where it has one
   std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
   std::string consumer_tag{};              ///< at most 255 bytes; empty: the broker chooses one
   FieldTable arguments{};                  ///< further arguments, such as `x-stream-offset`
@@ -118,8 +120,8 @@ class WARREN_EXPORT Consumer {
   Consumer(Connection& connection, std::string queue, ConsumerOptions options = {});
   /// As stop(). Never throws. A handler that does not end by then is left to its thread.
   ~Consumer();
-  Consumer(Consumer&&) noexcept;
-  Consumer& operator=(Consumer&&) noexcept;
+  Consumer(Consumer&&) noexcept;             ///< takes over; the other is moved-from
+  Consumer& operator=(Consumer&&) noexcept;  ///< ends what it had, as the destructor; then likewise
   Consumer(const Consumer&) = delete;
   Consumer& operator=(const Consumer&) = delete;
 
@@ -151,7 +153,9 @@ class WARREN_EXPORT Consumer {
   /// @throws TimeoutError  a handler still runs; its message goes back to the queue
   void stop();
 
+  /// What it does at the moment, and did since it was made. Never blocks, but for a lock.
   [[nodiscard]] ConsumerStatus status() const;
+  /// The queue that it was made for.
   [[nodiscard]] const std::string& queue() const noexcept;
 
  private:

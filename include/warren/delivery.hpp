@@ -31,9 +31,13 @@ class WARREN_EXPORT Delivery {
  public:
   Delivery() = default;
 
+  /// Body and properties. Of a message that warren published, without its own header `warren-stamp`.
   [[nodiscard]] const Message& message() const noexcept { return message_; }
+  /// The body's bytes, valid as long as this delivery.
   [[nodiscard]] std::string_view body() const noexcept { return message_.body(); }
+  /// As they were published; headers of the broker's may be among them.
   [[nodiscard]] const Properties& properties() const noexcept { return message_.properties(); }
+  /// The properties' headers, those of the broker (`x-death`, …) included.
   [[nodiscard]] const FieldTable& headers() const noexcept { return message_.properties().headers; }
   /// The exchange that it was published to. Of a copy that a retry policy made: the original's.
   [[nodiscard]] const std::string& exchange() const noexcept { return exchange_; }

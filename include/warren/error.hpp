@@ -29,7 +29,7 @@ struct ErrorDetails {
 /// second.
 class WARREN_EXPORT Error : public std::runtime_error {
  public:
-  explicit Error(ErrorDetails details);
+  explicit Error(ErrorDetails details);  ///< thrown by warren; public for tests
   ~Error() override;
 
   /// What was attempted, in AMQP's terms.
@@ -45,6 +45,7 @@ class WARREN_EXPORT Error : public std::runtime_error {
   /// Whether it may have happened all the same. Such a call is never repeated silently.
   [[nodiscard]] bool in_doubt() const noexcept { return details_.in_doubt; }
 
+  /// All of the above.
   [[nodiscard]] const ErrorDetails& details() const noexcept { return details_; }
 
  private:
@@ -54,28 +55,28 @@ class WARREN_EXPORT Error : public std::runtime_error {
 /// An argument that can never work: a malformed URI, a routing key above 255 bytes. Nothing was sent.
 class WARREN_EXPORT InvalidArgument : public Error {
  public:
-  explicit InvalidArgument(ErrorDetails details);
+  explicit InvalidArgument(ErrorDetails details);  ///< thrown by warren; public for tests
   ~InvalidArgument() override;
 };
 
 /// The connection could not be made, was lost, or is closed.
 class WARREN_EXPORT ConnectionError : public Error {
  public:
-  explicit ConnectionError(ErrorDetails details);
+  explicit ConnectionError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ConnectionError() override;
 };
 
 /// The broker closed the channel (404, 403, 405, 406, …), or it was closed before.
 class WARREN_EXPORT ChannelError : public Error {
  public:
-  explicit ChannelError(ErrorDetails details);
+  explicit ChannelError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ChannelError() override;
 };
 
 /// A deadline passed.
 class WARREN_EXPORT TimeoutError : public Error {
  public:
-  explicit TimeoutError(ErrorDetails details);
+  explicit TimeoutError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~TimeoutError() override;
 };
 
@@ -83,7 +84,7 @@ class WARREN_EXPORT TimeoutError : public Error {
 /// (https://www.rabbitmq.com/docs/alarms). The text holds the broker's reason.
 class WARREN_EXPORT BlockedError : public TimeoutError {
  public:
-  explicit BlockedError(ErrorDetails details);
+  explicit BlockedError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~BlockedError() override;
 };
 
@@ -92,21 +93,21 @@ class WARREN_EXPORT BlockedError : public TimeoutError {
 /// RabbitMQ nacks at full speed (https://www.rabbitmq.com/docs/confirms#server-sent-nacks).
 class WARREN_EXPORT NackedError : public Error {
  public:
-  explicit NackedError(ErrorDetails details);
+  explicit NackedError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~NackedError() override;
 };
 
 /// The broker returned a mandatory message: no queue is bound for it (`basic.return`, code 312).
 class WARREN_EXPORT ReturnedError : public Error {
  public:
-  explicit ReturnedError(ErrorDetails details);
+  explicit ReturnedError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ReturnedError() override;
 };
 
 /// The broker ended a subscription (`basic.cancel`): the queue was deleted, or its node went down.
 class WARREN_EXPORT ConsumerCancelledError : public Error {
  public:
-  explicit ConsumerCancelledError(ErrorDetails details);
+  explicit ConsumerCancelledError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ConsumerCancelledError() override;
 };
 

@@ -18,8 +18,9 @@ class Session;
 /// How an exchange routes (https://www.rabbitmq.com/docs/exchanges).
 enum class ExchangeType : std::uint8_t { direct, fanout, topic, headers };
 
+/// An exchange's properties. All are immutable: to declare an existing exchange with other ones is a 406.
 struct ExchangeOptions {
-  ExchangeType type = ExchangeType::direct;
+  ExchangeType type = ExchangeType::direct;         ///< how it routes
   bool durable = true;                              ///< survives a restart of the broker
   bool auto_delete = false;                         ///< deleted once the last binding from it is gone
   bool internal = false;                            ///< takes messages from other exchanges only
@@ -41,15 +42,18 @@ struct RemoveOptions {
 /// throws ChannelError (the broker refused, the channel is closed), ConnectionError or TimeoutError.
 class WARREN_EXPORT Exchange {
  public:
+  /// Its name.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
   /// Routes what `source` gets under `routing_key` to this exchange (`exchange.bind`, an extension of
   /// RabbitMQ).
   /// @throws ChannelError  404 where either is missing
   void bind(std::string_view source, std::string_view routing_key, const FieldTable& arguments = {});
+  /// The same, by the exchange declared.
   void bind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments = {});
   /// Takes a binding away; none of that kind is no error to RabbitMQ.
   void unbind(std::string_view source, std::string_view routing_key, const FieldTable& arguments = {});
+  /// The same, by the exchange declared.
   void unbind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments = {});
   /// Deletes the exchange with its bindings (`exchange.delete`).
   /// @throws ChannelError  406 where it is in use and `if_unused` was set

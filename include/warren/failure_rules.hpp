@@ -14,17 +14,18 @@ namespace warren::inline v0 {
 
 /// What an exception of a handler's means for its message.
 struct FailureDecision {
+  /// What becomes of it.
   enum class Action : std::uint8_t {
     retry,   ///< as the retry policy says
     reject,  ///< parked at once, with reason `rejected`
     ignore,  ///< acknowledged, as if the handler had returned
   };
-  Action action = Action::retry;
+  Action action = Action::retry;  ///< what becomes of it
   /// Of retry, with a delayed policy: that long at least, in place of the schedule's next delay; rounded up
   /// to the next of RetryPolicy::distinct_delays(), or else the longest. No runs in place come ahead of it.
   std::optional<std::chrono::milliseconds> delay{};
 
-  friend bool operator==(const FailureDecision&, const FailureDecision&) = default;
+  friend bool operator==(const FailureDecision&, const FailureDecision&) = default;  ///< equal in all of it
 };
 
 /// What exceptions mean, by their types, and by a function where no type says. A consumer's, beside its
@@ -36,18 +37,23 @@ struct FailureDecision {
 /// ```
 class WARREN_EXPORT FailureRules {
  public:
+  /// Nothing: as the retry policy says.
   using Decision = std::optional<FailureDecision>;
+  /// Decides about an exception, on the handler's thread.
   using Function = std::function<Decision(const std::exception_ptr&)>;
 
-  /// An `E`, or what derives from it. The first rule that fits decides.
+  /// An `E`, or what derives from it, is retried. The first rule that fits decides.
+  /// @param delay  in place of the schedule's next delay, see FailureDecision::delay
   template <typename E>
   FailureRules& retry(std::optional<std::chrono::milliseconds> delay = {}) {
     return add(&is<E>, {FailureDecision::Action::retry, delay});
   }
+  /// An `E`, or what derives from it, is parked at once, as Reject.
   template <typename E>
   FailureRules& reject() {
     return add(&is<E>, {FailureDecision::Action::reject, {}});
   }
+  /// An `E`, or what derives from it, is acknowledged, as if the handler had returned.
   template <typename E>
   FailureRules& ignore() {
     return add(&is<E>, {FailureDecision::Action::ignore, {}});

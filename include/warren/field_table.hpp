@@ -22,15 +22,15 @@ struct FieldEntry;
 
 /// AMQP's decimal (field type `D`): value / 10^scale.
 struct Decimal {
-  std::uint8_t scale = 0;
-  std::uint32_t value = 0;
-  friend bool operator==(const Decimal&, const Decimal&) = default;
+  std::uint8_t scale = 0;                                            ///< digits behind the point
+  std::uint32_t value = 0;                                           ///< without the point
+  friend bool operator==(const Decimal&, const Decimal&) = default;  ///< equal in all of it
 };
 
 /// A byte array (RabbitMQ's field type `x`), told apart from a string (`S`).
 struct Binary {
-  std::string bytes{};
-  friend bool operator==(const Binary&, const Binary&) = default;
+  std::string bytes{};                                             ///< any bytes
+  friend bool operator==(const Binary&, const Binary&) = default;  ///< equal in all of it
 };
 
 /// AMQP's timestamp (field type `T`): whole seconds.
@@ -46,12 +46,13 @@ using FieldArray = std::vector<FieldValue>;
 /// Not synchronised, like any container.
 class WARREN_EXPORT FieldTable {
  public:
-  FieldTable() noexcept;
+  FieldTable() noexcept;  ///< empty
+  /// These entries, in this order. Of equal keys the first one is found.
   FieldTable(std::initializer_list<FieldEntry> entries);
-  FieldTable(const FieldTable&);
-  FieldTable(FieldTable&&) noexcept;
-  FieldTable& operator=(const FieldTable&);
-  FieldTable& operator=(FieldTable&&) noexcept;
+  FieldTable(const FieldTable&);                 ///< a copy
+  FieldTable(FieldTable&&) noexcept;             ///< the other is left empty
+  FieldTable& operator=(const FieldTable&);      ///< a copy
+  FieldTable& operator=(FieldTable&&) noexcept;  ///< the other is left empty
   ~FieldTable();
 
   /// Sets a key, replacing the value that it had.
@@ -60,15 +61,16 @@ class WARREN_EXPORT FieldTable {
   void append(std::string key, FieldValue value);
   /// The value of a key, or nullptr. Valid until the table changes.
   [[nodiscard]] const FieldValue* find(std::string_view key) const noexcept;
+  /// Whether there is such a key.
   [[nodiscard]] bool contains(std::string_view key) const noexcept { return find(key) != nullptr; }
   /// Removes a key; false where there was none.
   bool erase(std::string_view key);
-  void clear() noexcept;
+  void clear() noexcept;  ///< removes all
 
-  [[nodiscard]] bool empty() const noexcept;
-  [[nodiscard]] std::size_t size() const noexcept;
-  [[nodiscard]] const FieldEntry* begin() const noexcept;
-  [[nodiscard]] const FieldEntry* end() const noexcept;
+  [[nodiscard]] bool empty() const noexcept;               ///< has no entry
+  [[nodiscard]] std::size_t size() const noexcept;         ///< entries
+  [[nodiscard]] const FieldEntry* begin() const noexcept;  ///< the first entry
+  [[nodiscard]] const FieldEntry* end() const noexcept;    ///< past the last entry
 
   /// Same keys with equal values of the same field types, in the same order.
   friend WARREN_EXPORT bool operator==(const FieldTable&, const FieldTable&);
@@ -81,32 +83,35 @@ class WARREN_EXPORT FieldTable {
 /// (https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
 class WARREN_EXPORT FieldValue {
  public:
+  /// One alternative for each field type; `std::string` is `S`, `std::monostate` void.
   using Variant = std::variant<std::monostate, bool, std::int8_t, std::uint8_t, std::int16_t, std::uint16_t,
                                std::int32_t, std::uint32_t, std::int64_t, float, double, Decimal, std::string,
                                Binary, Timestamp, FieldArray, FieldTable>;
 
   /// AMQP's void (`V`).
   FieldValue() noexcept = default;
-  FieldValue(bool value) noexcept : value_(value) {}
+  FieldValue(bool value) noexcept : value_(value) {}  ///< `t`
   /// The integer type of the same width and sign. RabbitMQ reads no unsigned 64-bit type: such a value is
   /// sent as a signed one.
   /// @throws InvalidArgument where it is above 2^63 - 1
   template <std::integral T>
   requires(!std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t>) FieldValue(T value)
       : value_(from_integer(value)) {}
-  FieldValue(float value) noexcept : value_(value) {}
-  FieldValue(double value) noexcept : value_(value) {}
-  FieldValue(Decimal value) noexcept : value_(value) {}
+  FieldValue(float value) noexcept : value_(value) {}    ///< `f`
+  FieldValue(double value) noexcept : value_(value) {}   ///< `d`
+  FieldValue(Decimal value) noexcept : value_(value) {}  ///< `D`
   /// A long string (`S`): UTF-8 by convention, up to what a frame holds.
   FieldValue(std::string value) noexcept : value_(std::move(value)) {}
-  FieldValue(std::string_view value) : value_(std::string(value)) {}
-  FieldValue(const char* value) : value_(std::string(value)) {}
-  FieldValue(Binary value) noexcept : value_(std::move(value)) {}
-  FieldValue(Timestamp value) noexcept : value_(value) {}
-  FieldValue(FieldArray value) noexcept : value_(std::move(value)) {}
-  FieldValue(FieldTable value) noexcept : value_(std::move(value)) {}
+  FieldValue(std::string_view value) : value_(std::string(value)) {}   ///< `S`
+  FieldValue(const char* value) : value_(std::string(value)) {}        ///< `S`, up to its 0
+  FieldValue(Binary value) noexcept : value_(std::move(value)) {}      ///< `x`
+  FieldValue(Timestamp value) noexcept : value_(value) {}              ///< `T`
+  FieldValue(FieldArray value) noexcept : value_(std::move(value)) {}  ///< `A`
+  FieldValue(FieldTable value) noexcept : value_(std::move(value)) {}  ///< `F`
 
+  /// The value with its type.
   [[nodiscard]] const Variant& variant() const noexcept { return value_; }
+  /// Whether it is AMQP's void.
   [[nodiscard]] bool is_void() const noexcept { return std::holds_alternative<std::monostate>(value_); }
 
   /// The value where it is of this very type, else nullptr.
@@ -119,6 +124,7 @@ class WARREN_EXPORT FieldValue {
   /// The bytes of a string or a byte array.
   [[nodiscard]] std::optional<std::string_view> as_string() const noexcept;
 
+  /// The same field type with an equal value.
   friend WARREN_EXPORT bool operator==(const FieldValue&, const FieldValue&);
 
  private:
@@ -142,9 +148,9 @@ class WARREN_EXPORT FieldValue {
 
 /// One entry of a FieldTable.
 struct FieldEntry {
-  std::string key{};
-  FieldValue value{};
-  friend bool operator==(const FieldEntry&, const FieldEntry&) = default;
+  std::string key{};                                                       ///< at most 255 bytes
+  FieldValue value{};                                                      ///< of any field type
+  friend bool operator==(const FieldEntry&, const FieldEntry&) = default;  ///< equal in all of it
 };
 
 }  // namespace warren::inline v0

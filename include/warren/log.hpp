@@ -10,26 +10,28 @@
 
 namespace warren::inline v0 {
 
+/// How much an event matters, ascending.
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
 /// One thing that happened, for people to read.
 struct LogEvent {
-  LogLevel level = LogLevel::info;
-  std::string text{};  ///< one line, no password in it
+  LogLevel level = LogLevel::info;  ///< how much it matters
+  std::string text{};               ///< one line, no password in it
 };
 
+/// What a connection does at a moment.
 enum class ConnectionState : std::uint8_t {
   connecting,  ///< logging in, or declaring the topology again
-  open,
-  waiting,  ///< lost; the next try to connect comes after a pause
-  closing,  ///< close() has begun
-  closed,   ///< by close()
-  failed,   ///< lost, and not recovered: not to be helped by trying again, or out of tries
+  open,        ///< logged in, all declared
+  waiting,     ///< lost; the next try to connect comes after a pause
+  closing,     ///< close() has begun
+  closed,      ///< by close()
+  failed,      ///< lost, and not recovered: not to be helped by trying again, or out of tries
 };
 
 /// A change of a connection's state, or of its being blocked.
 struct StateEvent {
-  ConnectionState state = ConnectionState::connecting;
+  ConnectionState state = ConnectionState::connecting;  ///< the new one
   /// The broker's reason while it blocks publishing for a resource alarm
   /// (https://www.rabbitmq.com/docs/alarms).
   std::optional<std::string> blocked{};

@@ -25,18 +25,18 @@ struct Properties {
   FieldTable headers{};  ///< headers of the application; keys in `x-` belong to the broker
   std::optional<DeliveryMode> delivery_mode{};  ///< Publisher sets persistent where it is not set
   std::optional<std::uint8_t> priority{};       ///< 0 to 9; used by queues declared with a maximum priority
-  std::optional<std::string> correlation_id{};
-  std::optional<std::string> reply_to{};
+  std::optional<std::string> correlation_id{};  ///< which request a reply belongs to
+  std::optional<std::string> reply_to{};        ///< the queue for replies
   /// Time to live in a queue, 0 to 2^32 - 1 ms (https://www.rabbitmq.com/docs/ttl).
   std::optional<std::chrono::milliseconds> expiration{};
-  std::optional<std::string> message_id{};
-  std::optional<Timestamp> timestamp{};  ///< whole seconds
-  std::optional<std::string> type{};     ///< name of the kind of message
+  std::optional<std::string> message_id{};  ///< the application's own
+  std::optional<Timestamp> timestamp{};     ///< whole seconds
+  std::optional<std::string> type{};        ///< name of the kind of message
   std::optional<std::string> user_id{};  ///< checked by the broker: 406 where it is not the connection's user
-  std::optional<std::string> app_id{};
+  std::optional<std::string> app_id{};   ///< the application that published it
   std::optional<std::string> cluster_id{};  ///< deprecated by AMQP; kept so that nothing is lost
 
-  friend bool operator==(const Properties&, const Properties&) = default;
+  friend bool operator==(const Properties&, const Properties&) = default;  ///< equal in all of it
 };
 
 /// A message: a body of any bytes, and its properties. A plain value.
@@ -45,6 +45,7 @@ class WARREN_EXPORT Message {
   Message() = default;
   /// @param body  any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB from
   /// then on
+  /// @param properties  what is not set is not sent
   explicit Message(std::string body, Properties properties = {})
       : body_(std::move(body)), properties_(std::move(properties)) {}
 
@@ -53,13 +54,16 @@ class WARREN_EXPORT Message {
   /// A message with content type `text/plain; charset=utf-8`.
   [[nodiscard]] static Message text(std::string text);
 
+  /// The body's bytes, valid until the message changes.
   [[nodiscard]] std::string_view body() const noexcept { return body_; }
+  /// Its properties.
   [[nodiscard]] const Properties& properties() const noexcept { return properties_; }
+  /// Its properties, to be set.
   [[nodiscard]] Properties& properties() noexcept { return properties_; }
   /// The body itself, to fill in place.
   [[nodiscard]] std::string& body_buffer() noexcept { return body_; }
 
-  friend bool operator==(const Message&, const Message&) = default;
+  friend bool operator==(const Message&, const Message&) = default;  ///< equal in all of it
 
  private:
   std::string body_;

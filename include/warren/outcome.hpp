@@ -30,6 +30,7 @@ class WARREN_EXPORT Reject : public std::runtime_error {
 /// Thrown by a handler: the body is not what it should be. As Reject, with reason `undecodable`.
 class WARREN_EXPORT Undecodable : public Reject {
  public:
+  /// @param why  as of Reject
   explicit Undecodable(const std::string& why);
   ~Undecodable() override;
 };

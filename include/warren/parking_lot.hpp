@@ -23,7 +23,7 @@ class ConnectionCore;
 /// A message in a parking lot: as it rests there, and what its headers say, read so that nothing in them
 /// throws. A plain value. Whoever may publish to the queue decides what they say.
 struct ParkedMessage {
-  Message message{};
+  Message message{};  ///< body and properties, as it rests there
   /// Why it is parked: `retry-reason`; of what the broker put here (`x-death`), its word: `delivery_limit`,
   /// `rejected`, `expired`, `maxlen`. Empty: unknown.
   std::string reason{};
@@ -31,12 +31,12 @@ struct ParkedMessage {
   std::string queue{};
   std::string
       exchange{};  ///< where the original was published to, with `routing_key`; empty, too, where unknown
-  std::string routing_key{};  ///< likewise
-  std::string error_type{};   ///< the handler's exception
-  std::string error_message{};
-  std::int64_t attempts = 0;  ///< handler runs since it was published, or replayed
-  std::int64_t replays = 0;
-  std::optional<std::chrono::system_clock::time_point> first_failure{};
+  std::string routing_key{};    ///< likewise
+  std::string error_type{};     ///< the handler's exception
+  std::string error_message{};  ///< its text
+  std::int64_t attempts = 0;    ///< handler runs since it was published, or replayed
+  std::int64_t replays = 0;     ///< how often it was replayed
+  std::optional<std::chrono::system_clock::time_point> first_failure{};  ///< not set: unknown
   std::optional<std::chrono::system_clock::time_point>
       last_failure{};  ///< of the broker's: when it put it here
   /// Why its properties can't be read (nested deeper than 32 levels); they are then empty. Such a message can
@@ -48,9 +48,9 @@ struct ParkedMessage {
 struct ParkedSelection {
   std::string reason{};          ///< ParkedMessage::reason is this one
   std::string original_queue{};  ///< ParkedMessage::queue is this one
-  /// The last failure was before, or not before. A message that does not say when it failed is not selected.
+  /// The last failure was before. A message that does not say when it failed is not selected.
   std::optional<std::chrono::system_clock::time_point> failed_before{};
-  std::optional<std::chrono::system_clock::time_point> failed_since{};
+  std::optional<std::chrono::system_clock::time_point> failed_since{};  ///< likewise: not before
   /// Asked last, in the caller's thread. What it throws ends the call, and reaches the caller.
   std::function<bool(const ParkedMessage&)> predicate{};
   std::optional<std::uint64_t> limit{};  ///< so many messages at most
@@ -62,22 +62,22 @@ struct ParkedSelection {
 
 /// Why messages that were selected are still parked.
 struct ParkedFailure {
-  std::string queue{};  ///< where a replay was to send them
-  std::string why{};
-  std::uint64_t messages = 0;
+  std::string queue{};         ///< where a replay was to send them
+  std::string why{};           ///< for people to read
+  std::uint64_t messages = 0;  ///< how many
 };
 
 /// What became of the messages that a call looked at: `seen - done` are in the parking lot, as before.
 struct ParkedResult {
-  std::uint64_t seen = 0;      ///< looked at; never more than there were when the call began
-  std::uint64_t selected = 0;  ///< of these
-  std::uint64_t done = 0;      ///< of these: replayed or discarded; 0 for inspect() and in a dry run
-  /// Replayed, but perhaps still parked too: the connection was lost ahead of the acknowledgement.
-  std::uint64_t duplicates = 0;
+  std::uint64_t seen = 0;        ///< looked at; never more than there were when the call began
+  std::uint64_t selected = 0;    ///< of these
+  std::uint64_t done = 0;        ///< of these: replayed or discarded; 0 for inspect() and in a dry run
+  std::uint64_t duplicates = 0;  ///< replayed, perhaps still parked too: lost ahead of the acknowledgement
   std::vector<ParkedFailure> failures{};   ///< at most 100; further ones are counted in the last
   std::optional<ErrorDetails> ended_by{};  ///< what ended it early: a lost connection, the deadline, an alarm
 };
 
+/// How a parking lot replays.
 struct ParkingLotOptions {
   /// A direct exchange to replay through, to which the queues are bound by their own names. Empty: the
   /// default exchange.
@@ -101,12 +101,14 @@ class WARREN_EXPORT ParkingLot {
  public:
   /// Nothing is asked of the broker before a call. Without the connection (closed, destroyed) calls throw
   /// ConnectionError.
-  /// @param queue  1 to 255 bytes; not a stream
+  /// @param connection  for its channels; it may be destroyed before the parking lot
+  /// @param queue       1 to 255 bytes; not a stream
+  /// @param options     see ParkingLotOptions
   /// @throws InvalidArgument  a name can't be right
   ParkingLot(Connection& connection, std::string queue, ParkingLotOptions options = {});
-  ~ParkingLot();
-  ParkingLot(ParkingLot&&) noexcept;
-  ParkingLot& operator=(ParkingLot&&) noexcept;
+  ~ParkingLot();                                 ///< does nothing to the queue
+  ParkingLot(ParkingLot&&) noexcept;             ///< takes over; the other is moved-from
+  ParkingLot& operator=(ParkingLot&&) noexcept;  ///< ends what it had, as the destructor; then likewise
   ParkingLot(const ParkingLot&) = delete;
   ParkingLot& operator=(const ParkingLot&) = delete;
 
@@ -131,6 +133,7 @@ class WARREN_EXPORT ParkingLot {
   /// Deletes each message selected (`basic.ack`), for good. Throws as inspect().
   [[nodiscard]] ParkedResult discard(const ParkedSelection& selection);
 
+  /// The queue that it was made for.
   [[nodiscard]] const std::string& queue() const noexcept;
 
  private:

@@ -27,6 +27,7 @@ enum class OnLoss : std::uint8_t {
   fail,    ///< end at once as unknown (ConnectionError, in doubt)
 };
 
+/// How a publisher publishes.
 struct PublisherOptions {
   std::string exchange{};     ///< where messages go unless said otherwise; empty: the default exchange
   std::string routing_key{};  ///< likewise; with the default exchange: the queue's name
@@ -35,14 +36,14 @@ struct PublisherOptions {
   std::size_t window = 256;             ///< messages in flight, from 1
   std::size_t window_bytes = 16 << 20;  ///< bytes in flight, from 1; one larger message is admitted alone
   std::chrono::milliseconds timeout{30'000};  ///< the deadline of a publish, from its call to its confirm
-  OnLoss on_loss = OnLoss::resend;
+  OnLoss on_loss = OnLoss::resend;            ///< what becomes of those in flight once the connection is lost
 };
 
 /// What one publish wants otherwise than its publisher. The text must live until the call returns.
 struct PublishOptions {
-  std::optional<std::string_view> exchange{};
-  std::optional<std::string_view> routing_key{};
-  std::optional<std::chrono::milliseconds> timeout{};
+  std::optional<std::string_view> exchange{};          ///< not set: the publisher's
+  std::optional<std::string_view> routing_key{};       ///< not set: the publisher's
+  std::optional<std::chrono::milliseconds> timeout{};  ///< not set: the publisher's; above 0
 };
 
 /// How a publish ended. Exactly one of these, once.
@@ -55,26 +56,28 @@ enum class PublishOutcome : std::uint8_t {
   unknown,    ///< the connection or channel was lost ahead of the confirm: in doubt
 };
 
-/// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time.
+/// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time. A
+/// moved-from Confirmation, and one made by the default constructor, may only be destroyed or assigned.
 ///
 /// Where it is destroyed, or the result of publish_async is dropped, before the failure was seen, the next
 /// Publisher::flush throws that failure.
 class WARREN_EXPORT Confirmation {
  public:
-  Confirmation() noexcept = default;
-  ~Confirmation();
-  Confirmation(Confirmation&& other) noexcept;
+  Confirmation() noexcept = default;            ///< as moved-from
+  ~Confirmation();                              ///< never blocks, but for a lock
+  Confirmation(Confirmation&& other) noexcept;  ///< takes over; the other is moved-from
+  /// Ends what it had, as the destructor; then takes over.
   Confirmation& operator=(Confirmation&& other) noexcept;
   Confirmation(const Confirmation&) = delete;
   Confirmation& operator=(const Confirmation&) = delete;
 
-  /// Never blocks, but for a lock.
+  /// How it ended, or that it has not. Never blocks, but for a lock.
   [[nodiscard]] PublishOutcome outcome() const;
   /// Returns once confirmed. Blocks until the publish's own deadline.
   /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
   /// @throws TimeoutError, BlockedError  not settled in time: in doubt
   void wait();
-  /// The same with a deadline of its own.
+  /// The same, at most so long; 0 only looks.
   void wait_for(std::chrono::milliseconds timeout);
 
  private:
@@ -99,8 +102,8 @@ class WARREN_EXPORT Publisher {
   explicit Publisher(Connection& connection, PublisherOptions options = {});
   /// As close(), but without waiting for the broker: use flush() first. Never throws.
   ~Publisher();
-  Publisher(Publisher&&) noexcept;
-  Publisher& operator=(Publisher&&) noexcept;
+  Publisher(Publisher&&) noexcept;             ///< takes over; the other is moved-from
+  Publisher& operator=(Publisher&&) noexcept;  ///< ends what it had, as the destructor; then likewise
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 

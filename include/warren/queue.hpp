@@ -39,7 +39,7 @@ enum class LeaderLocator : std::uint8_t { client_local, balanced };
 /// A queue's properties; each optional one becomes the argument that its comment names. All are immutable: to
 /// declare an existing queue with other ones is a 406.
 struct QueueOptions {
-  QueueType type = QueueType::classic;
+  QueueType type = QueueType::classic;  ///< `x-queue-type`
   bool durable = true;     ///< survives a restart of the broker; RabbitMQ 4.3 refuses false unless exclusive
   bool exclusive = false;  ///< this connection's alone, deleted with it
   bool auto_delete = false;                                ///< deleted once its last consumer is gone
@@ -82,9 +82,11 @@ class WARREN_EXPORT Queue {
   /// Routes what the exchange gets under `routing_key` to this queue (`queue.bind`).
   /// @throws ChannelError  404 where either is missing
   void bind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments = {});
+  /// The same, by the exchange declared.
   void bind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments = {});
   /// Takes a binding away; none of that kind is no error to RabbitMQ.
   void unbind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments = {});
+  /// The same, by the exchange declared.
   void unbind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments = {});
   /// Deletes the messages that are ready (`queue.purge`), and says how many. Quorum and classic queues only.
   std::uint32_t purge();

@@ -14,12 +14,12 @@ struct RetryInfo {
   std::int64_t queue_attempt = 1;  ///< the same, on this queue
   std::int64_t replays = 0;        ///< how often it was sent back from a parking lot
   std::string id{};                ///< the same on every copy; empty for an original
-  std::optional<std::chrono::system_clock::time_point> first_failure{};
-  std::optional<std::chrono::system_clock::time_point> last_failure{};
-  std::optional<std::chrono::system_clock::time_point> due{};  ///< when its delay was over
-  std::string reason{};                                        ///< why the copy was made: `exception` …
-  std::string error_type{};                                    ///< of the latest failure
-  std::string error_message{};
+  std::optional<std::chrono::system_clock::time_point> first_failure{};  ///< not set: unknown
+  std::optional<std::chrono::system_clock::time_point> last_failure{};   ///< likewise
+  std::optional<std::chrono::system_clock::time_point> due{};            ///< when its delay was over
+  std::string reason{};          ///< why the copy was made: `exception` …
+  std::string error_type{};      ///< of the latest failure
+  std::string error_message{};   ///< its text
   std::string original_queue{};  ///< where it failed first
 };
 

@@ -34,27 +34,27 @@ struct RetryOptions {
   /// From 0 to below 1: each delay is between (1 - jitter) of its length and all of it, at random.
   double jitter = 0;
 
-  friend bool operator==(const RetryOptions&, const RetryOptions&) = default;
+  friend bool operator==(const RetryOptions&, const RetryOptions&) = default;  ///< equal in all of it
 };
 
 /// Of RetryPolicy::exponential(); what RetryOptions has too means the same.
 struct ExponentialOptions {
-  std::uint32_t max_attempts = 5;
-  std::chrono::milliseconds initial{1'000};  ///< the first delay
-  std::chrono::milliseconds max{60'000};     ///< the cap
-  double multiplier = 2;                     ///< of one delay to the next, from 1
-  double jitter = 0;
-  std::uint32_t immediate = 0;
-  std::optional<std::chrono::milliseconds> deadline{};
-  std::string parked_queue{};
-  std::string exchange{};
-  std::string name{};
+  std::uint32_t max_attempts = 5;                       ///< as in RetryOptions
+  std::chrono::milliseconds initial{1'000};             ///< the first delay
+  std::chrono::milliseconds max{60'000};                ///< the cap
+  double multiplier = 2;                                ///< of one delay to the next, from 1
+  double jitter = 0;                                    ///< as in RetryOptions, and so are the following ones
+  std::uint32_t immediate = 0;                          ///< runs in place ahead of each copy
+  std::optional<std::chrono::milliseconds> deadline{};  ///< since the first failure
+  std::string parked_queue{};                           ///< empty: `<queue>_parked`
+  std::string exchange{};                               ///< empty: the default exchange
+  std::string name{};                                   ///< empty: what to_string() says
 };
 
 /// A queue that a policy needs, as warren declares it where it does not exist.
 struct RetryQueue {
-  std::string name{};
-  QueueOptions options{};
+  std::string name{};      ///< 1 to 255 bytes
+  QueueOptions options{};  ///< to declare it with
 };
 
 /// What a policy needs of the broker, for whoever declares it by other means.
@@ -76,6 +76,8 @@ struct RetryTopology {
 /// back into the consumer's queue, at its end. Delays are 1 ms to 2^32 - 1 ms, at most 16 distinct ones.
 class WARREN_EXPORT RetryPolicy {
  public:
+  /// What it does with a message that failed. All of fixed(), linear(), exponential(), delays() and custom()
+  /// are delayed.
   enum class Shape : std::uint8_t { none, immediate, to_queue, delayed };
 
   /// The same as none().
@@ -112,7 +114,9 @@ class WARREN_EXPORT RetryPolicy {
       const std::function<std::chrono::milliseconds(std::uint32_t)>& delay,
       std::vector<std::chrono::milliseconds> declared, RetryOptions options = {});
 
+  /// What it does with a message that failed.
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
+  /// What it was made with; of exponential(), as RetryOptions.
   [[nodiscard]] const RetryOptions& options() const noexcept { return options_; }
   /// Of to_queue(): where failed messages go; else empty.
   [[nodiscard]] const std::string& queue() const noexcept { return queue_; }
@@ -141,7 +145,7 @@ class WARREN_EXPORT RetryPolicy {
   /// For logs: `to_queue(orders_retry, max_attempts=5)`, `delayed(1s, 2s, max_attempts=3)`.
   [[nodiscard]] std::string to_string() const;
 
-  friend bool operator==(const RetryPolicy&, const RetryPolicy&) = default;
+  friend bool operator==(const RetryPolicy&, const RetryPolicy&) = default;  ///< equal in all of it
 
  private:
   using Delays = std::vector<std::chrono::milliseconds>;

@@ -25,7 +25,7 @@ struct TlsOptions {
   /// The name to send (SNI). Not set: the host. Empty: none is sent.
   std::optional<std::string> server_name{};
 
-  friend bool operator==(const TlsOptions&, const TlsOptions&) = default;
+  friend bool operator==(const TlsOptions&, const TlsOptions&) = default;  ///< equal in all of it
 };
 
 /// SASL mechanism of the login (https://www.rabbitmq.com/docs/access-control#mechanisms).
@@ -36,23 +36,23 @@ enum class AuthMechanism : std::uint8_t {
 
 /// A broker's address, with the virtual host and the login to use there. A plain value, nothing is checked.
 struct WARREN_EXPORT Endpoint {
-  std::string host = "localhost";  ///< name or address; IPv6 without brackets
-  std::uint16_t port = 0;          ///< 0: 5672, with TLS 5671
-  std::string vhost = "/";         ///< at most 255 bytes
-  std::string user = "guest";      ///< at most 255 bytes
-  std::string password = "guest";  ///< at most 255 bytes
-  AuthMechanism mechanism = AuthMechanism::plain;
-  std::optional<TlsOptions> tls{};  ///< not set: the connection is not encrypted
+  std::string host = "localhost";                  ///< name or address; IPv6 without brackets
+  std::uint16_t port = 0;                          ///< 0: 5672, with TLS 5671
+  std::string vhost = "/";                         ///< at most 255 bytes
+  std::string user = "guest";                      ///< at most 255 bytes
+  std::string password = "guest";                  ///< at most 255 bytes
+  AuthMechanism mechanism = AuthMechanism::plain;  ///< how to log in
+  std::optional<TlsOptions> tls{};                 ///< not set: the connection is not encrypted
 
   /// The port to connect to: `port`, or the default where it is 0. Never blocks.
   [[nodiscard]] std::uint16_t effective_port() const noexcept;
 
-  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;  ///< equal in all of it
 };
 
 /// What an AMQP URI says: an endpoint, and those connection settings that were given as parameters.
 struct WARREN_EXPORT Uri {
-  Endpoint endpoint{};
+  Endpoint endpoint{};                                            ///< where to connect, and as whom
   std::optional<std::chrono::seconds> heartbeat{};                ///< 0 to 65535 s; 0 turns heartbeats off
   std::optional<std::chrono::milliseconds> connection_timeout{};  ///< 1 to 2^31 - 1 ms
   std::optional<std::uint16_t> channel_max{};                     ///< 0: no limit on the client's side
@@ -83,7 +83,7 @@ struct WARREN_EXPORT Uri {
   ///     parameter's value, and so may be logged.
   [[nodiscard]] static Uri parse(std::string_view text);
 
-  friend bool operator==(const Uri&, const Uri&) = default;
+  friend bool operator==(const Uri&, const Uri&) = default;  ///< equal in all of it
 };
 
 }  // namespace warren::inline v0
