@@ -1,6 +1,6 @@
 # Target warren_docs: the reference of the public headers with README.md as its main page, in docs/html of the build folder.
 # Where there is no Doxygen there is no such target. Any warning is an error: what is public is documented.
-find_package(Doxygen)
+find_package(Doxygen QUIET)
 if(NOT DOXYGEN_FOUND)
   return()
 endif()

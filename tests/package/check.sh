@@ -10,6 +10,7 @@
 #   archive KIND       as moved, with rabbitmq-c itself as an archive
 #   headers KIND       each public header compiles alone, without rabbitmq-c and fmt
 #   no_tls KIND        the same headers without TLS and without OpenSSL, and a clear error where TLS is asked for
+#   readme KIND        the C++ in README.md compiles as it stands there, and what has a main() links
 #   packages KIND      cpack makes .deb and .tar.gz, with the right files and dependencies; a project builds from them
 #   subproject         add_subdirectory: builds, installs nothing, adds no tests
 #   fetch_content      FetchContent, of a copy that says it is the next version; installed to $WARREN_WORK/next/installed
@@ -203,6 +204,30 @@ subproject() {
     (cd "$build" && "${CMAKE%/*}/ctest" -N | grep '^Total Tests: 0$')
 }
 
+readme() {
+    local out=$WARREN_WORK/$kind/readme.source block lines
+    rm -rf "$out"
+    mkdir -p "$out/blocks" "$out/programs" "$out/fragments"
+    awk -v out="$out/blocks" '/^```cpp$/ { file = out "/line_" NR + 1; next } /^```$/ { file = "" } file { print > file }' \
+        "$WARREN_SOURCE/README.md"
+    for block in "$out"/blocks/*; do
+        lines="#line ${block##*_} \"README.md\""
+        if grep -q 'int main' "$block"; then
+            { echo "$lines" && cat "$block"; } > "$out/programs/${block##*/}.cpp"
+        else
+            # What a reader takes from the text around it: a connection, and the literals of time.
+            printf '%s\n' '#include <iostream>' '#include <vector>' '#include <warren/warren.hpp>' \
+                'using namespace std::chrono_literals;' 'extern warren::Connection& connection;' \
+                "void ${block##*/}();" "void ${block##*/}() {" "$lines" "$(cat "$block")" '}' \
+                > "$out/fragments/${block##*/}.cpp"
+        fi
+    done
+    [ "$(find "$out/programs" -name '*.cpp' | wc -l)" -ge 2 ] || fail "README.md has not two programs any more"
+    configure "$here/readme" "$WARREN_WORK/$kind/readme" -DCMAKE_PREFIX_PATH="$moved" \
+        -DPROGRAMS="$out/programs" -DFRAGMENTS="$out/fragments"
+    "$CMAKE" --build "$WARREN_WORK/$kind/readme" --parallel "$(nproc)"
+}
+
 # deb PACKAGE: its file, unpacked to $WARREN_WORK/KIND/debs too. says PACKAGE FIELD PATTERN: a field of its control file.
 deb() {
     local file
@@ -291,6 +316,7 @@ case $check in
     headers) headers ;;
     no_tls) no_tls ;;
     subproject) subproject ;;
+    readme) readme ;;
     packages) packages ;;
     fetch_content) fetch_content ;;
     side_by_side) side_by_side ;;
