@@ -55,7 +55,7 @@ class WARREN_EXPORT Channel {
   /// @throws ChannelError     404 for a missing queue
   /// @throws ConnectionError  540 for a stream: the broker closes the whole connection
   /// @throws Error            the message's properties can't be read (nested deeper than 32 levels); it is
-  /// requeued
+  ///                          requeued
   [[nodiscard]] std::optional<Delivery> get(std::string_view queue);
   /// As get(), acknowledged by being sent: lost if it does not arrive.
   [[nodiscard]] std::optional<Delivery> get_no_ack(std::string_view queue);

@@ -111,7 +111,7 @@ using Handler = std::function<Outcome(const Delivery&)>;
 class WARREN_EXPORT Consumer {
  public:
   /// Declares what the policy needs where it does not exist (RetryPolicy::declare). Nothing is received
-  /// before run() or start().
+  /// before run() or start(). Blocks as RetryPolicy::declare.
   ///
   /// The connection must outlive the runs, or they end with ConnectionError. Copies go over one publishing
   /// connection beside it, opened when first needed.
@@ -138,6 +138,9 @@ class WARREN_EXPORT Consumer {
     run_handler(to_handler(std::forward<F>(handler)), std::move(stop));
   }
   /// The same in the background: returns once subscribed. wait() says how it ended.
+  ///
+  /// Blocks at most ConnectionOptions::operation_timeout for each of its steps.
+  /// @throws ChannelError, ConnectionError, TimeoutError  as run(), where it can't subscribe
   template <typename F>
   void start(F&& handler) {
     start_handler(to_handler(std::forward<F>(handler)));

@@ -23,7 +23,8 @@ enum class Requeue : bool {
 };
 
 /// A message as the broker delivered it, with what is needed to settle it. A value: copies settle the same
-/// delivery. It may outlive its channel, connection and consumer; settling it then throws.
+/// delivery. It may outlive its channel, connection and consumer; settling it then throws. A moved-from
+/// Delivery may only be destroyed or assigned.
 ///
 /// A Consumer settles deliveries by itself, unless it is one with AckMode::manual. A delivery of Channel::get
 /// is settled by its receiver. Reading is safe from many threads at once; settling from any thread.
@@ -55,8 +56,7 @@ class WARREN_EXPORT Delivery {
   [[nodiscard]] std::uint32_t messages_left() const noexcept { return messages_left_; }
 
   /// Acknowledges it (AMQP `basic.ack`). Does not wait for the broker, which never answers. Any thread.
-  /// @throws ChannelError     the channel that delivered it is gone: the broker has, or will, deliver it
-  /// again
+  /// @throws ChannelError     the channel that delivered it is gone: the broker delivers it again
   /// @throws ConnectionError  likewise, with its connection
   /// @throws InvalidArgument  it was settled before; nothing is sent
   void ack() const;

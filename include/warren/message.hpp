@@ -43,8 +43,8 @@ struct Properties {
 class WARREN_EXPORT Message {
  public:
   Message() = default;
-  /// @param body  any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB from
-  /// then on
+  /// @param body        any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB
+  ///                    from then on
   /// @param properties  what is not set is not sent
   explicit Message(std::string body, Properties properties = {})
       : body_(std::move(body)), properties_(std::move(properties)) {}

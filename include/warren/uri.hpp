@@ -65,9 +65,8 @@ struct WARREN_EXPORT Uri {
   /// - Each part may be percent-encoded, to any bytes but 0; `+` is a plus. A reserved character in the user,
   ///   the password or the vhost must be: `/` is `%2F`, `@` is `%40`, `:` is `%3A`.
   /// - Virtual host, user and password are at most 255 bytes once decoded.
-  /// - Deviation: `amqp://host/` names the virtual host `/`, as in most clients. By the specification it
-  /// would
-  ///   be the empty one, which never exists.
+  /// - Deviation: `amqp://host/` names the virtual host `/`, as in most clients. By the specification it is
+  ///   the empty one, which never exists.
   /// - Stricter than the specification: a colon after the host must be followed by a port.
   ///
   /// Parameters, each at most once: `heartbeat` (seconds, 0 to 65535), `connection_timeout` (milliseconds,
@@ -78,8 +77,7 @@ struct WARREN_EXPORT Uri {
   /// Never blocks, opens no file. Any thread.
   ///
   /// @throws InvalidArgument  for anything else, unknown parameters and fragments included. The text names
-  /// the
-  ///     fault with the parameter or the position (bytes, from 1). It never holds the password or a
+  ///     the fault with the parameter or the position (bytes, from 1). It never holds the password or a
   ///     parameter's value, and so may be logged.
   [[nodiscard]] static Uri parse(std::string_view text);
 
