@@ -32,7 +32,7 @@ amqp_bytes_t expiration_text(std::chrono::milliseconds expiration, Pool& pool) {
   }
   constexpr std::size_t digits = 10;
   char* text = pool.allocate<char>(digits);
-  const auto end = std::to_chars(text, text + digits, count).ptr;
+  const char* end = std::to_chars(text, text + digits, count).ptr;
   return to_bytes(std::string_view(text, static_cast<std::size_t>(end - text)));
 }
 

@@ -199,7 +199,7 @@ class OpenSslSession final : public TlsSession {
   // half sent, a key update that read() has to answer would be a fatal error of OpenSSL's (3.0: "bad
   // length").
   static const BIO_METHOD* output_method() {
-    static BIO_METHOD* const method = [] {
+    static const BIO_METHOD* const method = [] {
       BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "warren");
       if (made == nullptr) throw std::bad_alloc();
       BIO_meth_set_write(made, [](BIO* bio, const char* data, int size) {

@@ -70,7 +70,8 @@ amqp_rpc_reply_t log_in(amqp_connection_state_t state, const Endpoint& endpoint,
 // From here on the socket is read past rabbitmq-c: nothing may be left in its own buffers.
 void empty_library_buffers(amqp_connection_state_t state, Clock::time_point deadline,
                            const std::string& operation) {
-  while (amqp_frames_enqueued(state) || amqp_data_in_buffer(state) || !amqp_release_buffers_ok(state)) {
+  while (amqp_frames_enqueued(state) != 0 || amqp_data_in_buffer(state) != 0 ||
+         amqp_release_buffers_ok(state) == 0) {
     amqp_frame_t frame;
     const timeval left = until(deadline);
     check_status(amqp_simple_wait_frame_noblock(state, &frame, &left), operation);
