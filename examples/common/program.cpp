@@ -56,8 +56,6 @@ warren::StateCallback tell_of_losses() {
   };
 }
 
-void tell_of_warnings(const warren::LogEvent& event) { print_error(event.text); }
-
 }  // namespace
 
 StopOnSignal::StopOnSignal() {
@@ -115,11 +113,8 @@ warren::Connection connect(const BrokerOptions& options, const std::string& name
     const auto for_one =
         std::max<std::chrono::milliseconds>(left, std::min<std::chrono::milliseconds>(timeout, 5s));
     try {
-      return warren::Connection(options.url, {.name = name,
-                                              .connect_timeout = for_one,
-                                              .log_level = warren::LogLevel::warning,
-                                              .on_log = tell_of_warnings,
-                                              .on_state = tell_of_losses()});
+      return warren::Connection(options.url,
+                                {.name = name, .connect_timeout = for_one, .on_state = tell_of_losses()});
     } catch (const warren::Error& error) {
       if (error.permanent()) throw;
       const auto rest = deadline - Clock::now();
