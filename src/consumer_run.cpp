@@ -94,7 +94,9 @@ void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
 // Makes of the subscription what the breaker says; `heeded` is what it is made for. A channel that is lost
 // meanwhile is opened again as what it should be by then.
 void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexcept {
-  breaker->probe(Clock::now());
+  // Not before the open one was heeded: a try that failed, and whose pause is over, would look like one that
+  // is still to come.
+  if (heeded == CircuitState::open) breaker->probe(Clock::now());
   const CircuitState state = breaker->state();
   if (state == heeded) return;
   const CircuitState before = std::exchange(heeded, state);
