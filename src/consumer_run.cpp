@@ -244,10 +244,10 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
   std::optional<std::chrono::system_clock::time_point> first_failure;
   for (std::uint32_t runs = 1;; ++runs) {
     std::exception_ptr error;
+    std::optional<engine::HandlerWatch::Run> watched;
     try {
       engine::DeliveryAccess::runs_before(delivery, runs - 1);
-      const engine::HandlerWatch::Run watched(watch,
-                                              options.handler_timeout ? name_of(delivery) : std::string());
+      watched.emplace(watch, options.handler_timeout ? name_of(delivery) : std::string());
       const Outcome outcome = handler(delivery);
       if (outcome == Outcome::reject) throw Reject("the handler returned Outcome::reject");
       if (outcome != Outcome::retry) {
@@ -257,6 +257,8 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
     } catch (...) {
       error = std::current_exception();
     }
+    const bool late = watched && watched->is_late();
+    watched.reset();
     retry::Failure failure = retry::describe(error, runs);
     if (!error) failure.error_message = "the handler returned Outcome::retry";
     if (error && failure.reason == retry::Reason::exception) {
@@ -268,7 +270,8 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
       if (decision.action == FailureDecision::Action::reject) failure.reason = retry::Reason::rejected;
       failure.delay = decision.delay;
     }
-    judge(run, failure.reason == retry::Reason::exception);
+    if (late && failure.reason == retry::Reason::exception) failure.reason = retry::Reason::timeout;
+    judge(run, retry::is_worth_another_try(failure.reason));
     const auto now = std::chrono::system_clock::now();
     if (!first_failure) first_failure = now;
     failure.first_at = first_failure;

@@ -77,7 +77,8 @@ struct ConsumerOptions {
   std::chrono::milliseconds drain_timeout{30'000};
   FailureRules failures{};  ///< what the handler's exceptions mean, where that is not for the policy to say
   /// A handler that runs for longer is logged as a warning and counted (ConsumerStatus::overdue), and runs
-  /// on: a thread can't be ended from outside. A run in place counts anew. Not set: no limit.
+  /// on: a thread can't be ended from outside. Where it fails then, its copy's `retry-reason` is `timeout`.
+  /// A run in place counts anew. Not set: no limit.
   std::optional<std::chrono::milliseconds> handler_timeout{};
   std::optional<CrashGuardOptions> crash_guard{};  ///< not set: a message that kills its consumer comes again
   std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: a consumer goes on, whatever fails

@@ -36,6 +36,8 @@ HandlerWatch::Run::~Run() {
   watch_.running_.erase(entry_);
 }
 
+bool HandlerWatch::Run::is_late() const noexcept { return watch_.limit_ && Clock::now() >= entry_->deadline; }
+
 std::uint64_t HandlerWatch::late() const {
   const std::lock_guard lock(mutex_);
   return late_;

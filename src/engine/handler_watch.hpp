@@ -39,6 +39,7 @@ class HandlerWatch {
     ~Run();
     Run(const Run&) = delete;
     Run& operator=(const Run&) = delete;
+    [[nodiscard]] bool is_late() const noexcept;
 
    private:
     HandlerWatch& watch_;

@@ -110,7 +110,7 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
   const Milliseconds delay = jittered(bucket, policy.options().jitter);
 
   Copy copy{.reason = failure.reason};
-  if (failure.reason == Reason::exception) {
+  if (is_worth_another_try(failure.reason)) {
     if (here >= policy.options().max_attempts) {
       copy.reason = Reason::max_attempts;
     } else if (is_past_deadline(policy, first, moment + delay.count())) {
@@ -119,7 +119,7 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
       copy.reason = Reason::max_attempts;
     }
   }
-  copy.parked = copy.reason != Reason::exception;
+  copy.parked = !is_worth_another_try(copy.reason);
   copy.queue = copy.parked ? policy.parked_queue(queue)
                : delayed   ? RetryPolicy::wait_queue(queue, bucket)
                            : policy.queue();
@@ -156,7 +156,7 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
 
 bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery, const Failure& failure,
                         std::chrono::system_clock::time_point now) noexcept {
-  if (policy.shape() == RetryPolicy::Shape::none || failure.reason != Reason::exception) return false;
+  if (policy.shape() == RetryPolicy::Shape::none || !is_worth_another_try(failure.reason)) return false;
   if (policy.shape() != RetryPolicy::Shape::immediate && failure.runs > policy.options().immediate)
     return false;
   if (failure.delay && policy.shape() == RetryPolicy::Shape::delayed) return false;

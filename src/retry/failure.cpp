@@ -40,6 +40,8 @@ const char* to_string(Reason reason) noexcept {
   switch (reason) {
     case Reason::exception:
       return "exception";
+    case Reason::timeout:
+      return "timeout";
     case Reason::rejected:
       return "rejected";
     case Reason::undecodable:

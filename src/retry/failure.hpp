@@ -11,6 +11,7 @@ namespace warren::inline v0::retry {
 /// Why a copy was made. Its text is the header `retry-reason`.
 enum class Reason : std::uint8_t {
   exception,     ///< `exception`: worth another try
+  timeout,       ///< `timeout`: likewise, after ConsumerOptions::handler_timeout had passed
   rejected,      ///< `rejected`: parked at once
   undecodable,   ///< `undecodable`: likewise
   max_attempts,  ///< `max-attempts`: the last try failed too
@@ -19,6 +20,9 @@ enum class Reason : std::uint8_t {
 };
 
 [[nodiscard]] const char* to_string(Reason reason) noexcept;
+[[nodiscard]] constexpr bool is_worth_another_try(Reason reason) noexcept {
+  return reason == Reason::exception || reason == Reason::timeout;
+}
 
 /// How a handler failed.
 struct Failure {

@@ -178,3 +178,24 @@ TEST_CASE("a handler that takes too long is told of and counted, once, and goes 
   CHECK(consumer.status().overdue == 2);
   CHECK_THROWS_AS(Consumer(bench.connection, bench.queue, {.handler_timeout = 0ms}), InvalidArgument);
 }
+
+TEST_CASE("a copy of a message whose handler failed too late says so, one that failed in time does not") {
+  Bench bench;
+  bench.publish(Message("slow"));
+  std::mutex mutex;
+  std::vector<std::string> reasons;
+  bool overdue = false;
+  Consumer consumer(
+      bench.connection, bench.queue,
+      {.retry = RetryPolicy::to_queue(bench.queue, {.max_attempts = 9}), .handler_timeout = 100ms});
+  consumer.start([&](const Delivery& delivery) {
+    const std::lock_guard lock(mutex);
+    reasons.push_back(delivery.retry().reason);
+    if (reasons.size() == 1) overdue = eventually([&] { return consumer.status().overdue == 1; });
+    if (reasons.size() < 3) throw std::runtime_error("on purpose");
+  });
+  CHECK(eventually([&] { return consumer.status().acked == 1; }));
+  consumer.stop();
+  CHECK(overdue);
+  CHECK(reasons == std::vector<std::string>{"", "timeout", "exception"});
+}

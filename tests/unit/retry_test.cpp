@@ -150,6 +150,7 @@ TEST_CASE("a failure is told from what the handler threw, whatever it is") {
 
 TEST_CASE("reasons have the words of the header") {
   CHECK(std::string(retry::to_string(Reason::exception)) == "exception");
+  CHECK(std::string(retry::to_string(Reason::timeout)) == "timeout");
   CHECK(std::string(retry::to_string(Reason::rejected)) == "rejected");
   CHECK(std::string(retry::to_string(Reason::undecodable)) == "undecodable");
   CHECK(std::string(retry::to_string(Reason::max_attempts)) == "max-attempts");
@@ -346,6 +347,8 @@ TEST_CASE("where a failed message goes") {
       {other, "q", 0, 1, Reason::exception, "retry", false, Reason::exception, 0},
       {other, "q", 1, 1, Reason::exception, "retry", false, Reason::exception, 0},
       {other, "q", 2, 1, Reason::exception, "q_parked", true, Reason::max_attempts, 3},
+      {other, "q", 0, 1, Reason::timeout, "retry", false, Reason::timeout, 0},
+      {other, "q", 2, 1, Reason::timeout, "q_parked", true, Reason::max_attempts, 3},
       {own, "q", 0, 1, Reason::exception, "q", false, Reason::exception, 1},
       {own, "q", 1, 1, Reason::exception, "q", false, Reason::exception, 2},
       {own, "q", 2, 1, Reason::exception, "p", true, Reason::max_attempts, 3},
