@@ -1,6 +1,27 @@
 #include <warren/message.hpp>
 
 namespace warren::inline v0 {
+namespace {
+
+constexpr std::size_t shared_from = std::size_t{64} << 10;  // to copy one costs as much as to send it
+
+}  // namespace
+
+Message::Message(std::string body, Properties properties) : properties_(std::move(properties)) {
+  if (body.size() >= shared_from) {
+    shared_ = std::make_shared<const std::string>(std::move(body));
+  } else {
+    body_ = std::move(body);
+  }
+}
+
+std::string& Message::body_buffer() {
+  if (shared_) {
+    body_ = *shared_;
+    shared_.reset();
+  }
+  return body_;
+}
 
 Message Message::json(std::string text) {
   return Message(std::move(text), {.content_type = "application/json"});

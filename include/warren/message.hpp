@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,10 @@
 #include <warren/field_table.hpp>
 
 namespace warren::inline v0 {
+
+namespace wire {
+struct ContentFrames;
+}
 
 /// Whether a message survives a restart of the broker in a durable queue (`delivery-mode`).
 enum class DeliveryMode : std::uint8_t { transient = 1, persistent = 2 };
@@ -40,14 +45,16 @@ struct Properties {
 };
 
 /// A message: a body of any bytes, and its properties. A plain value.
+///
+/// A body of 64 KiB or more that was handed to the constructor is shared by the message's copies, and by a
+/// Publisher until it is confirmed, instead of being copied.
 class WARREN_EXPORT Message {
  public:
   Message() = default;
   /// @param body        any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB
   ///                    from then on
   /// @param properties  what is not set is not sent
-  explicit Message(std::string body, Properties properties = {})
-      : body_(std::move(body)), properties_(std::move(properties)) {}
+  explicit Message(std::string body, Properties properties = {});
 
   /// A message with content type `application/json`. The text is sent as it is, unchecked.
   [[nodiscard]] static Message json(std::string text);
@@ -55,18 +62,26 @@ class WARREN_EXPORT Message {
   [[nodiscard]] static Message text(std::string text);
 
   /// The body's bytes, valid until the message changes.
-  [[nodiscard]] std::string_view body() const noexcept { return body_; }
+  [[nodiscard]] std::string_view body() const noexcept {
+    return shared_ ? std::string_view(*shared_) : std::string_view(body_);
+  }
   /// Its properties.
   [[nodiscard]] const Properties& properties() const noexcept { return properties_; }
   /// Its properties, to be set.
   [[nodiscard]] Properties& properties() noexcept { return properties_; }
-  /// The body itself, to fill in place.
-  [[nodiscard]] std::string& body_buffer() noexcept { return body_; }
+  /// The body itself, to fill in place. Copies one that is shared, which it is no longer from then on.
+  [[nodiscard]] std::string& body_buffer();
 
-  friend bool operator==(const Message&, const Message&) = default;  ///< equal in all of it
+  /// Equal in all of it.
+  friend bool operator==(const Message& left, const Message& right) {
+    return left.body() == right.body() && left.properties_ == right.properties_;
+  }
 
  private:
+  friend struct wire::ContentFrames;
+
   std::string body_;
+  std::shared_ptr<const std::string> shared_;  // instead of body_
   Properties properties_;
 };
 

@@ -206,8 +206,8 @@ void ConnectionCore::close(Deadline deadline) noexcept {
 }
 
 // Called by whoever appends, with the outbox's lock held.
-std::size_t ConnectionCore::write(const char* data, std::size_t size) noexcept {
-  const auto result = transport_->write(data, size);
+std::size_t ConnectionCore::write(std::span<const std::string_view> chunks) noexcept {
+  const auto result = transport_->write(chunks);
   return result.status == wire::Transport::Status::ok ? result.bytes : 0;
 }
 
@@ -301,8 +301,9 @@ void ConnectionCore::write_pending(Turn& turn) {
       turn.outbox_empty = !outbox_.take(turn.output);
       if (turn.outbox_empty) return;
     }
-    const std::string_view chunk = turn.output.chunk();
-    const auto result = transport_->write(chunk.data(), chunk.size());
+    Output::Chunks chunks;
+    const std::size_t count = turn.output.chunks(chunks);
+    const auto result = transport_->write({chunks.data(), count});
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::ok) {
       turn.output.advance(result.bytes);
@@ -440,7 +441,8 @@ void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
       error.permanent = wire::is_permanent_close(method.code, method.text);
       Bytes answer;
       wire::connection_close_ok(answer);
-      (void)transport_->write(answer.data(), answer.size());
+      const std::string_view chunk(answer.data(), answer.size());
+      (void)transport_->write({&chunk, 1});
       throw ConnectionError(std::move(error));
     }
     case id::connection_close_ok:

@@ -9,7 +9,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -115,7 +117,7 @@ class ConnectionCore : private DirectWriter {
  private:
   struct Turn;
 
-  std::size_t write(const char* data, std::size_t size) noexcept override;
+  std::size_t write(std::span<const std::string_view> chunks) noexcept override;
   void connect_first();
   void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
   void run() noexcept;

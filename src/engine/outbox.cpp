@@ -1,6 +1,5 @@
 #include "engine/outbox.hpp"
 
-#include <string_view>
 #include <utility>
 
 namespace warren::inline v0::engine {
@@ -41,8 +40,9 @@ void Outbox::appended(Entry entry, bool was_empty) {
     if (alone) {
       last_direct_ = now;
       heard_.store(false, std::memory_order_relaxed);
-      const std::string_view entry_bytes = pending_.chunk();  // nothing was ahead of it: it is one
-      pending_.advance(writer_->write(entry_bytes.data(), entry_bytes.size()));
+      Output::Chunks chunks;
+      const std::size_t count = pending_.chunks(chunks);
+      pending_.advance(writer_->write({chunks.data(), count}));
       if (pending_.empty()) return pending_.clear(bound_ + slack);
     }
   }

@@ -4,8 +4,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
-#include <memory>
 #include <mutex>
+#include <span>
+#include <string_view>
 
 #include "engine/output.hpp"
 #include "engine/system.hpp"
@@ -16,8 +17,9 @@ namespace warren::inline v0::engine {
 class DirectWriter {
  public:
   virtual ~DirectWriter() = default;
-  /// Bytes taken, 0 to size. An error reads as 0: the I/O thread meets it again and reports it.
-  virtual std::size_t write(const char* data, std::size_t size) noexcept = 0;
+  /// How many bytes were taken of them all. An error reads as 0: the I/O thread meets it again and reports
+  /// it.
+  virtual std::size_t write(std::span<const std::string_view> chunks) noexcept = 0;
 };
 
 /// What waits to be written on a connection: the only thing of the I/O thread's that others write into.
@@ -45,29 +47,23 @@ class Outbox {
   /// Any thread; blocks for a lock only. May be called with a channel's or a publisher's lock held.
   template <typename Encode>
   Admission append(Entry entry, Encode&& encode) {
-    const std::lock_guard lock(mutex_);
-    if (!open_) return Admission::closed;
-    if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
-    const bool was_empty = pending_.empty();
-    encode(pending_.bytes());
-    appended(entry, was_empty);
-    return Admission::accepted;
+    return admit(entry, [&] {
+      encode(pending_.bytes());
+      return true;
+    });
   }
 
   /// The same for whole frames that are there already. Large ones are not copied: they must not change before
   /// they are written, which is when nobody here refers to them any more. `admitted` is called with the lock
   /// held, and says whether they are to be sent; where it throws, nothing is.
   template <typename Admitted>
-  Admission append(Entry entry, const std::shared_ptr<const Bytes>& frames, Admitted&& admitted) {
-    const std::lock_guard lock(mutex_);
-    if (!open_) return Admission::closed;
-    if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
-    const bool was_empty = pending_.empty();
-    pending_.make_room_for(*frames);
-    if (!admitted()) return Admission::accepted;
-    pending_.add(frames);
-    appended(entry, was_empty);
-    return Admission::accepted;
+  Admission append(Entry entry, const ContentFrames& frames, Admitted&& admitted) {
+    return admit(entry, [&] {
+      pending_.make_room_for(frames);
+      if (!admitted()) return false;
+      pending_.add(frames);
+      return true;
+    });
   }
 
   /// Waits until there is space, the outbox is closed, or the deadline passes (false). No other lock may be
@@ -86,6 +82,15 @@ class Outbox {
   [[nodiscard]] Wakeup& wakeup() noexcept { return wakeup_; }
 
  private:
+  template <typename Add>  // says whether there is more than before
+  Admission admit(Entry entry, Add&& add) {
+    const std::lock_guard lock(mutex_);
+    if (!open_) return Admission::closed;
+    if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
+    const bool was_empty = pending_.empty();
+    if (add()) appended(entry, was_empty);
+    return Admission::accepted;
+  }
   void appended(Entry entry, bool was_empty);
 
   std::mutex mutex_;

@@ -12,7 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 const std::string operation = "basic.publish";
-constexpr std::size_t large = 64 * 1024;  // a buffer of that size is kept only within window_bytes
+constexpr std::size_t large_buffer = 64 * 1024;  // one above that is kept only within window_bytes
 
 [[noreturn]] void throw_failure(PublishOutcome outcome, const ErrorDetails& error) {
   switch (outcome) {
@@ -145,24 +145,22 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
   std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
 
-  thread_local std::shared_ptr<Bytes> frames;  // swapped with a slot's, so that neither allocates for long
-  if (!frames) frames = std::make_shared<Bytes>();
-  frames->clear();
-  wire::append_content(*frames, number, options.exchange.value_or(options_.exchange),
-                       options.routing_key.value_or(options_.routing_key), options_.mandatory,
-                       message.properties(), options_.mandatory ? std::optional(stamp) : std::nullopt,
-                       message.body(), frame_max, DeliveryMode::persistent);
+  thread_local ContentFrames frames;  // swapped with a slot's, so that neither allocates for long
+  frames.assign(number, options.exchange.value_or(options_.exchange),
+                options.routing_key.value_or(options_.routing_key), options_.mandatory, message,
+                options_.mandatory ? std::optional(stamp) : std::nullopt, frame_max,
+                DeliveryMode::persistent);
 
   Lock lock(mutex_);
   for (;;) {
-    admit(lock, frames->size(), deadline);
+    admit(lock, frames.size(), deadline);
     if (channel_->number() != number || channel_->frame_max() < frame_max) {
       number = channel_->number();
       frame_max = channel_->frame_max();
-      wire::refit(*frames, number, frame_max);
+      frames.refit(number, frame_max);
     }
     PublishSlot& slot = acquire();
-    slot.frames.swap(frames);
+    std::swap(slot.frames, frames);
     slot.stamp = stamp;
     slot.frame_max = frame_max;
     slot.deadline = deadline;
@@ -170,15 +168,16 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
     // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
     const auto admission = connection_->outbox().append(entry, slot.frames, [&] {
       tracker_.add(&slot);
-      if (frames.use_count() > 1) frames.reset();  // those of the slot's last message: still being written
+      // Those of the slot's last message: it may still be written.
+      if (frames.bytes.use_count() > 1) frames.bytes.reset();
       return true;
     });
     if (admission == Outbox::Admission::accepted) {
       slot.in_window = true;
-      bytes_ += slot.frames->size();
+      bytes_ += slot.frames.size();
       return &slot;
     }
-    frames.swap(slot.frames);
+    std::swap(frames, slot.frames);
     slot.held = false;
     drop(slot);
     if (admission == Outbox::Admission::closed) {
@@ -203,7 +202,7 @@ PublishSlot& PublishWindow::acquire() {
   }
   PublishSlot& slot = *free_.back();
   free_.pop_back();
-  if (const std::size_t capacity = slot.capacity(); capacity > large) kept_ -= capacity;
+  if (const std::size_t capacity = slot.capacity(); capacity > large_buffer) kept_ -= capacity;
   slot.outcome = PublishOutcome::pending;
   slot.error.reset();
   slot.in_window = false;
@@ -219,9 +218,9 @@ void PublishWindow::drop(PublishSlot& slot) {
   if (slot.error && !slot.seen && !unseen_) {
     unseen_ = Failure{slot.outcome, std::move(*slot.error)};
   }
-  if (const std::size_t capacity = slot.capacity(); capacity > large) {
+  if (const std::size_t capacity = slot.capacity(); capacity > large_buffer) {
     if (kept_ + bytes_ + capacity > options_.window_bytes) {
-      slot.frames.reset();
+      slot.frames.bytes.reset();
     } else {
       kept_ += capacity;
     }
@@ -231,7 +230,8 @@ void PublishWindow::drop(PublishSlot& slot) {
 
 void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) {
   slot.in_window = false;
-  bytes_ -= slot.frames->size();
+  bytes_ -= slot.frames.size();
+  slot.frames.body.reset();
   if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
     slot.outcome = outcome;
     if (error != nullptr) slot.error = std::make_unique<ErrorDetails>(*error);
@@ -368,10 +368,10 @@ void PublishWindow::resend(ChannelCore& channel) {
       settle(slot, PublishOutcome::unknown, &expired);
       continue;
     }
-    const std::size_t before = slot.frames->size();
+    const std::size_t before = slot.frames.size();
     try {
-      wire::refit(*slot.frames, channel.number(), channel.frame_max());  // nobody writes them any more
-      bytes_ += slot.frames->size() - before;                            // a smaller frame_max lets them grow
+      slot.frames.refit(channel.number(), channel.frame_max());  // nobody writes them any more
+      bytes_ += slot.frames.size() - before;                     // a smaller frame_max lets them grow
     } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
       resend_.pop_front();
       settle(slot, PublishOutcome::unknown, &error.details());

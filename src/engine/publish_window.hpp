@@ -21,8 +21,7 @@ namespace warren::inline v0::engine {
 
 /// One publish in flight. Guarded by its window's lock; used again once nobody refers to it.
 struct PublishSlot {
-  std::shared_ptr<Bytes>
-      frames{};  ///< as they were sent; the outbox may refer to them until they are written
+  ContentFrames frames{};  ///< as they were sent; the outbox may refer to them until they are written
   std::int64_t stamp = 0;
   std::uint32_t frame_max = 0;  ///< that the frames were made for
   PublishOutcome outcome = PublishOutcome::pending;
@@ -34,7 +33,7 @@ struct PublishSlot {
   bool waiting = false;
   std::condition_variable settled{};
 
-  [[nodiscard]] std::size_t capacity() const noexcept { return frames ? frames->capacity() : 0; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
 };
 
 /// The publishes of one Publisher: its channel in confirm mode, the window in flight, who waits for what.

@@ -130,6 +130,68 @@ void append_header(Bytes& out, std::uint16_t channel, amqp_basic_properties_t& p
   finish_frame(out, start);
 }
 
+// All that goes ahead of the body.
+void append_head(Bytes& out, std::uint16_t channel, std::string_view exchange, std::string_view routing_key,
+                 bool mandatory, const Properties& properties, const std::optional<std::int64_t>& stamp,
+                 std::size_t body_size, std::uint32_t frame_max, std::optional<DeliveryMode> default_mode) {
+  check_short_string(exchange, "basic.publish", "exchange");
+  check_short_string(routing_key, "basic.publish", "routing_key");
+  if (body_size > max_body) {
+    refuse("basic.publish", "the body is " + std::to_string(body_size) + " bytes, above 512 MiB");
+  }
+  thread_local Pool pool;  // its pages are kept from message to message
+  pool.recycle();
+  amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp, default_mode);
+  append_publish(out, channel, exchange, routing_key, mandatory);
+  append_header(out, channel, encodable, body_size, payload_limit(frame_max));
+}
+
+std::size_t body_frames(std::size_t body_size, std::size_t limit) { return (body_size + limit - 1) / limit; }
+
+// The frames of a body that lies elsewhere.
+void append_body_frames(Bytes& out, std::uint16_t channel, std::size_t body_size, std::size_t limit) {
+  while (body_size != 0) {
+    const std::size_t part = std::min(body_size, limit);
+    const std::size_t start = begin_frame(out, FrameType::body, channel);
+    put(out.data() + start + 3, static_cast<std::uint32_t>(part));
+    out.push_back(frame_end);
+    body_size -= part;
+  }
+}
+
+// False where a body frame is too long. A header frame can't be split.
+bool all_fit(std::string_view frames, std::size_t limit) {
+  bool fit = true;
+  while (const auto frame = next_frame(frames, 0)) {
+    if (frame->payload.size() <= limit) continue;
+    if (frame->type != FrameType::body) refuse_properties(limit);
+    fit = false;
+  }
+  return fit;
+}
+
+void set_channel(Bytes& frames, std::uint16_t channel) {
+  for (std::size_t at = 0; at < frames.size();) {
+    put(frames.data() + at + 1, channel);
+    std::string_view rest(frames.data() + at, frames.size() - at);
+    at += next_frame(rest, 0)->payload.size() + frame_overhead;
+  }
+}
+
+void split(Bytes& frames, std::uint16_t channel, std::size_t limit) {
+  Bytes out;
+  out.reserve(frames.size() + (frames.size() / limit + 1) * frame_overhead);
+  std::string_view input(frames.data(), frames.size());
+  while (const auto frame = next_frame(input, 0)) {
+    std::string_view payload = frame->payload;
+    do {
+      append_frame(out, frame->type, channel, payload.substr(0, limit));
+      payload.remove_prefix(std::min(limit, payload.size()));
+    } while (!payload.empty());
+  }
+  frames.swap(out);
+}
+
 }  // namespace
 
 std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max) {
@@ -191,19 +253,10 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
                     std::string_view routing_key, bool mandatory, const Properties& properties,
                     const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
                     std::optional<DeliveryMode> default_mode) {
-  check_short_string(exchange, "basic.publish", "exchange");
-  check_short_string(routing_key, "basic.publish", "routing_key");
-  if (body.size() > max_body) {
-    refuse("basic.publish", "the body is " + std::to_string(body.size()) + " bytes, above 512 MiB");
-  }
-  thread_local Pool pool;  // its pages are kept from message to message
-  pool.recycle();
-  amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp, default_mode);
-
   Rollback rollback(out);
+  append_head(out, channel, exchange, routing_key, mandatory, properties, stamp, body.size(), frame_max,
+              default_mode);
   const std::size_t limit = payload_limit(frame_max);
-  append_publish(out, channel, exchange, routing_key, mandatory);
-  append_header(out, channel, encodable, body.size(), limit);
   // A large body at once, rather than by doubling; small ones share the room that doubling makes.
   if (body.size() >= large_body)
     out.reserve(out.size() + body.size() + (body.size() / limit + 1) * frame_overhead);
@@ -215,34 +268,53 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
   rollback.keep();
 }
 
-void refit(Bytes& frames, std::uint16_t channel, std::uint32_t frame_max) {
+void ContentFrames::assign(std::uint16_t channel, std::string_view exchange, std::string_view routing_key,
+                           bool mandatory, const Message& message, const std::optional<std::int64_t>& stamp,
+                           std::uint32_t frame_max, std::optional<DeliveryMode> default_mode) {
+  if (!bytes) bytes = std::make_shared<Bytes>();
+  bytes->clear();
+  body.reset();
+  if (!message.shared_) {
+    return append_content(*bytes, channel, exchange, routing_key, mandatory, message.properties(), stamp,
+                          message.body(), frame_max, default_mode);
+  }
+  Rollback rollback(*bytes);
+  append_head(*bytes, channel, exchange, routing_key, mandatory, message.properties(), stamp,
+              message.shared_->size(), frame_max, default_mode);
+  body_at = bytes->size() + frame_prefix;
+  part = payload_limit(frame_max);
+  append_body_frames(*bytes, channel, message.shared_->size(), part);
+  body = message.shared_;
+  rollback.keep();
+}
+
+void ContentFrames::refit(std::uint16_t channel, std::uint32_t frame_max) {
   const std::size_t limit = payload_limit(frame_max);
-  bool fits = true;
-  std::string_view input(frames.data(), frames.size());
-  while (const auto frame = next_frame(input, 0)) {
-    if (frame->payload.size() <= limit) continue;
-    if (frame->type != FrameType::body) refuse_properties(limit);
-    fits = false;
+  if (!body) {
+    if (!all_fit({bytes->data(), bytes->size()}, limit)) return split(*bytes, channel, limit);
+    return set_channel(*bytes, channel);
   }
-  if (fits) {
-    for (std::size_t at = 0; at < frames.size();) {
-      put(frames.data() + at + 1, channel);
-      std::string_view rest(frames.data() + at, frames.size() - at);
-      at += next_frame(rest, 0)->payload.size() + frame_overhead;
-    }
-    return;
-  }
-  Bytes out;
-  out.reserve(frames.size() + (frames.size() / limit + 1) * frame_overhead);
-  input = {frames.data(), frames.size()};
-  while (const auto frame = next_frame(input, 0)) {
-    std::string_view payload = frame->payload;
-    do {
-      append_frame(out, frame->type, channel, payload.substr(0, limit));
-      payload.remove_prefix(std::min(limit, payload.size()));
-    } while (!payload.empty());
-  }
-  frames.swap(out);
+  const std::size_t head = body_at - frame_prefix;
+  (void)all_fit({bytes->data(), head}, limit);
+  bytes->reserve(head + body_frames(body->size(), limit) * frame_overhead);
+  bytes->resize(head);
+  set_channel(*bytes, channel);
+  append_body_frames(*bytes, channel, body->size(), limit);
+  part = limit;
+}
+
+std::string_view ContentFrames::chunk(std::size_t offset) const noexcept {
+  const std::string_view frames(bytes->data(), bytes->size());
+  if (!body) return frames.substr(offset);
+  if (offset < body_at) return frames.substr(offset, body_at - offset);
+  // A part, what stands between it and the next one, the next one: all but the last of the same size.
+  const std::size_t stride = part + frame_overhead;
+  const std::size_t index = (offset - body_at) / stride;
+  const std::size_t within = (offset - body_at) % stride;
+  const std::string_view this_part = std::string_view(*body).substr(index * part, part);
+  if (within < this_part.size()) return this_part.substr(within);
+  const std::size_t passed = within - this_part.size();
+  return frames.substr(body_at + index * frame_overhead + passed, frame_overhead - passed);
 }
 
 }  // namespace warren::inline v0::wire

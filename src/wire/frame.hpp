@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -55,9 +57,26 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
                     const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
                     std::optional<DeliveryMode> default_mode = std::nullopt);
 
-/// Makes the frames of one message, from append_content, those of another channel; splits its body anew where
-/// a frame is above `frame_max`.
-/// @throws InvalidArgument  the properties do not fit one frame; `frames` is then as it was
-void refit(Bytes& frames, std::uint16_t channel, std::uint32_t frame_max);
+/// One message on its way out: its frames, and beside them a body that is shared rather than copied.
+/// A copy refers to the same bytes.
+struct ContentFrames {
+  std::shared_ptr<Bytes> bytes{};             ///< the frames, without that body
+  std::shared_ptr<const std::string> body{};  ///< null: the body is in `bytes`
+  std::size_t body_at = 0;  ///< of `bytes`: where its first part belongs, the others frame_overhead behind
+  std::size_t part = 0;     ///< bytes of each part but the last
+
+  /// Makes them those of a message, as append_content does. After an exception they are empty.
+  void assign(std::uint16_t channel, std::string_view exchange, std::string_view routing_key, bool mandatory,
+              const Message& message, const std::optional<std::int64_t>& stamp, std::uint32_t frame_max,
+              std::optional<DeliveryMode> default_mode);
+  /// Makes them those of another channel; splits the body anew where a frame is above `frame_max`.
+  /// @throws InvalidArgument  the properties do not fit one frame; nothing is changed then
+  void refit(std::uint16_t channel, std::uint32_t frame_max);
+
+  /// Of all that goes out.
+  [[nodiscard]] std::size_t size() const noexcept { return bytes->size() + (body ? body->size() : 0); }
+  /// From `offset` on, below size(): as much as lies together.
+  [[nodiscard]] std::string_view chunk(std::size_t offset) const noexcept;
+};
 
 }  // namespace warren::inline v0::wire

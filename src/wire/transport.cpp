@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include <warren/version.hpp>
@@ -186,10 +188,17 @@ Transport::Result Transport::read(char* data, std::size_t size) noexcept {
   }
 }
 
-Transport::Result Transport::write(const char* data, std::size_t size) noexcept {
-  if (state_->tls) return state_->tls->write(data, size);
+Transport::Result Transport::write(std::span<const std::string_view> chunks) noexcept {
+  if (state_->tls) return state_->tls->write(chunks.front().data(), chunks.front().size());
+  std::array<iovec, 16> parts;
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = std::min(chunks.size(), parts.size());
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+    parts[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};  // POSIX has one type for both ways
+  }
   for (;;) {
-    const ssize_t count = ::send(state_->descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t count = ::sendmsg(state_->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
     if (count < 0 && errno == EINTR) continue;
     return {count == 0 || errno == EAGAIN || errno == EWOULDBLOCK ? Status::would_block : Status::closed, 0};

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -60,8 +61,9 @@ class Transport {
   /// Never blocks. Fewer bytes than asked for: there are no more at present, and a poll tells of the next.
   /// As many: more may wait where no poll sees them (with TLS, decrypted already), so read again first.
   [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
-  /// Never blocks, raises no SIGPIPE.
-  [[nodiscard]] Result write(const char* data, std::size_t size) noexcept;
+  /// Writes them one behind the other, or some of their bytes. Never blocks, raises no SIGPIPE.
+  /// @param chunks  none of them empty
+  [[nodiscard]] Result write(std::span<const std::string_view> chunks) noexcept;
   /// Whether another thread than the reading one may write.
   [[nodiscard]] bool direct_writes() const noexcept;
   /// Whether to poll for writing, too, given that there is output to offer or not: TLS may hold some of its

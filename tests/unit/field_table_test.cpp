@@ -1,4 +1,6 @@
 #include <limits>
+#include <string>
+#include <utility>
 
 #include <warren/error.hpp>
 #include <warren/field_table.hpp>
@@ -59,4 +61,23 @@ TEST_CASE("an error says operation, code, text and doubt") {
 TEST_CASE("message factories set the content type and nothing else") {
   CHECK(warren::Message::json("{}").properties() == warren::Properties{.content_type = "application/json"});
   CHECK(warren::Message::text("x").body() == "x");
+}
+
+TEST_CASE("copies of a message share a large body until one of them changes it") {
+  const warren::Message small(std::string(65'535, 's'));
+  CHECK(warren::Message(small).body().data() != small.body().data());
+
+  const warren::Message large(std::string(65'536, 'l'), {.type = "order"});
+  warren::Message copy = large;
+  CHECK(copy.body().data() == large.body().data());
+  CHECK(copy == large);
+  copy.body_buffer()[0] = 'x';
+  CHECK(large.body() == std::string(65'536, 'l'));
+  CHECK(copy.body() == "x" + std::string(65'535, 'l'));
+  CHECK(copy != large);
+  copy.body_buffer()[0] = 'l';
+  CHECK(copy == large);
+
+  const warren::Message moved = std::move(copy);
+  CHECK(moved == large);
 }

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "engine/outbox.hpp"
 #include "support/catch.hpp"
 
+using warren::Message;
 using warren::engine::Bytes;
+using warren::engine::ContentFrames;
 using warren::engine::Outbox;
 using warren::engine::Output;
 using namespace std::chrono_literals;
@@ -17,11 +21,14 @@ namespace {
 
 class RecordingWriter final : public warren::engine::DirectWriter {
  public:
-  std::size_t write(const char* data, std::size_t size) noexcept override {
-    const std::size_t taken = std::min(size, room);
-    written.append(data, taken);
-    room -= taken;
-    return taken;
+  std::size_t write(std::span<const std::string_view> chunks) noexcept override {
+    const std::size_t before = written.size();
+    for (const std::string_view chunk : chunks) {
+      const std::string_view taken = chunk.substr(0, room);
+      written += taken;
+      room -= taken.size();
+    }
+    return written.size() - before;
   }
   std::string written;
   std::size_t room = 1'000'000;
@@ -38,12 +45,29 @@ bool woken(Outbox& outbox) {
   return readable;
 }
 
+// What is in it, as if each write took at most `most` bytes.
+std::string written(Output& out, std::size_t most) {
+  std::string all;
+  while (!out.empty()) {
+    RecordingWriter writer;
+    writer.room = most;
+    Output::Chunks chunks;
+    const std::size_t count = out.chunks(chunks);
+    out.advance(writer.write({chunks.data(), count}));
+    all += writer.written;
+  }
+  Output::Chunks chunks;
+  CHECK(out.chunks(chunks) == 0);
+  return all;
+}
+
 std::string taken(Outbox& outbox) {
   Output out;
-  if (!outbox.take(out)) return {};
-  std::string all;
-  for (; !out.empty(); out.advance(out.chunk().size())) all += out.chunk();
-  return all;
+  return outbox.take(out) ? written(out, 1'000'000) : std::string();
+}
+
+ContentFrames frames_of(std::size_t size, char byte) {
+  return {.bytes = std::make_shared<Bytes>(size, byte)};
 }
 
 }  // namespace
@@ -126,9 +150,9 @@ TEST_CASE("large frames are referred to until they are written, and keep their p
   RecordingWriter writer;
   Outbox outbox(1 << 20);
   outbox.open(&writer);
-  const auto large = std::make_shared<Bytes>(100'000, 'L');
-  const auto small = std::make_shared<Bytes>(10, 's');
-  const auto append = [&](const std::shared_ptr<Bytes>& frames) {
+  const ContentFrames large = frames_of(100'000, 'L');
+  const ContentFrames small = frames_of(10, 's');
+  const auto append = [&](const ContentFrames& frames) {
     CHECK(outbox.append(Outbox::Entry::bulk, frames, [] { return true; }) == Outbox::Admission::accepted);
   };
   append(small);
@@ -137,22 +161,15 @@ TEST_CASE("large frames are referred to until they are written, and keep their p
   outbox.append(Outbox::Entry::control, text("control"));
   append(small);
   append(large);
-  CHECK(large.use_count() == 4);
-  CHECK(small.use_count() == 1);
+  CHECK(large.bytes.use_count() == 4);
+  CHECK(small.bytes.use_count() == 1);
 
   Output out;
   CHECK(outbox.take(out));
   CHECK(out.size() == 300'000 + 20 + 7);
-  std::string all;
-  while (!out.empty()) {
-    const std::size_t part = std::min<std::size_t>(out.chunk().size(), 33'333);
-    all += out.chunk().substr(0, part);
-    out.advance(part);
-  }
   const std::string l(100'000, 'L');
-  CHECK(all == std::string(10, 's') + l + l + "control" + std::string(10, 's') + l);
-  CHECK(out.chunk().empty());
-  CHECK(large.use_count() == 1);
+  CHECK(written(out, 33'333) == std::string(10, 's') + l + l + "control" + std::string(10, 's') + l);
+  CHECK(large.bytes.use_count() == 1);
 
   SECTION("a part that a caller wrote itself is not written again") {
     CHECK_FALSE(outbox.take(out));
@@ -165,14 +182,57 @@ TEST_CASE("large frames are referred to until they are written, and keep their p
   SECTION("closing forgets them") {
     append(large);
     outbox.close();
-    CHECK(large.use_count() == 1);
+    CHECK(large.bytes.use_count() == 1);
   }
   SECTION("what is not admitted is not sent") {
     CHECK(outbox.append(Outbox::Entry::bulk, large, [] { return false; }) == Outbox::Admission::accepted);
     CHECK_THROWS_AS(
         outbox.append(Outbox::Entry::bulk, large, []() -> bool { throw std::runtime_error("no"); }),
         std::runtime_error);
-    CHECK(large.use_count() == 1);
+    CHECK(large.bytes.use_count() == 1);
     CHECK(taken(outbox).empty());
+  }
+}
+
+TEST_CASE("a body that its message shares is written in its frames without being copied") {
+  std::string body(300'000, '\0');
+  for (std::size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>(i * 31 + i / 251);
+  Bytes expected;
+  warren::wire::append_content(expected, 3, "", "orders", true, {}, 7, body, 8'192,
+                               warren::DeliveryMode::persistent);
+
+  RecordingWriter writer;
+  Outbox outbox(1 << 20);
+  outbox.open(&writer);
+  const Message message(std::move(body));
+  ContentFrames frames;
+  frames.assign(3, "", "orders", true, message, 7, 8'192, warren::DeliveryMode::persistent);
+  CHECK(frames.size() == expected.size());
+  CHECK(frames.body->data() == message.body().data());
+  CHECK(frames.bytes->size() < 1'000);
+  const auto append = [&] {
+    CHECK(outbox.append(Outbox::Entry::lone, frames, [] { return true; }) == Outbox::Admission::accepted);
+  };
+  append();
+  outbox.append(Outbox::Entry::control, text("control"));
+  const std::string once(expected.begin(), expected.end());
+  Output out;
+  CHECK(outbox.take(out));
+  CHECK(out.size() == once.size() + 7);
+
+  SECTION("whatever a write takes of it") {
+    for (const std::size_t most : {1'000'000U, 100'000U, 8'191U, 7U}) {
+      INFO(most);
+      Output copy = out;
+      CHECK(written(copy, most) == once + "control");
+    }
+  }
+  SECTION("by its caller, too") {
+    CHECK(written(out, 1'000'000) == once + "control");
+    CHECK_FALSE(outbox.take(out));
+    append();
+    // One write takes sixteen chunks: the frame ahead of it, eight bodies, and what stands between them.
+    CHECK(writer.written.size() > 7 * 8'192);
+    CHECK(writer.written + taken(outbox) == once);
   }
 }
