@@ -1,6 +1,8 @@
 #include <poll.h>
 
+#include <array>
 #include <cstdlib>
+#include <string_view>
 
 #include <warren/error.hpp>
 
@@ -87,7 +89,8 @@ TEST_CASE("the broker's heartbeats arrive as frames, and what it does not unders
   REQUIRE(frame.has_value());
   CHECK(frame->type == warren::wire::FrameType::heartbeat);
 
-  CHECK(transport->write("garbage, no frame", 17).bytes == 17);
+  const std::array<std::string_view, 3> garbage{"garbage", ", no ", "frame"};
+  CHECK(transport->write(garbage).bytes == 17);
   Transport::Result last;
   do {
     REQUIRE(::poll(&readable, 1, 10'000) == 1);
