@@ -78,8 +78,8 @@ round trip|rabbitmq-c warren aio-pika|real|round-trip --messages 10000
 publish confirmed, window 1|rabbitmq-c warren|real|publish-confirmed --messages 1000 --window 1
 publish confirmed, 8 threads|rabbitmq-c warren|real|publish-confirmed --messages 50000 --threads 8
 publish confirmed, TLS|rabbitmq-c warren|tls|publish-tls --messages 50000
-publish confirmed, 64 KiB|rabbitmq-c warren|real|publish-large --messages 2000
-publish confirmed, 1 MiB|rabbitmq-c warren|real|publish-large --messages 200 --size 1048576
+publish confirmed, 64 KiB|rabbitmq-c warren|real|publish-large --messages 5000
+publish confirmed, 1 MiB|rabbitmq-c warren|real|publish-large --messages 1000 --size 1048576
 consume, 64 KiB|rabbitmq-c warren|real|consume --messages 2000 --size 65536 --window 16
 null broker: publish confirmed|rabbitmq-c warren|null|publish-confirmed --messages 300000
 null broker: publish confirmed, 8 threads|rabbitmq-c warren|null|publish-confirmed --messages 300000 --threads 8
