@@ -70,10 +70,7 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
           {.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
     }
     if (opening_) {
-      ++waiting_for_room_;
-      const bool done = room_.wait_until(lock, deadline, [&] { return !opening_; });
-      --waiting_for_room_;
-      if (done) continue;
+      if (changed_.wait_until(lock, deadline, [&] { return !opening_; })) continue;
       lock.unlock();
       connection_->raise_timeout({.operation = operation, .text = "no channel before the deadline"});
     }
@@ -99,7 +96,7 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
     }
     lock.lock();
     opening_ = false;
-    room_.notify_all();
+    changed_.notify_all();
     if (failure) std::rethrow_exception(failure);
     if (!channel) continue;
     // Where it was closed in the meantime, on_closed came and found nothing to do.
@@ -124,6 +121,7 @@ void PublishWindow::admit(Lock& lock, std::size_t bytes, Deadline deadline) {
     ++waiting_for_room_;
     const auto status = room_.wait_until(lock, deadline);
     --waiting_for_room_;
+    next_is_woken_ = false;
     if (status == std::cv_status::no_timeout || Clock::now() < deadline) continue;
     if (channel_ && has_room(bytes) && !connection_->is_blocked()) return;
     const std::size_t in_flight = tracker_.outstanding();
@@ -142,15 +140,26 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   }
   const Deadline deadline = Clock::now() + timeout;
   const std::int64_t stamp = next_stamp_.fetch_add(1, std::memory_order_relaxed);
-  std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
-  std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
+  const std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
+  const std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
 
   thread_local ContentFrames frames;  // swapped with a slot's, so that neither allocates for long
   frames.assign(number, options.exchange.value_or(options_.exchange),
                 options.routing_key.value_or(options_.routing_key), options_.mandatory, message,
                 options_.mandatory ? std::optional(stamp) : std::nullopt, frame_max,
                 DeliveryMode::persistent);
+  try {
+    return send(frames, number, frame_max, stamp, deadline);
+  } catch (...) {
+    frames.body.reset();
+    const Lock lock(mutex_);
+    pass_on_room();
+    throw;
+  }
+}
 
+PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, std::uint32_t frame_max,
+                                 std::int64_t stamp, Deadline deadline) {
   Lock lock(mutex_);
   for (;;) {
     admit(lock, frames.size(), deadline);
@@ -182,7 +191,7 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
     drop(slot);
     if (admission == Outbox::Admission::closed) {
       // The connection is lost, and on_closed on its way: what follows depends on what becomes of it.
-      room_.wait(lock, [&, channel = channel_] { return channel_ != channel; });
+      changed_.wait(lock, [&, channel = channel_] { return channel_ != channel; });
       continue;
     }
     lock.unlock();
@@ -240,15 +249,17 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
   drop(slot);
 }
 
-// At half a window rather than at the first free slot: a publisher woken for each message costs more.
-bool PublishWindow::makes_room() const noexcept {
-  return waiting_for_room_ != 0 && open_publishes() <= options_.window / 2 &&
-         bytes_ <= options_.window_bytes / 2;
+// Whether to wake one of those that wait for room, where no more than that is in flight. One at a time: who
+// is woken goes on until the window is full again, mostly, and to wake all for it costs more than it brings.
+// Who has no use for the room passes it on, and so does who waits for a confirm; else the next confirm does.
+bool PublishWindow::takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept {
+  if (waiting_for_room_ == 0 || next_is_woken_) return false;
+  next_is_woken_ = open_publishes() <= most_in_flight && bytes_ <= most_bytes;
+  return next_is_woken_;
 }
 
-void PublishWindow::wake() {
-  if (makes_room()) room_.notify_all();
-  if (open_publishes() == 0) idle_.notify_all();
+void PublishWindow::pass_on_room() noexcept {
+  if (takes_next(options_.window - 1, options_.window_bytes)) room_.notify_one();
 }
 
 bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
@@ -267,10 +278,11 @@ bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledg
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
            acknowledged ? nullptr : &refused);
   });
-  const bool room = makes_room();
+  // At half a window rather than at the first free slot: a publisher woken for each message costs more.
+  const bool room = takes_next(options_.window / 2, options_.window_bytes / 2);
   const bool idle = open_publishes() == 0;
   lock.unlock();
-  if (room) room_.notify_all();
+  if (room) room_.notify_one();
   if (idle) idle_.notify_all();
   for (std::size_t i = 0; i < count; ++i) awaited[i]->settled.notify_all();
   return known;
@@ -310,6 +322,7 @@ void PublishWindow::on_closed(const ErrorDetails& error) {
   }
   channel_.reset();
   room_.notify_all();
+  changed_.notify_all();
   if (open_publishes() == 0) idle_.notify_all();
 }
 
@@ -327,7 +340,7 @@ void PublishWindow::fail_all(const ErrorDetails& error) {
 // meanwhile.
 void PublishWindow::recover(Deadline deadline) {
   Lock lock(mutex_);
-  room_.wait(lock, [&] { return !opening_; });  // who opens a channel now fails at once, or has one
+  changed_.wait(lock, [&] { return !opening_; });  // who opens a channel now fails at once, or has one
   while (!resend_.empty() && !closed_) {
     opening_ = true;
     lock.unlock();
@@ -346,7 +359,7 @@ void PublishWindow::recover(Deadline deadline) {
     if (channel) resend(*channel);
     if (refused) fail_resend(*refused);
     opening_ = false;
-    room_.notify_all();
+    changed_.notify_all();
     if (failure) std::rethrow_exception(failure);
     // One of them may have made the broker close the channel: the others go on another one.
     if (channel->is_open()) {
@@ -387,13 +400,14 @@ void PublishWindow::resend(ChannelCore& channel) {
     if (admission == Outbox::Admission::closed || !usable) return;
     resend_.pop_front();
   }
-  wake();
+  if (open_publishes() == 0) idle_.notify_all();
 }
 
 void PublishWindow::abandon(const ErrorDetails& error) {
   const std::lock_guard lock(mutex_);
   fail_resend(error);
   room_.notify_all();
+  changed_.notify_all();
 }
 
 void PublishWindow::fail_resend(const ErrorDetails& error) {
@@ -414,6 +428,7 @@ PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
 
 void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   Lock lock(mutex_);
+  pass_on_room();
   slot.waiting = true;
   const bool settled = slot.settled.wait_until(lock, deadline, [&] { return !slot.in_window; });
   slot.waiting = false;
@@ -435,6 +450,7 @@ void PublishWindow::release(PublishSlot& slot) noexcept {
 
 void PublishWindow::flush(Deadline deadline) {
   Lock lock(mutex_);
+  pass_on_room();
   if (!idle_.wait_until(lock, deadline, [&] { return open_publishes() == 0; })) {
     const std::size_t in_flight = open_publishes();
     lock.unlock();
@@ -455,6 +471,7 @@ std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   const std::lock_guard lock(mutex_);
   closed_ = true;
   room_.notify_all();
+  changed_.notify_all();
   try {
     fail_resend(
         {.text = "the publisher was closed while its connection was lost", .scope = ErrorScope::channel});

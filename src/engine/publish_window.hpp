@@ -89,12 +89,14 @@ class PublishWindow final : public ChannelSink,
     return tracker_.outstanding() + resend_.size();
   }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
+  [[nodiscard]] PublishSlot* send(ContentFrames& frames, std::uint16_t number, std::uint32_t frame_max,
+                                  std::int64_t stamp, Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error);
   void drop(PublishSlot& slot);
-  [[nodiscard]] bool makes_room() const noexcept;
-  void wake();
+  [[nodiscard]] bool takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept;
+  void pass_on_room() noexcept;
 
   const std::shared_ptr<ConnectionCore> connection_;
   const PublisherOptions options_;
@@ -104,9 +106,11 @@ class PublishWindow final : public ChannelSink,
   std::atomic<std::uint32_t> frame_max_{0};
 
   mutable std::mutex mutex_;
-  std::condition_variable room_;  // in the window, of a channel, of the broker's alarm
+  std::condition_variable room_;     // in the window; no channel, or no alarm any more
+  std::condition_variable changed_;  // the channel, or who opens one
   std::condition_variable idle_;
   std::size_t waiting_for_room_ = 0;
+  bool next_is_woken_ = false;  // of those that wait for room
   std::shared_ptr<ChannelCore> channel_;
   bool opening_ = false;
   bool closed_ = false;
