@@ -1,6 +1,9 @@
 #include <warren/warren.hpp>
 
+#include <algorithm>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -43,7 +46,12 @@ FieldTable every_type() {
       {"nested", FieldTable{{"a", FieldTable{{"b", FieldTable{{"c", FieldArray{1, 2}}}}}}}},
   };
   table.set(std::string(255, 'k'), "a key of 255 bytes");
-  return table;
+  // RabbitMQ 4 sorts them, others keep their order.
+  std::vector<warren::FieldEntry> entries(table.begin(), table.end());
+  std::ranges::sort(entries, {}, &warren::FieldEntry::key);
+  FieldTable sorted;
+  for (warren::FieldEntry& entry : entries) sorted.append(std::move(entry.key), std::move(entry.value));
+  return sorted;
 }
 
 warren::Properties all_properties() {
