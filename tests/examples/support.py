@@ -79,6 +79,7 @@ class Broker:
 
     def block(self):
         self.run("ctl", "set_vm_memory_high_watermark", "0")
+        eventually(lambda: "memory" in self.run("ctl", "eval", "rabbit_alarm:get_alarms()."), "a memory alarm")
 
     def unblock(self):
         self.run("ctl", "set_vm_memory_high_watermark", "absolute", "1GB")

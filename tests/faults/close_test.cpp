@@ -130,7 +130,7 @@ TEST_CASE("close() ends in time, for good, while the broker blocks (behaviours 7
   connection.emplace(broker.endpoint(), closing_options(watch));
   warren::Channel channel = connection->open_channel();
   const warren::Queue queue = channel.declare_queue("blocked");
-  broker.ctl({"set_vm_memory_high_watermark", "0.00001"});
+  broker.begin_memory_alarm();
   channel.publish("", queue.name(), warren::Message("the broker answers this by blocking"));
   REQUIRE(eventually([&] { return connection->blocked().has_value(); }));
   check_close(connection, watch, false, [] { return 0; });

@@ -296,7 +296,7 @@ TEST_CASE("a publisher waits while the broker blocks, also across a loss (behavi
   consumer.start([&](const warren::Delivery& delivery) { bodies.add(delivery.body()); });
   publisher.publish(warren::Message("before"));
 
-  broker.ctl({"set_vm_memory_high_watermark", "0.00001"});
+  broker.begin_memory_alarm();
   warren::Confirmation first = publisher.publish_async(warren::Message("makes it block"));
   REQUIRE(eventually([&] { return connection.blocked().has_value(); }));
   auto publishing = std::async(std::launch::async, [&] { publisher.publish(warren::Message("waits")); });
@@ -307,7 +307,7 @@ TEST_CASE("a publisher waits while the broker blocks, also across a loss (behavi
   proxy.cut();
   REQUIRE(watch.opened(2));  // its publishes are sent again, and it is blocked again
   CHECK(publishing.wait_for(500ms) == std::future_status::timeout);
-  broker.ctl({"set_vm_memory_high_watermark", "0.8"});
+  broker.end_memory_alarm();
   CHECK_NOTHROW(first.wait());
   CHECK_NOTHROW(publishing.get());
   CHECK(eventually([&] { return bodies.count("makes it block") >= 1 && bodies.count("waits") >= 1; }));

@@ -44,7 +44,7 @@ TEST_CASE(
   warren::Channel on_destroyed = destroyed->open_channel();
   warren::Channel on_idle = idle.open_channel();
 
-  broker.ctl({"set_vm_memory_high_watermark", "0"});
+  broker.begin_memory_alarm();
   be_blocked(patient, on_patient);
   be_blocked(closed, on_closed);
   be_blocked(*destroyed, on_destroyed);
@@ -70,7 +70,7 @@ TEST_CASE(
     CHECK_NOTHROW(on_idle.declare_queue("", {.exclusive = true}));
   }
   SECTION("the alarm's end is told, and the same connection works again") {
-    broker.ctl({"set_vm_memory_high_watermark", "0.8"});
+    broker.end_memory_alarm();
     REQUIRE(eventually([&] { return !patient.blocked().has_value(); }));
     CHECK_NOTHROW(on_patient.declare_queue("", {.exclusive = true}));
     const auto told = [&](bool blocked) {

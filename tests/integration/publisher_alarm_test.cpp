@@ -18,9 +18,6 @@ using warren::PublishOutcome;
 
 namespace {
 
-void begin_alarm(const Broker& broker) { broker.ctl({"set_vm_memory_high_watermark", "0"}); }
-void end_alarm(const Broker& broker) { broker.ctl({"set_vm_memory_high_watermark", "absolute", "2GB"}); }
-
 // What a connection told of its being blocked.
 class States {
  public:
@@ -62,7 +59,7 @@ TEST_CASE(
   consumer.start([&](const warren::Delivery&) { gate.pass(); });
   REQUIRE(eventually([&] { return consumer.status().running == 1; }));
 
-  begin_alarm(broker);
+  broker.begin_memory_alarm();
 
   // The first is sent, and is what the broker answers by blocking: in doubt.
   const auto publish_2s = [&] { publisher.publish(Message("blocked"), {.timeout = 2s}); };
@@ -106,7 +103,7 @@ TEST_CASE(
   auto waiting_narrow =
       std::async(std::launch::async, [&] { return narrow.publish_async(Message("waited")); });
   CHECK(waiting.wait_for(200ms) == std::future_status::timeout);
-  end_alarm(broker);
+  broker.end_memory_alarm();
   CHECK_NOTHROW(waiting.get());
   CHECK_NOTHROW(waiting_narrow.get().wait());
   CHECK_FALSE(connection.blocked().has_value());
@@ -126,7 +123,7 @@ TEST_CASE("under a memory alarm destructors and close() are bounded by close_tim
   auto publisher =
       std::make_optional<Publisher>(*connection, warren::PublisherOptions{.routing_key = queue.name()});
   publisher->publish(Message("before"));
-  begin_alarm(broker);
+  broker.begin_memory_alarm();
   Confirmation open = publisher->publish_async(Message("blocked"));
   REQUIRE(eventually([&] { return connection->blocked().has_value(); }));
   auto waiting = std::async(std::launch::async, [&] {

@@ -184,7 +184,7 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
   REQUIRE(impatient.send(queue, "first"));
 
   {
-    broker.ctl({"set_vm_memory_high_watermark", "0"});
+    broker.begin_memory_alarm();
     Sending sending(sender, queue, "through the alarm");
     CHECK(eventually([&] { return sender.log.has("blocks publishing"); }));
     CHECK_FALSE(sending.is_done());
@@ -192,7 +192,7 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
     CHECK(eventually([&] { return impatient.log.has("blocks publishing"); }));
     impatient.stop = true;
     CHECK(support::time_of([&] { CHECK_FALSE(stopped.result()); }) < 5s);
-    broker.ctl({"set_vm_memory_high_watermark", "0.6"});
+    broker.end_memory_alarm();
     CHECK(sending.result());
   }
   {

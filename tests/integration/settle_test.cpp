@@ -57,12 +57,12 @@ struct Fixture {
   // Messages ready and unsettled, by ending the channel that holds them.
   std::uint32_t left() {
     channel.close();
-    std::uint32_t count = 0;
+    std::optional<std::uint32_t> count;
     eventually([&] {
       const auto now = keeper.declare_queue_passive(queue).message_count();
       return std::exchange(count, now) == now;
     });
-    return count;
+    return count.value_or(0);
   }
 };
 
@@ -117,6 +117,7 @@ TEST_CASE_METHOD(Fixture,
   REQUIRE(eventually([&] { return (of_other = other.get(queue)).has_value(); }));
   of_channel[1].ack_up_to();
   CHECK_NOTHROW(of_other->nack(Requeue::yes));
+  CHECK(eventually([&] { return keeper.declare_queue_passive(queue).message_count() == 1; }));
   CHECK(left() == 1);
 }
 

@@ -105,19 +105,18 @@ archive() {
 }
 
 pkg_config() {
-    local pc static=
+    local pc
     pc=$(find "$moved" -name warren.pc)
     PKG_CONFIG_PATH=$(dirname "$pc")
     export PKG_CONFIG_PATH
-    [ "$kind" = shared ] || static=--static
     [ "$(pkg-config --modversion warren)" = "$WARREN_VERSION" ] || fail "the version is not $WARREN_VERSION"
     if [ "$kind$WARREN_HAS_TLS" = staticON ]; then
-        pkg-config --print-requires-private warren | grep -qx openssl || fail "warren.pc does not ask for openssl"
+        pkg-config --print-requires warren | grep -qx openssl || fail "warren.pc does not ask for openssl"
     fi
     mkdir -p "$WARREN_WORK/$kind/$check"
     # eval: pkg-config quotes the blank in the path for a shell
     eval "\"\$CXX\" -std=c++20 \"\$here/app.cpp\" -o \"\$WARREN_WORK/\$kind/\$check/app\" \
-        $(pkg-config $static --cflags --libs warren)"
+        $(pkg-config --cflags --libs warren)"
     LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH") "$WARREN_WORK/$kind/$check/app"
 }
 

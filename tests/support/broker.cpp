@@ -53,6 +53,17 @@ std::string Broker::ctl(const std::vector<std::string>& arguments) const {
   return output_of(command);
 }
 
+// The monitor behind it looks when it is told, or a second later.
+void Broker::begin_memory_alarm() const {
+  ctl({"set_vm_memory_high_watermark", "0"});
+  const auto has_begun = [this] {
+    return ctl({"eval", "rabbit_alarm:get_alarms()."}).find("memory") != std::string::npos;
+  };
+  if (!eventually(has_begun)) throw std::runtime_error("no memory alarm");
+}
+
+void Broker::end_memory_alarm() const { ctl({"set_vm_memory_high_watermark", "absolute", "1GB"}); }
+
 std::vector<std::vector<std::string>> Broker::list(std::vector<std::string> arguments) const {
   arguments.emplace_back("--no-table-headers");
   std::vector<std::vector<std::string>> rows;

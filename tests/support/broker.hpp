@@ -30,6 +30,10 @@ class Broker {
   /// The same for the tabular commands (list_queues, list_connections, …), without headings: rows of columns.
   [[nodiscard]] std::vector<std::vector<std::string>> list(std::vector<std::string> arguments) const;
 
+  /// Returns once the node has a memory alarm: then it blocks connections that publish.
+  void begin_memory_alarm() const;
+  void end_memory_alarm() const;
+
  protected:
   std::string url_;
   std::string folder_;
