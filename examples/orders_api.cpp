@@ -148,7 +148,7 @@ class Api {
     server_.new_task_queue = [&] {
       print_error("Listening on " + name);
       on_stop.emplace(stop, [this] { server_.stop(); });
-      return new httplib::ThreadPool(threads);
+      return new httplib::ThreadPool(threads);  // NOLINT(cppcoreguidelines-owning-memory): the server's own
     };
     if (!server_.listen_after_bind() && !stop.stop_requested())
       throw std::runtime_error("cannot serve on " + name);

@@ -74,11 +74,11 @@ StopOnSignal::StopOnSignal() {
 StopOnSignal::~StopOnSignal() {
   thread_.request_stop();
   // It waits for one; where it had its own, this one stays pending.
-  ::pthread_kill(thread_.native_handle(), SIGTERM);
+  ::pthread_kill(thread_.native_handle(), SIGTERM);  // NOLINT(bugprone-bad-signal-to-kill-thread): awaited
 }
 
 void add_to(CLI::App& app, BrokerOptions& options) {
-  const char* environment = std::getenv("AMQP_URL");
+  const char* environment = std::getenv("AMQP_URL");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   options.url =
       environment != nullptr && *environment != '\0' ? environment : "amqp://guest:guest@localhost/";
   app.add_option("--url", options.url, "The broker (else the environment's AMQP_URL, else the local one)");
