@@ -21,7 +21,7 @@ constexpr std::size_t large_body = 64U << 10U;
 
 std::size_t payload_limit(std::uint32_t frame_max) {
   const std::size_t limit = frame_max == 0 ? unlimited_frame : frame_max;
-  return limit > frame_overhead ? limit - frame_overhead : 0;
+  return std::max(limit, frame_overhead + 1) - frame_overhead;  // no such frame_max is agreed on
 }
 
 template <std::unsigned_integral T>
