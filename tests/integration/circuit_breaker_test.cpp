@@ -79,25 +79,26 @@ TEST_CASE("55: a circuit breaker half opens for one message, opens again, and cl
   Fixture f;
   f.queue.fill(total);
   Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
+  constexpr std::uint32_t tries = 30;  // that fail, each after a pause that may be over before it is noticed
   std::atomic<std::uint32_t> runs{0};
   consumer.start([&](const Delivery&) {
-    if (++runs <= 5) throw std::runtime_error("on purpose");
-    if (runs == 6) f.gate.pass();
+    if (++runs <= tries) throw std::runtime_error("on purpose");
+    if (runs == tries + 1) f.gate.pass();
   });
   // In the middle of a try: nothing else is fetched.
   REQUIRE(eventually([&] { return f.gate.waiting() == 1; }));
-  CHECK(f.parked.holds(5));
+  CHECK(f.parked.holds(tries));
   CHECK(consumer.status().circuit == CircuitState::half_open);
   CHECK(consumer.status().waiting == 0);
-  CHECK(f.queue.holds(total - 6));
+  CHECK(f.queue.holds(total - tries - 1));
 
   f.gate.open();
-  REQUIRE(eventually([&] { return consumer.status().acked == total - 5; }));
+  REQUIRE(eventually([&] { return consumer.status().acked == total - tries; }));
   CHECK(consumer.status().circuit == CircuitState::closed);
   CHECK(consumer.status().subscribed);
   CHECK(f.queue.consumers() == 1);
   CHECK(f.log.has("succeed again"));
-  CHECK(f.parked.ready() == 5);
+  CHECK(f.parked.ready() == tries);
 }
 
 TEST_CASE("a circuit that closes has its prefetch again") {
