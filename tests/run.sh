@@ -26,4 +26,4 @@ if [ "$preset" = tsan ] && setarch "$(uname -m)" -R true 2> /dev/null; then
 fi
 # When it is interrupted, CTest does not get to stopping the broker.
 trap 'tests/support/with_broker.sh "build/$preset/tests/broker" stop' EXIT
-"${launch[@]}" ctest --preset "$preset" --parallel 2 "$@"
+"${launch[@]}" ctest --preset "$preset" "$@"

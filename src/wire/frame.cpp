@@ -259,7 +259,7 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
   const std::size_t limit = payload_limit(frame_max);
   // A large body at once, rather than by doubling; small ones share the room that doubling makes.
   if (body.size() >= large_body)
-    out.reserve(out.size() + body.size() + (body.size() / limit + 1) * frame_overhead);
+    out.reserve(out.size() + body.size() + body_frames(body.size(), limit) * frame_overhead);
   while (!body.empty()) {
     const std::string_view part = body.substr(0, limit);
     append_frame(out, FrameType::body, channel, part);
@@ -295,7 +295,7 @@ void ContentFrames::refit(std::uint16_t channel, std::uint32_t frame_max) {
     return set_channel(*bytes, channel);
   }
   const std::size_t head = body_at - frame_prefix;
-  (void)all_fit({bytes->data(), head}, limit);
+  (void)all_fit({bytes->data(), head}, limit);  // throws where the header does not
   bytes->reserve(head + body_frames(body->size(), limit) * frame_overhead);
   bytes->resize(head);
   set_channel(*bytes, channel);
