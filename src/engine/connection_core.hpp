@@ -117,9 +117,16 @@ class ConnectionCore : private DirectWriter {
  private:
   struct Turn;
 
-  std::size_t write(std::span<const std::string_view> chunks) noexcept override;
   void connect_first();
   void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
+  [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
+  bool enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
+  void fail_channels(const ErrorDetails& error);
+  void end(const std::optional<ErrorDetails>& error);
+  [[noreturn]] void raise(const std::string& operation) const;
+
+  // io_loop.cpp
+  std::size_t write(std::span<const std::string_view> chunks) noexcept override;
   void run() noexcept;
   std::optional<ErrorDetails> run_until_lost();
   void loop();
@@ -127,15 +134,10 @@ class ConnectionCore : private DirectWriter {
   void keep_alive(Turn& turn);
   void wait(Turn& turn);
   void read(Turn& turn);
-  [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
   void hand_over(Turn& turn);
   void dispatch(Turn& turn, const wire::Frame& frame);
   void on_connection_method(const wire::InboundMethod& method);
   void on_blocked(std::optional<std::string> reason);
-  bool enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
-  void fail_channels(const ErrorDetails& error);
-  void end(const std::optional<ErrorDetails>& error);
-  [[noreturn]] void raise(const std::string& operation) const;
 
   // recovery.cpp
   bool lose(const ErrorDetails& error);

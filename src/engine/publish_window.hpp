@@ -73,6 +73,7 @@ class PublishWindow final : public ChannelSink,
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  static constexpr const char* operation = "basic.publish";
   struct Failure {
     PublishOutcome outcome;
     ErrorDetails error;
@@ -82,9 +83,6 @@ class PublishWindow final : public ChannelSink,
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(Deadline deadline, ConnectionCore::Access access);
   void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
-  void resend(ChannelCore& channel);
-  void fail_resend(const ErrorDetails& error);
-  void fail_all(const ErrorDetails& error);
   [[nodiscard]] std::size_t open_publishes() const noexcept {
     return tracker_.outstanding() + resend_.size();
   }
@@ -97,6 +95,11 @@ class PublishWindow final : public ChannelSink,
   void drop(PublishSlot& slot);
   [[nodiscard]] bool takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept;
   void pass_on_room() noexcept;
+
+  // publish_recovery.cpp
+  void resend(ChannelCore& channel);
+  void fail_resend(const ErrorDetails& error);
+  void fail_all(const ErrorDetails& error);
 
   const std::shared_ptr<ConnectionCore> connection_;
   const PublisherOptions options_;

@@ -1,0 +1,266 @@
+// ConnectionCore's I/O thread: what it writes, reads and hands over in each turn.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/connection_core.hpp"
+#include "engine/system.hpp"
+#include "wire/malformed.hpp"
+
+namespace warren::inline v0::engine {
+namespace {
+
+namespace id = wire::id;
+using namespace std::chrono_literals;
+
+// Of each turn, so that neither direction starves the other.
+constexpr std::size_t bytes_per_turn = 512 * 1024;
+constexpr std::size_t read_ahead = 64 * 1024;
+
+ErrorDetails lost(std::string text, std::uint16_t code = 0) {
+  return {.code = code, .text = std::move(text), .scope = ErrorScope::connection};
+}
+
+}  // namespace
+
+// What one run of the loop keeps between its turns.
+struct ConnectionCore::Turn {
+  explicit Turn(std::size_t frame_max) : input(frame_max + read_ahead) {}
+
+  Output output;
+  bool outbox_empty = false;
+  std::vector<char> input;
+  std::size_t end = 0;  // of what was read and not dispatched
+  bool more_to_read = false;
+  std::shared_ptr<ChannelCore> channel;  // of the last frame: the next one is mostly its, too
+  std::vector<std::shared_ptr<ChannelCore>> arrivals;
+  std::vector<std::shared_ptr<ChannelCore>> ticking;
+  Deadline tick_at = Deadline::max();
+  Deadline last_sent = Clock::now();
+  Deadline last_received = last_sent;
+};
+
+// Called by whoever appends, with the outbox's lock held.
+std::size_t ConnectionCore::write(std::span<const std::string_view> chunks) noexcept {
+  const auto result = transport_->write(chunks);
+  return result.status == wire::Transport::Status::ok ? result.bytes : 0;
+}
+
+void ConnectionCore::run() noexcept {
+  for (;;) {
+    std::optional<ErrorDetails> error = run_until_lost();
+    outbox_.close();
+    transport_.reset();  // nobody writes any more
+    if (error && lose(*error)) {
+      error = reconnect();
+      if (!error && state() != ConnectionState::closing) continue;
+    }
+    return end(error);
+  }
+}
+
+// Nothing where it was closed by us.
+std::optional<ErrorDetails> ConnectionCore::run_until_lost() {
+  std::optional<ErrorDetails> error;
+  try {
+    loop();
+  } catch (const wire::MalformedFrame& fault) {
+    error = lost(fmt::format("the broker broke the protocol: {}", fault.what()));
+  } catch (const Error& failure) {
+    error = failure.details();
+  } catch (const std::exception& failure) {
+    error = lost(failure.what());
+  }
+  return state() == ConnectionState::closing ? std::nullopt : error;
+}
+
+void ConnectionCore::loop() {
+  Turn turn(current_.frame_max);
+  for (;;) {
+    write_pending(turn);
+    keep_alive(turn);
+    {
+      const std::lock_guard lock(mutex_);
+      if (state_ == ConnectionState::closing && Clock::now() >= close_deadline_) return;
+      if (drop_reason_) throw ConnectionError(lost(*std::exchange(drop_reason_, std::nullopt)));
+    }
+    wait(turn);
+    read(turn);
+    hand_over(turn);
+  }
+}
+
+void ConnectionCore::write_pending(Turn& turn) {
+  for (std::size_t total = 0; total < bytes_per_turn;) {
+    if (turn.output.empty()) {
+      turn.outbox_empty = !outbox_.take(turn.output);
+      if (turn.outbox_empty) return;
+    }
+    Output::Chunks chunks;
+    const std::size_t count = turn.output.chunks(chunks);
+    const auto result = transport_->write({chunks.data(), count});
+    if (result.status == wire::Transport::Status::would_block) return;
+    if (result.status == wire::Transport::Status::ok) {
+      turn.output.advance(result.bytes);
+      total += result.bytes;
+      turn.last_sent = Clock::now();
+      continue;
+    }  // closed: what the broker said before it closed is still to be read, and the reader meets the end
+    turn.output = Output();
+  }
+}
+
+void ConnectionCore::keep_alive(Turn& turn) {
+  const std::chrono::milliseconds heartbeat = current_.heartbeat;  // in finer units, as it is halved
+  if (heartbeat == 0s) return;
+  const auto now = Clock::now();
+  if (now - turn.last_received > 2 * heartbeat) {
+    throw ConnectionError(lost("the broker was silent for two heartbeats"));
+  }
+  // While bytes wait for the broker to read them, a heartbeat would say nothing.
+  if (now - turn.last_sent < heartbeat / 2 || !turn.output.empty()) return;
+  outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::append_heartbeat(out); });
+  turn.last_sent = now;
+  turn.outbox_empty = false;
+}
+
+void ConnectionCore::wait(Turn& turn) {
+  auto timeout = 0ms;
+  if (!turn.more_to_read && (turn.outbox_empty || !turn.output.empty())) {
+    auto next = turn.tick_at;
+    if (const std::chrono::milliseconds heartbeat = current_.heartbeat; heartbeat > 0s) {
+      next = std::min(next, turn.last_received + 2 * heartbeat + 1ms);
+      if (turn.output.empty()) next = std::min(next, turn.last_sent + heartbeat / 2);
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (state_ == ConnectionState::closing) next = std::min(next, close_deadline_);
+    }
+    timeout = next == Deadline::max()
+                  ? -1ms
+                  : std::max(std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()), 0ms);
+  }
+  outbox_.wakeup().wait(transport_->descriptor(), transport_->wants_write(!turn.output.empty()), timeout);
+  outbox_.awake();
+}
+
+void ConnectionCore::read(Turn& turn) {
+  turn.more_to_read = false;
+  for (std::size_t total = 0; total < bytes_per_turn;) {
+    const std::size_t room = turn.input.size() - turn.end;
+    const auto result = transport_->read(turn.input.data() + turn.end, room);
+    if (result.status == wire::Transport::Status::would_block) return;
+    if (result.status == wire::Transport::Status::closed) {
+      throw ConnectionError(lost("the broker closed the connection, or it was lost"));
+    }
+    total += result.bytes;
+    turn.end += result.bytes;
+    turn.last_received = Clock::now();
+    outbox_.heard();
+    std::string_view input(turn.input.data(), turn.end);
+    while (const auto frame = wire::next_frame(input, current_.frame_max)) dispatch(turn, *frame);
+    // Room for one whole frame must stay.
+    std::copy(input.begin(), input.end(), turn.input.begin());
+    turn.end = input.size();
+    if (result.bytes < room) return;
+  }
+  turn.more_to_read = true;
+}
+
+void ConnectionCore::hand_over(Turn& turn) {
+  const auto start_ticking = [&](const std::shared_ptr<ChannelCore>& channel) {
+    const bool ticks = std::find(turn.ticking.begin(), turn.ticking.end(), channel) != turn.ticking.end();
+    if (!ticks) turn.ticking.push_back(channel);
+  };
+  for (const auto& channel : turn.arrivals) {
+    if (channel->end_turn()) start_ticking(channel);
+  }
+  turn.arrivals.clear();
+  if (tick_requested_.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(mutex_);
+    tick_requested_ = false;
+    for (const auto& channel : tick_requests_) start_ticking(channel);
+    tick_requests_.clear();
+  }
+  if (turn.ticking.empty()) return;
+  const auto now = Clock::now();
+  if (turn.tick_at == Deadline::max()) turn.tick_at = now + ack_delay;
+  if (now < turn.tick_at) return;
+  std::erase_if(turn.ticking, [](const auto& channel) { return !channel->tick(); });
+  turn.tick_at = turn.ticking.empty() ? Deadline::max() : now + ack_delay;
+}
+
+void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
+  if (frame.type == wire::FrameType::heartbeat) return;
+  if (frame.channel == 0) {
+    if (frame.type != wire::FrameType::method) throw wire::MalformedFrame("a message on channel 0");
+    on_connection_method(decoder_.decode(frame.payload));
+    return;
+  }
+  if (!turn.channel || turn.channel->number() != frame.channel) {
+    const std::lock_guard lock(mutex_);
+    const auto found = channels_.find(frame.channel);
+    if (found == channels_.end()) throw wire::MalformedFrame("a frame for a channel that is not open");
+    turn.channel = found->second;
+  }
+  const bool had_arrivals = turn.channel->has_arrivals();
+  const ChannelCore::After after = turn.channel->on_frame(frame, decoder_);
+  if (!had_arrivals && turn.channel->has_arrivals()) turn.arrivals.push_back(turn.channel);
+  if (after == ChannelCore::After::nothing) return;
+  // The channel refuses writers from here on, so that nothing can follow its close-ok.
+  if (after != ChannelCore::After::closed) {
+    outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::channel_close_ok(out, frame.channel); });
+  }
+  if (after == ChannelCore::After::answer_close) return;
+  const std::shared_ptr<ChannelCore> channel = std::move(turn.channel);
+  {
+    const std::lock_guard lock(mutex_);
+    channels_.erase(frame.channel);
+  }
+  channel->fail_waiters();
+}
+
+void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
+  switch (method.id) {
+    case id::connection_close: {
+      ErrorDetails error = lost(std::string(method.text), method.code);
+      error.permanent = wire::is_permanent_close(method.code, method.text);
+      Bytes answer;
+      wire::connection_close_ok(answer);
+      const std::string_view chunk(answer.data(), answer.size());
+      (void)transport_->write({&chunk, 1});
+      throw ConnectionError(std::move(error));
+    }
+    case id::connection_close_ok:
+      if (state() != ConnectionState::closing) throw wire::MalformedFrame("a close-ok that nobody asked for");
+      {
+        const std::lock_guard lock(mutex_);
+        close_deadline_ = Clock::now();  // there is nothing left to wait for
+      }
+      return;
+    case id::connection_blocked:
+      return on_blocked(std::string(method.text));
+    case id::connection_unblocked:
+      return on_blocked(std::nullopt);
+    default:
+      throw wire::MalformedFrame("an unexpected method on channel 0");
+  }
+}
+
+void ConnectionCore::on_blocked(std::optional<std::string> reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (reason == blocked_) return;
+    blocked_ = reason;
+    is_blocked_ = reason.has_value();
+  }
+  events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
+                                        : "the broker takes publishes again");
+  events_.state({.state = state(), .blocked = reason});
+  if (reason) return;
+  for (const auto& channel : open_channels()) channel->unblocked();
+}
+
+}  // namespace warren::inline v0::engine
