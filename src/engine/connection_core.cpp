@@ -185,7 +185,6 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) {
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels;
   {
     const std::lock_guard lock(mutex_);
-    error_ = error;
     connected_ = false;
     blocked_.reset();
     is_blocked_ = false;
@@ -198,6 +197,7 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) {
 void ConnectionCore::end(const std::optional<ErrorDetails>& error) {
   {
     const std::lock_guard lock(mutex_);
+    error_ = error.value_or(closed_by_us);
     recovering_ = false;
     ended_ = true;
   }

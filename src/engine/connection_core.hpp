@@ -173,7 +173,7 @@ class ConnectionCore : private DirectWriter {
   std::uint64_t generation_ = 0;  // of connections: one more with each loss
   std::vector<std::weak_ptr<Recoverable>> recoverables_;
   ConnectionState state_ = ConnectionState::connecting;
-  std::optional<ErrorDetails> error_;
+  std::optional<ErrorDetails> error_;  // why it is not open; set ahead of the state that it explains
   std::optional<std::string> blocked_;
   std::atomic<bool> is_blocked_{false};
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels_;

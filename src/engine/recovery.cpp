@@ -79,6 +79,7 @@ bool ConnectionCore::lose(const ErrorDetails& error) {
     // recovery itself asks for again would end each try.
     const bool for_a_call = !recovering_ && (error.code == 503 || error.code == 540 || error.code == 541);
     if (error.permanent && !for_a_call) return false;
+    error_ = error;
     recovering_ = true;
     ++generation_;
   }
@@ -180,6 +181,7 @@ void ConnectionCore::recover_loop() noexcept {
     lock.lock();
     if (!restored || generation != generation_ || state_ != ConnectionState::connecting) continue;
     recovering_ = false;
+    error_.reset();
     state_ = ConnectionState::open;
     changed_.notify_all();
     lock.unlock();

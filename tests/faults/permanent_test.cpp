@@ -206,6 +206,45 @@ TEST_CASE(
   CHECK(watch.count(ConnectionState::failed) == 0);
 }
 
+TEST_CASE("who finds the connection failed, or closed, is told why (behaviour 8)", "[faults][permanent]") {
+  std::atomic<int> connections{0};
+  std::atomic<bool> recovers{false};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    if (connections++ == 0) return link.shake_hands();  // lost
+    if (recovers) {
+      link.shake_hands();
+      return link.wait_for_end();
+    }
+    link.shake_hands_until_open();
+    link.send(denied);
+    link.wait_for_end();
+  });
+  for (int i = 0; i < 5; ++i) {  // each time, by chance, ahead of who ends it, or after
+    CAPTURE(i);
+    connections = 0;
+    Watch watch;
+    Connection connection{peer.endpoint(), impatient(watch)};
+    const auto until = std::chrono::steady_clock::now() + 10s;
+    while (connection.state() != ConnectionState::failed && std::chrono::steady_clock::now() < until) {
+    }
+    const auto error = thrown<ConnectionError>([&] { (void)connection.open_channel(); });
+    CHECK(error.code() == 541);
+    CHECK(error.permanent());
+  }
+  // A loss that is over is no cause any more.
+  connections = 0;
+  recovers = true;
+  Watch watch;
+  Connection connection{peer.endpoint(), impatient(watch)};
+  REQUIRE(watch.opened(2));
+  std::jthread closing([&] { connection.close(); });
+  const auto until = std::chrono::steady_clock::now() + 10s;
+  while (connection.state() == ConnectionState::open && std::chrono::steady_clock::now() < until) {
+  }
+  const auto error = thrown<ConnectionError>([&] { (void)connection.open_channel(); });
+  CHECK(contains(error.text(), "the connection is closed"));
+}
+
 TEST_CASE("541 for a denied feature is the error of who asked for it; the connection goes on (behaviour 21)",
           "[faults][permanent]") {
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
