@@ -105,14 +105,7 @@ void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, c
   Dice dice{options.failure_rate, options.seed};
   consumer.run(
       [&](const warren::Delivery& delivery) {
-        const Order order = [&] {
-          try {
-            return parse_order(delivery.body());
-          } catch (const warren::Undecodable& error) {
-            print_error(std::string("Parking a message: ") + error.what());
-            throw;
-          }
-        }();
+        const Order order = parse_order(delivery.body());
         print_line("Processing order " + order.id + " at " + order.timestamp);
         if (dice.fails()) {
           print_error("Order " + order.id + " failed, on purpose");

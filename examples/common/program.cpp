@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
@@ -45,15 +46,31 @@ bool write_line(int descriptor, std::string line) {
   return true;
 }
 
-// Says when the broker goes and comes; the rest is the library's.
-warren::StateCallback tell_of_losses() {
-  return [lost = false](const warren::StateEvent& event) mutable {
+// Says when the broker goes and comes, and, in between, what keeps the library from its work: a copy that the
+// broker doesn't take, say. What is tried without a connection, recovery tells of.
+struct Reporter {
+  bool lost = false;
+  bool connected = false;
+
+  void state(const warren::StateEvent& event) {
+    connected = event.state == warren::ConnectionState::open;
     if (event.state == warren::ConnectionState::waiting && !std::exchange(lost, true)) {
       print_error("The connection is lost, trying again" + (event.error ? ": " + event.error->text : ""));
-    } else if (event.state == warren::ConnectionState::open && std::exchange(lost, false)) {
+    } else if (connected && std::exchange(lost, false)) {
       print_error("Connected again");
     }
-  };
+  }
+  void log(const warren::LogEvent& event) const {
+    if (connected) print_error(event.text);
+  }
+};
+
+warren::ConnectionOptions reported(warren::ConnectionOptions options) {
+  auto reporter = std::make_shared<Reporter>();  // its calls come one at a time
+  options.log_level = warren::LogLevel::warning;
+  options.on_log = [reporter](const warren::LogEvent& event) { reporter->log(event); };
+  options.on_state = [reporter](const warren::StateEvent& event) { reporter->state(event); };
+  return options;
 }
 
 }  // namespace
@@ -113,8 +130,7 @@ warren::Connection connect(const BrokerOptions& options, const std::string& name
     const auto for_one =
         std::max<std::chrono::milliseconds>(left, std::min<std::chrono::milliseconds>(timeout, 5s));
     try {
-      return warren::Connection(options.url,
-                                {.name = name, .connect_timeout = for_one, .on_state = tell_of_losses()});
+      return warren::Connection(options.url, reported({.name = name, .connect_timeout = for_one}));
     } catch (const warren::Error& error) {
       if (error.permanent()) throw;
       const auto rest = deadline - Clock::now();

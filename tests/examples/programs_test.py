@@ -288,8 +288,19 @@ class Consumers(BrokerTest):
         self.wait_for_consumer("orders")
         self.client(lambda channel: channel.queue_delete("orders"))
         self.assertEqual(program.wait(), 1)
-        self.assertEqual(len(program.errors), 1, program)
-        self.assertIn("orders", program.errors[0])
+        self.assertIn("the queue is gone", program.errors[-1])
+
+    def test_a_copy_that_the_broker_does_not_take(self):
+        """It is told, since nothing else is to be seen meanwhile."""
+        self.put("orders", {"order_id": 7})
+        self.broker.block()
+        try:
+            program = self.start("orders_consumer", "--failure-rate", "1", *IDLE)
+            eventually(lambda: any("orders_retry" in line for line in program.errors), "it tells")
+        finally:
+            self.broker.unblock()
+        self.assertEqual(program.wait(), 0, program)
+        self.assertEqual(self.ids("orders_retry"), ["7"])
 
 
 class TaskWorker(BrokerTest):
