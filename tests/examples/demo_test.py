@@ -28,7 +28,7 @@ class Run:
             return output.read()
 
     def wait(self):
-        self.process.wait(240)
+        self.process.wait(600)
         return self.process.returncode
 
     def processes(self):
