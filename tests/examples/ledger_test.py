@@ -34,10 +34,14 @@ class Ledger(BrokerTest):
                    for name in ("orders_consumer", "orders_retry_consumer")]
         producer = self.start("orders_producer", "--count", str(number), at_line=at_line)
         self.assertEqual(producer.wait(300), 0, producer)
-        def settled():
+        def missing():
             found = {id for program in running for id in program.ids("Processed order")}
-            return len(found | set(self.ids("orders_parked"))) == number
-        eventually(settled, "each order is processed or parked", 300)
+            return {str(id) for id in range(1, number + 1)} - found - set(self.ids("orders_parked"))
+        try:
+            eventually(lambda: not missing(), "each order is processed or parked", 300)
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), f"missing: {sorted(missing())[:50]}", self.broker.queues(),
+                                            *map(str, running)])) from error
         for program in running:
             program.stop()
             self.assertEqual(program.wait(), 0, program)

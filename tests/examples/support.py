@@ -67,6 +67,9 @@ class Broker:
         with open(os.path.join(self.folder, "run", "beam"), encoding="ascii") as process:
             return int(process.read().split()[0])
 
+    def queues(self):
+        return self.run("ctl", "list_queues", "name", "messages_ready", "messages_unacknowledged", "consumers")
+
     def kill(self):
         self.run("kill")
 
