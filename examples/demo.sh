@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
 done
 [ -z "$chaos" ] || [ -z "$url" ] || { echo "${0##*/}: --chaos needs a broker of its own" >&2; exit 2; }
 [ -n "$orders" ] || orders=$([ -z "$chaos" ] && echo 20 || echo 20000)
-case $orders in *[!0-9]* | '' | 0) echo "${0##*/}: --orders needs a number" >&2; exit 2 ;; esac
+case $orders in *[!0-9]* | '' | 0*) echo "${0##*/}: --orders needs a number" >&2; exit 2 ;; esac
 
 say() { printf '\n== %s\n' "$*"; }
 broker=$source/tests/support/private_broker.sh
