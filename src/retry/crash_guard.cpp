@@ -95,7 +95,7 @@ Copy CrashGuard::take_back(const Delivery& delivery) const {
 Copy CrashGuard::clear(const Delivery& delivery) const {
   Copy cleared = copy(delivery, 0, false);
   cleared.queue = queue_;
-  restore_priority(cleared.message.properties());
+  cleared.message.properties().priority = delivery.properties().priority;
   return cleared;
 }
 

@@ -50,7 +50,7 @@ class CrashGuard {
   [[nodiscard]] Copy record(const Delivery& delivery) const;
   /// Of the suspect queue, with a start that was written down and did not happen: back to it, without.
   [[nodiscard]] Copy take_back(const Delivery& delivery) const;
-  /// Of the suspect queue: back to the consumer's own, no suspect any more.
+  /// Of the suspect queue, after restore(): back to the consumer's own, no suspect any more.
   [[nodiscard]] Copy clear(const Delivery& delivery) const;
   /// How make_copy() is to park it.
   [[nodiscard]] static Failure crash(const Delivery& delivery);

@@ -127,7 +127,9 @@ TEST_CASE("a suspect that is cleared goes back to its queue as it was") {
   Message original("body", {.headers = {{"mine", "kept"}}, .priority = std::uint8_t{4}});
   const Message recorded =
       f.guard.record(delivery(f.guard.suspect(delivery(original, true)).message)).message;
-  const Copy cleared = f.guard.clear(delivery(recorded));
+  Delivery restored = delivery(recorded);
+  CrashGuard::restore(restored);
+  const Copy cleared = f.guard.clear(restored);
   CHECK(cleared.queue == "orders");
   CHECK(starts(cleared.message) == 0);
   CHECK_FALSE(is_recorded(cleared.message));
