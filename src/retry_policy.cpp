@@ -179,6 +179,7 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
   if (shape_ == Shape::none) return {};
   const std::string parked = parked_queue(consumed);
   if (parked == consumed) refuse("the parked queue is the consumer's own: nothing would rest there");
+  if (parked == queue_) refuse("the parked queue is the one to try again from: nothing would rest there");
   RetryTopology topology{.exchange = options_.exchange};
   if (shape_ == Shape::to_queue) topology.queues.push_back({.name = queue_});
   for (const milliseconds delay : distinct_) {

@@ -114,6 +114,7 @@ TEST_CASE("a retry policy that can't be right is refused") {
   CHECK_THROWS_AS(RetryPolicy::immediate({.max_attempts = 0}), InvalidArgument);
   CHECK_THROWS_AS(RetryPolicy::to_queue("r", {.max_attempts = 0}), InvalidArgument);
   CHECK_THROWS_AS(RetryPolicy::to_queue(""), InvalidArgument);
+  CHECK_THROWS_AS(RetryPolicy::to_queue("orders_parked").topology("orders"), InvalidArgument);
   CHECK_THROWS_AS(RetryPolicy::to_queue(longer), InvalidArgument);
   CHECK_THROWS_AS(RetryPolicy::immediate({.parked_queue = longer}), InvalidArgument);
   CHECK_THROWS_AS(RetryPolicy::immediate({.exchange = longer}), InvalidArgument);
