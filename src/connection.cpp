@@ -77,7 +77,7 @@ Channel Connection::open_channel() {
 }
 
 void Connection::close() noexcept {
-  if (core_) core_->close(engine::ConnectionCore::Clock::now() + core_->options().close_timeout);
+  if (core_) core_->close(engine::deadline_after(core_->options().close_timeout));
 }
 
 ConnectionState Connection::state() const { return core_->state(); }

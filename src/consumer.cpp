@@ -8,6 +8,7 @@
 #include <warren/error.hpp>
 
 #include "consumer_impl.hpp"
+#include "engine/deadline.hpp"
 #include "retry/text.hpp"
 #include "retry/topology.hpp"
 #include "wire/check.hpp"
@@ -43,8 +44,10 @@ void check(const std::string& queue, const ConsumerOptions& options) {
     wire::refuse(operation, "a crash guard needs a retry policy, which says where to park");
   if (options.ack_mode == AckMode::manual)
     wire::refuse(operation, "a crash guard can't tell when a handler has ended that acknowledges by itself");
-  if (suspects == queue || suspects == options.retry.parked_queue(queue))
-    wire::refuse(operation, "the suspect queue is the consumer's own, or the parked one");
+  if (suspects == queue) wire::refuse(operation, "the suspect queue is the consumer's own");
+  for (const RetryQueue& other : options.retry.topology(queue).queues) {
+    if (suspects == other.name) wire::refuse(operation, "the suspect queue is one of the retry policy's");
+  }
 }
 
 // What the guard needs beside the policy's queues. The priority is for messages whose start is written down.
@@ -87,12 +90,10 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
       options(std::move(wanted)),
       republisher([this] { return open_publishing(*connection); }, options.retry, queue,
                   [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }),
-      watch(options.handler_timeout,
-            [this](const std::string& what) {
-              log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
-                                                 options.handler_timeout->count(), what));
-            }),
-      slots(options.concurrency) {
+      watch(options.handler_timeout, [this](const std::string& what) {
+        log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
+                                           options.handler_timeout->count(), what));
+      }) {
   if (options.circuit_breaker) breaker.emplace(*options.circuit_breaker);
   if (options.crash_guard) guard.emplace(queue, *options.crash_guard, retry::random_uuid());
 }
@@ -112,6 +113,7 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
     result = nullptr;
     overran = false;
     running = true;
+    if (breaker) breaker->reset();
   }
   const auto not_begun = [&] {
     const std::lock_guard lock(mutex);
@@ -243,7 +245,9 @@ void Consumer::run_handler(Handler handler, std::stop_token stop) {
 
 void Consumer::start_handler(Handler handler) { impl_->start(std::move(handler)); }
 void Consumer::wait() { impl_->wait(std::nullopt); }
-bool Consumer::wait_for(std::chrono::milliseconds timeout) { return impl_->wait(Clock::now() + timeout); }
+bool Consumer::wait_for(std::chrono::milliseconds timeout) {
+  return impl_->wait(engine::deadline_after(timeout));
+}
 void Consumer::stop() { impl_->stop(); }
 ConsumerStatus Consumer::status() const { return impl_->status(); }
 const std::string& Consumer::queue() const noexcept { return impl_->queue; }

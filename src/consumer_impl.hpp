@@ -57,11 +57,13 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void see_to_end(const RunPtr& run) noexcept;
   void restore(Subscription& run, Subscription::Event event) noexcept;
   void heed_breaker(Subscription& run, CircuitState& heeded) noexcept;
-  void judge(Subscription& run, bool failed);
+  void tell_circuit(CircuitState state);
+  void judge(bool failed, std::uint64_t epoch);
   bool drain(Subscription& run, Subscription* beside) noexcept;
   void end(Subscription& run) noexcept;
-  void work(const RunPtr& run, const Handler& handler) noexcept;
-  void handle(Subscription& run, engine::Content& content, const Handler& handler);
+  void work(const RunPtr& run, const Handler& handler, retry::HandlerSlots& slots) noexcept;
+  void handle(Subscription& run, engine::Content& content, const Handler& handler,
+              retry::HandlerSlots& slots);
   bool admit(Subscription& run, Delivery& delivery);
   void run_handler(Subscription& run, Delivery& delivery, const Handler& handler);
   void give_back(Subscription& run, const Delivery& delivery);
@@ -82,7 +84,6 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   engine::HandlerWatch watch;
   std::optional<retry::CircuitBreaker> breaker;
   std::optional<retry::CrashGuard> guard;
-  retry::HandlerSlots slots;
 
   mutable std::mutex mutex;
   std::condition_variable changed;

@@ -6,6 +6,7 @@
 #include <warren/error.hpp>
 
 #include "consumer_impl.hpp"
+#include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "engine/system.hpp"
 #include "retry/headers.hpp"
@@ -38,15 +39,17 @@ std::string name_of(const Delivery& delivery) {
 void Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Handler handler) {
   const auto self = shared_from_this();
   const auto shared = std::make_shared<const Handler>(std::move(handler));
+  // The run's own: a handler that a drain left behind keeps its slot.
+  const auto slots = std::make_shared<retry::HandlerSlots>(options.concurrency);
   const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < options.concurrency; ++i) {
-    workers.push_back(
-        engine::start_thread("warren-worker", [self, run, shared] { self->work(run, *shared); }));
+    workers.push_back(engine::start_thread("warren-worker",
+                                           [self, run, shared, slots] { self->work(run, *shared, *slots); }));
     ++live_workers;
   }
   if (beside) {
-    workers.push_back(
-        engine::start_thread("warren-suspects", [self, beside, shared] { self->work(beside, *shared); }));
+    workers.push_back(engine::start_thread(
+        "warren-suspects", [self, beside, shared, slots] { self->work(beside, *shared, *slots); }));
     ++live_workers;
   }
   supervisor = engine::start_thread("warren-consumer", [self, run, beside] { self->supervise(run, beside); });
@@ -87,7 +90,7 @@ void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
       if (is_suspects(*run)) guard->subscribing();
       restore(*run, event);
     }
-    if (breaker && !is_suspects(*run)) heed_breaker(*run, heeded);
+    if (breaker) heed_breaker(*run, heeded);
   }
 }
 
@@ -98,20 +101,15 @@ void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexc
   // is still to come.
   if (heeded == CircuitState::open) breaker->probe(Clock::now());
   const CircuitState state = breaker->state();
-  if (state == heeded) return;
-  const CircuitState before = std::exchange(heeded, state);
+  // Also where it is not yet what was heeded: a link was lost over it, or somebody held it late.
+  if (state == heeded && run.is_paused() == (state == CircuitState::open)) return;
+  const bool changes = std::exchange(heeded, state) != state;
   try {
-    if (before != CircuitState::open) run.pause();
-    if (state == CircuitState::open) {
-      log(LogLevel::warning, fmt::format("the handlers of \"{}\" fail: paused for {} ms", queue,
-                                         options.circuit_breaker->pause.count()));
-    } else if (state == CircuitState::half_open) {
-      log(LogLevel::info, fmt::format("one message of \"{}\" is tried", queue));
-      run.resume(1);
-    } else {
-      log(LogLevel::info, fmt::format("the handlers of \"{}\" succeed again", queue));
-      run.resume(options.prefetch);
-    }
+    if (changes && !is_suspects(run)) tell_circuit(state);
+    run.pause();
+    if (state == CircuitState::open) return;
+    if (is_suspects(run)) guard->subscribing();
+    run.resume(state == CircuitState::closed && !is_suspects(run) ? options.prefetch : std::uint16_t{1});
   } catch (const TimeoutError& error) {
     connection->drop(error.what());
   } catch (const Error&) {  // the channel was lost over it, or the run ended
@@ -121,9 +119,24 @@ void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexc
   }
 }
 
-// What a handler's end says of those to come.
-void Consumer::Impl::judge(Subscription& run, bool failed) {
-  if (breaker && !is_suspects(run) && breaker->record(failed, Clock::now())) run.hold();
+void Consumer::Impl::tell_circuit(CircuitState state) {
+  switch (state) {
+    case CircuitState::open:
+      return log(LogLevel::warning, fmt::format("the handlers of \"{}\" fail: paused for {} ms", queue,
+                                                options.circuit_breaker->pause.count()));
+    case CircuitState::half_open:
+      return log(LogLevel::info, fmt::format("one message of \"{}\" is tried", queue));
+    case CircuitState::closed:
+      return log(LogLevel::info, fmt::format("the handlers of \"{}\" succeed again", queue));
+  }
+}
+
+// What the end of a handler that began in `epoch` says of those to come.
+void Consumer::Impl::judge(bool failed, std::uint64_t epoch) {
+  if (!breaker || !breaker->record(failed, epoch, Clock::now())) return;
+  const std::lock_guard lock(mutex);
+  current->hold();
+  if (suspects) suspects->hold();
 }
 
 // Cancelled: the queue was deleted, or its leader moved (https://www.rabbitmq.com/docs/consumer-cancel).
@@ -149,7 +162,7 @@ void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexc
 
 // False where a handler still runs at the end of the time for it.
 bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
-  const auto deadline = Clock::now() + options.drain_timeout;
+  const auto deadline = engine::deadline_after(options.drain_timeout);
   const bool answers = run.cancel(connection->operation_deadline());
   if (beside != nullptr) beside->cancel(answers ? connection->operation_deadline() : Clock::now());
   std::vector<std::thread> ended;
@@ -172,12 +185,12 @@ bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
   return drained;
 }
 
-void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
+void Consumer::Impl::work(const RunPtr& run, const Handler& handler, retry::HandlerSlots& slots) noexcept {
   Subscription::ContentPtr content;
   while (run->take(content)) {
     ++handlers;
     try {
-      handle(*run, *content, handler);
+      handle(*run, *content, handler, slots);
     } catch (...) {  // our own fault, or no memory: never silently
       run->end(std::current_exception());
     }
@@ -189,7 +202,8 @@ void Consumer::Impl::work(const RunPtr& run, const Handler& handler) noexcept {
   changed.notify_all();
 }
 
-void Consumer::Impl::handle(Subscription& run, engine::Content& content, const Handler& handler) {
+void Consumer::Impl::handle(Subscription& run, engine::Content& content, const Handler& handler,
+                            retry::HandlerSlots& slots) {
   Delivery& delivery = content.delivery;
   if (!content.fault.empty()) {
     const auto error = std::make_exception_ptr(Undecodable("the properties can't be read: " + content.fault));
@@ -245,13 +259,16 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
   for (std::uint32_t runs = 1;; ++runs) {
     std::exception_ptr error;
     std::optional<engine::HandlerWatch::Run> watched;
+    bool rejected = false;
+    const std::uint64_t epoch = breaker ? breaker->epoch() : 0;
     try {
       engine::DeliveryAccess::runs_before(delivery, runs - 1);
       watched.emplace(watch, options.handler_timeout ? name_of(delivery) : std::string());
       const Outcome outcome = handler(delivery);
-      if (outcome == Outcome::reject) throw Reject("the handler returned Outcome::reject");
+      rejected = outcome == Outcome::reject;
+      if (rejected) throw Reject("the handler returned Outcome::reject");
       if (outcome != Outcome::retry) {
-        judge(run, outcome == Outcome::requeue);
+        judge(outcome == Outcome::requeue, epoch);
         return settle(run, delivery, outcome);
       }
     } catch (...) {
@@ -261,17 +278,17 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
     watched.reset();
     retry::Failure failure = retry::describe(error, runs);
     if (!error) failure.error_message = "the handler returned Outcome::retry";
+    if (rejected) failure.error_type.clear();
     if (error && failure.reason == retry::Reason::exception) {
       const FailureDecision decision = decide(error);
       if (decision.action == FailureDecision::Action::ignore) {
-        judge(run, false);
         return ignore(run, delivery, failure);
       }
       if (decision.action == FailureDecision::Action::reject) failure.reason = retry::Reason::rejected;
       failure.delay = decision.delay;
     }
     if (late && failure.reason == retry::Reason::exception) failure.reason = retry::Reason::timeout;
-    judge(run, retry::is_worth_another_try(failure.reason));
+    if (retry::is_worth_another_try(failure.reason)) judge(true, epoch);
     const auto now = std::chrono::system_clock::now();
     if (!first_failure) first_failure = now;
     failure.first_at = first_failure;

@@ -11,6 +11,7 @@
 #include <warren/publisher.hpp>
 
 #include "engine/connection_core.hpp"
+#include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "retry/parked.hpp"
 #include "wire/check.hpp"
@@ -61,7 +62,7 @@ class Walk {
       : connection_(*connection),
         queue_(queue),
         selection_(selection),
-        deadline_(Clock::now() + selection.timeout) {
+        deadline_(engine::deadline_after(selection.timeout)) {
     constexpr const char* operation = "parking lot";
     if (selection.timeout <= 0ms) wire::refuse(operation, "timeout is not above 0");
     const auto until = step_deadline();

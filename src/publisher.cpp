@@ -4,6 +4,7 @@
 
 #include <warren/connection.hpp>
 
+#include "engine/deadline.hpp"
 #include "engine/publish_window.hpp"
 #include "wire/check.hpp"
 
@@ -58,7 +59,7 @@ void Confirmation::release() noexcept {
 PublishOutcome Confirmation::outcome() const { return window_->outcome(*slot_); }
 void Confirmation::wait() { window_->wait(*slot_, slot_->deadline); }
 void Confirmation::wait_for(std::chrono::milliseconds timeout) {
-  window_->wait(*slot_, Clock::now() + timeout);
+  window_->wait(*slot_, engine::deadline_after(timeout));
 }
 
 Publisher::Publisher(Connection& connection, PublisherOptions options)
@@ -93,7 +94,7 @@ Confirmation Publisher::publish_async(const Message& message, const PublishOptio
   return Confirmation(window_, window_->publish(message, options));
 }
 
-void Publisher::flush(std::chrono::milliseconds timeout) { window_->flush(Clock::now() + timeout); }
+void Publisher::flush(std::chrono::milliseconds timeout) { window_->flush(engine::deadline_after(timeout)); }
 std::size_t Publisher::in_flight() const { return window_->in_flight(); }
 void Publisher::close() noexcept { window_->close(); }
 

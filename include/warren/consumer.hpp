@@ -45,8 +45,11 @@ struct CrashGuardOptions {
 /// queue rather than use up their attempts. What opens it is a share of failed runs (those that a retry
 /// policy would try again) among the latest ones. While it is open the subscription is cancelled, and
 /// prefetched messages are back in the queue; then one message is fetched, and its outcome closes the
-/// circuit, or opens it again. Not for a queue that is deleted with its last consumer. With a prefetch above
-/// 1, messages come redelivered after a pause.
+/// circuit, or opens it again; one that is parked for its own sake, or ignored, says nothing, and the next is
+/// tried. With a crash guard the suspect queue pauses, too, and one message of each is tried. Not for a queue
+/// that is deleted with its last consumer. With a prefetch above 1, messages come redelivered after a pause,
+/// which a quorum queue counts towards its delivery limit
+/// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 struct CircuitBreakerOptions {
   double failure_share = 0.5;               ///< of the window, above 0, to 1
   std::uint32_t window = 20;                ///< handler runs that are looked at, from 1

@@ -22,6 +22,7 @@
 
 #include "engine/backoff.hpp"
 #include "engine/channel_core.hpp"
+#include "engine/deadline.hpp"
 #include "engine/events.hpp"
 #include "engine/outbox.hpp"
 #include "engine/topology.hpp"
@@ -107,7 +108,7 @@ class ConnectionCore : private DirectWriter {
 
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
-  [[nodiscard]] Deadline operation_deadline() const { return Clock::now() + options_.operation_timeout; }
+  [[nodiscard]] Deadline operation_deadline() const { return deadline_after(options_.operation_timeout); }
   [[nodiscard]] Outbox& outbox() noexcept { return outbox_; }
   [[nodiscard]] Events& events() noexcept { return events_; }
   [[nodiscard]] Topology& topology() noexcept { return topology_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/deadline.hpp"
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
@@ -26,7 +27,7 @@ HandlerWatch::Run::Run(HandlerWatch& watch, const std::string& what) : watch_(wa
   const std::lock_guard lock(watch_.mutex_);
   if (!watch_.thread_.joinable()) watch_.thread_ = start_thread("warren-watch", [&watch] { watch.watch(); });
   const bool idle = std::ranges::find(watch_.running_, false, &Entry::told) == watch_.running_.end();
-  entry_ = watch_.running_.insert(watch_.running_.end(), Entry{Clock::now() + *watch_.limit_, what, false});
+  entry_ = watch_.running_.insert(watch_.running_.end(), Entry{deadline_after(*watch_.limit_), what, false});
   if (idle) watch_.changed_.notify_all();
 }
 

@@ -6,6 +6,8 @@
 #include <array>
 #include <utility>
 
+#include "engine/deadline.hpp"
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -137,7 +139,7 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   if (timeout <= 0ms) {
     throw InvalidArgument({.operation = operation, .text = "the timeout is not above 0", .permanent = true});
   }
-  const Deadline deadline = Clock::now() + timeout;
+  const Deadline deadline = deadline_after(timeout);
   const std::int64_t stamp = next_stamp_.fetch_add(1, std::memory_order_relaxed);
   const std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
   const std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);

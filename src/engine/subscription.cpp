@@ -76,14 +76,23 @@ void Subscription::pause() {
   {
     const std::lock_guard lock(mutex_);
     paused_ = true;
-    subscribed_ = false;
-    open = channel_;
+    if (std::exchange(subscribed_, false)) open = channel_;
     tag = consumer_tag_;
   }
-  open->flush_acks();
-  unsubscribe(*open, tag, connection_->operation_deadline());
-  away_.store(true, std::memory_order_release);
+  if (open) {  // else it is lost, or the broker cancelled it
+    open->flush_acks();
+    unsubscribe(*open, tag, connection_->operation_deadline());
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    away_ = true;
+  }
   give_back_waiting();
+}
+
+bool Subscription::is_paused() const {
+  const std::lock_guard lock(mutex_);
+  return paused_;
 }
 
 void Subscription::resume(std::uint16_t prefetch) {
@@ -91,7 +100,8 @@ void Subscription::resume(std::uint16_t prefetch) {
   {
     const std::lock_guard lock(mutex_);
     paused_ = false;
-    away_.store(false, std::memory_order_release);
+    away_ = false;
+    arrived_.notify_all();
     if (lost_) return;  // open_again() subscribes
   }
   set_prefetch(*channel(), prefetch_, connection_->operation_deadline());
@@ -114,8 +124,7 @@ void Subscription::open_again() {
     } catch (const ConnectionError&) {
       if (connection_->has_ended()) throw;
     } catch (const TimeoutError&) {  // a link that is stalled: its heartbeats, or the next try, tell
-      channel()->set_sink({});
-      channel()->begin_close();
+      give_up_channel();
     } catch (const ChannelError& error) {
       // The broker still holds the queue for the connection before, or the queue's node is down.
       const bool passing =
@@ -126,6 +135,12 @@ void Subscription::open_again() {
     lost_ = true;
     changed_.wait_for(lock, retry_pause, [&] { return is_ending(); });
   }
+}
+
+void Subscription::give_up_channel() {
+  const auto given_up = channel();
+  given_up->set_sink({});
+  given_up->begin_close();
 }
 
 void Subscription::subscribe() {
@@ -157,6 +172,10 @@ void Subscription::subscribe_again() {
     subscribe();
   } catch (const ChannelError& error) {
     if (!wire::is_node_down(error.code(), error.text())) throw;  // else it is lost, and open_again() waits
+  } catch (const TimeoutError&) {  // the answer may still come: to another channel
+    give_up_channel();
+    const std::lock_guard lock(mutex_);
+    lost_ = true;
   }
 }
 
@@ -295,15 +314,23 @@ bool Subscription::is_unsettled(const Delivery& delivery) const {
 void Subscription::on_delivery(ContentPtr content) { arrivals_.push_back(std::move(content)); }
 
 bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
-  if (is_ending() || away_.load(std::memory_order_acquire)) {
+  const auto give_back = [this] {
     for (const ContentPtr& content : arrivals_) refuse(content->delivery, Requeue::yes);
     arrivals_.clear();
+  };
+  if (is_ending()) {
+    give_back();
     return false;
   }
   // Before anybody can acknowledge: see on_tick().
   ticking_.store(true, std::memory_order_release);
   arrived_since_tick_ = true;
   std::unique_lock lock(mutex_);
+  if (away_) {
+    lock.unlock();
+    give_back();
+    return true;
+  }
   if (queue_.empty()) {
     queue_.swap(arrivals_);
   } else {

@@ -51,6 +51,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   Event wait(Deadline deadline = Deadline::max());
   /// No worker takes any more, until resume(); whoever watches is to see to it. Any thread.
   void hold() noexcept;
+  /// Since hold() or pause().
+  [[nodiscard]] bool is_paused() const;
   /// basic.cancel, and what no worker has taken goes back to the queue. Workers take no more, and no
   /// recovery subscribes, before resume(). @throws as open()
   void pause();
@@ -83,6 +85,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
  private:
   void subscribe();
+  void give_up_channel();
   void give_back_waiting() noexcept;
   void on_delivery(ContentPtr content) override;
   bool on_turn_end(std::vector<ContentPtr>& spare) override;
@@ -114,9 +117,9 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool counted_ = false;        // as a consumer of its queue
   bool woken_ = false;
   bool paused_ = false;  // no worker takes
+  bool away_ = false;    // paused, and there is no subscription any more
   std::exception_ptr reason_;
   std::atomic<bool> ending_{false};
-  std::atomic<bool> away_{false};     // paused, and there is no subscription any more
   std::atomic<bool> ticking_{false};  // the I/O thread comes by within ack_delay
 
   // The I/O thread's own.

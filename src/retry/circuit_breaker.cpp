@@ -1,15 +1,22 @@
 #include "retry/circuit_breaker.hpp"
 
+#include "engine/deadline.hpp"
+
 namespace warren::inline v0::retry {
 
-bool CircuitBreaker::record(bool failed, Moment now) {
+std::uint64_t CircuitBreaker::epoch() const {
   const std::lock_guard lock(mutex_);
-  if (state_ == CircuitState::open) return false;
+  return epoch_;
+}
+
+bool CircuitBreaker::record(bool failed, std::uint64_t epoch, Moment now) {
+  const std::lock_guard lock(mutex_);
+  if (state_ == CircuitState::open || epoch != epoch_) return false;
   if (state_ == CircuitState::half_open) {
     if (failed) {
       open(now);
     } else {
-      state_ = CircuitState::closed;
+      enter(CircuitState::closed);
     }
     return true;
   }
@@ -26,17 +33,27 @@ bool CircuitBreaker::record(bool failed, Moment now) {
   return true;
 }
 
-void CircuitBreaker::open(Moment now) {
-  state_ = CircuitState::open;
-  probe_at_ = now + options_.pause;
+void CircuitBreaker::reset() {
+  const std::lock_guard lock(mutex_);
+  enter(CircuitState::closed);
+}
+
+void CircuitBreaker::enter(CircuitState state) {
+  state_ = state;
+  ++epoch_;
   latest_.clear();
   failures_ = 0;
+}
+
+void CircuitBreaker::open(Moment now) {
+  enter(CircuitState::open);
+  probe_at_ = engine::deadline_after(options_.pause, now);
 }
 
 bool CircuitBreaker::probe(Moment now) {
   const std::lock_guard lock(mutex_);
   if (state_ != CircuitState::open || now < probe_at_) return false;
-  state_ = CircuitState::half_open;
+  enter(CircuitState::half_open);
   return true;
 }
 

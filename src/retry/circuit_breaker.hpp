@@ -18,8 +18,14 @@ class CircuitBreaker {
 
   explicit CircuitBreaker(CircuitBreakerOptions options) noexcept : options_(options) {}
 
-  /// How a handler ended. True where that changes the state. What ends while it is open counts for nothing.
-  bool record(bool failed, Moment now);
+  /// Changes with the state. Read when a handler begins, so that its end is known to belong to the present
+  /// one.
+  [[nodiscard]] std::uint64_t epoch() const;
+  /// How a handler that began in `epoch` ended. True where that changes the state. What began in another one,
+  /// or while it is open, counts for nothing.
+  bool record(bool failed, std::uint64_t epoch, Moment now);
+  /// Closed, as at first.
+  void reset();
   /// Half opens an open one whose pause is over. True where it did.
   bool probe(Moment now);
   [[nodiscard]] CircuitState state() const;
@@ -27,11 +33,13 @@ class CircuitBreaker {
   [[nodiscard]] Moment probe_at() const;
 
  private:
+  void enter(CircuitState state);
   void open(Moment now);
 
   const CircuitBreakerOptions options_;
   mutable std::mutex mutex_;
   CircuitState state_ = CircuitState::closed;
+  std::uint64_t epoch_ = 0;
   std::deque<bool> latest_;  // failed; the newest at the end
   std::uint32_t failures_ = 0;
   Moment probe_at_{};

@@ -127,6 +127,86 @@ TEST_CASE("what can't be handled for its own sake opens no circuit") {
   CHECK(consumer.status().circuit == CircuitState::closed);
 }
 
+TEST_CASE("what is rejected closes no circuit that is half open: the next message is tried") {
+  Fixture f;
+  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
+  consumer.start([&](const Delivery& delivery) {
+    if (delivery.body() == "rejected") throw warren::Reject("never");
+    f.handle(delivery);
+  });
+  f.queue.put("fails");
+  REQUIRE(f.parked.holds(1));
+  f.queue.put("rejected");
+  REQUIRE(f.parked.holds(2));
+  CHECK(consumer.status().circuit == CircuitState::half_open);
+  f.fails = false;
+  f.queue.put("succeeds");
+  CHECK(eventually([&] { return consumer.status().circuit == CircuitState::closed; }));
+}
+
+TEST_CASE("a consumer that is started again has a closed circuit") {
+  Fixture f;
+  const bool half_open = GENERATE(false, true);
+  CAPTURE(half_open);
+  Consumer consumer =
+      f.consumer({.failure_share = 1, .window = 1, .pause = half_open ? std::chrono::milliseconds(1) : 1h});
+  const auto handler = [&](const Delivery& delivery) { f.handle(delivery); };
+  consumer.start(handler);
+  f.queue.put("fails");
+  REQUIRE(eventually([&] {
+    return consumer.status().circuit == (half_open ? CircuitState::half_open : CircuitState::open);
+  }));
+  consumer.stop();
+  f.fails = false;
+  consumer.start(handler);
+  CHECK(consumer.status().circuit == CircuitState::closed);
+  for (std::uint32_t i = 0; i < total; ++i) f.queue.put("succeeds");
+  CHECK(eventually([&] { return consumer.status().acked == total; }));
+}
+
+TEST_CASE("a link that is lost while the circuit closes comes back subscribed") {
+  Fixture f;
+  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
+  consumer.start([&](const Delivery& delivery) { f.handle(delivery); });
+  f.queue.put("fails");
+  REQUIRE(f.parked.holds(1));
+  f.fails = false;
+  f.waits = true;
+  f.queue.put("is tried");
+  REQUIRE(eventually([&] { return f.gate.waiting() == 1; }));
+  f.proxy.stall();
+  f.gate.open();
+  // The broker is asked to cancel, and does not answer.
+  REQUIRE(eventually(
+      [&] { return consumer.status().circuit == CircuitState::closed && !consumer.status().subscribed; }));
+  f.proxy.cut();
+  f.proxy.resume();
+  CHECK(eventually([&] { return consumer.status().subscribed; }));
+  for (std::uint32_t i = 0; i < total; ++i) f.queue.put("succeeds");
+  CHECK(eventually([&] { return consumer.status().acked >= total; }));
+}
+
+TEST_CASE("with a crash guard the suspect queue pauses, too") {
+  Fixture f;
+  warren::ConsumerOptions options{
+      .prefetch = 10,
+      .retry = warren::RetryPolicy::immediate({.max_attempts = 1, .parked_queue = f.parked.name()}),
+      .crash_guard = warren::CrashGuardOptions{},
+      .circuit_breaker = CircuitBreakerOptions{.failure_share = 1, .window = 2, .pause = 2s}};
+  f.queue.fill(10);
+  Consumer consumer{f.connection, f.queue.name(), options};
+  consumer.start([&](const Delivery& delivery) { f.handle(delivery); });
+  REQUIRE(eventually([&] { return consumer.status().circuit == CircuitState::open; }));
+  CHECK(f.parked.holds(2));
+  // The eight that were prefetched come back as suspects. One is tried; it fails, and the next pause begins.
+  REQUIRE(f.parked.holds(3));
+  f.fails = false;
+  CHECK(eventually([&] { return consumer.status().acked == 7; }));
+  CHECK(f.parked.ready() == 3);
+  consumer.stop();
+  f.connection.open_channel().declare_queue_passive(f.queue.name() + "_suspect").remove();
+}
+
 TEST_CASE("a circuit breaker that can't be right is refused") {
   Fixture f;
   CHECK_THROWS_AS(f.consumer({.failure_share = 0}), InvalidArgument);

@@ -161,6 +161,29 @@ TEST_CASE_METHOD(Fixture, "a consumer runs again after a stop that left a handle
   CHECK(queue.ready() == 0);
 }
 
+TEST_CASE_METHOD(Fixture, "a duration that no clock can tell is without end") {
+  constexpr auto for_ever = std::chrono::milliseconds::max();
+  queue.fill(1);
+  Gate gate;
+  Consumer consumer{connection, queue.name(), {.drain_timeout = for_ever, .handler_timeout = for_ever}};
+  consumer.start([&](const Delivery&) { gate.pass(); });
+  REQUIRE(eventually([&] { return gate.waiting() == 1; }));
+  auto waiting = std::async(std::launch::async, [&] { return consumer.wait_for(for_ever); });
+  auto stopping = std::async(std::launch::async, [&] { consumer.stop(); });
+  CHECK(queue.holds(0));
+  CHECK(stopping.wait_for(200ms) == std::future_status::timeout);
+  gate.open();
+  CHECK_NOTHROW(stopping.get());
+  CHECK(waiting.get());
+  CHECK(consumer.status().acked == 1);
+  CHECK(consumer.status().overdue == 0);
+
+  warren::Publisher publisher{connection, {.routing_key = queue.name(), .timeout = for_ever}};
+  CHECK_NOTHROW(publisher.publish(warren::Message("confirmed")));
+  publisher.publish_async(warren::Message("in flight"));
+  CHECK_NOTHROW(publisher.flush(for_ever));
+}
+
 TEST_CASE_METHOD(Fixture, "stop before start, stop twice, stop from many threads") {
   Consumer consumer{connection, queue.name()};
   CHECK_NOTHROW(consumer.stop());

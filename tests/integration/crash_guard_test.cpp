@@ -56,6 +56,28 @@ struct Fixture {
 
 }  // namespace
 
+TEST_CASE("a consumer with a crash guard runs again after a stop that left a handler behind") {
+  Fixture f;
+  f.queue.fill(1);
+  Gate gate;
+  std::atomic<bool> first{true};
+  ConsumerOptions options = f.options();
+  options.drain_timeout = 100ms;
+  Consumer consumer{f.connection, f.queue.name(), options};
+  const auto handler = [&](const Delivery&) {
+    if (first.exchange(false)) gate.pass();
+  };
+  consumer.start(handler);
+  REQUIRE(eventually([&] { return gate.waiting() == 1; }));
+  CHECK_THROWS_AS(consumer.stop(), warren::TimeoutError);
+  consumer.start(handler);
+  f.queue.put("another");
+  CHECK(eventually([&] { return consumer.status().acked == 2; }));
+  gate.open();
+  CHECK(eventually([&] { return consumer.status().stale == 1; }));
+  CHECK_NOTHROW(consumer.stop());
+}
+
 TEST_CASE("a redelivered message is handled by way of the suspect queue, and is what it was") {
   Fixture f;
   warren::Channel channel = f.connection.open_channel();

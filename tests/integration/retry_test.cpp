@@ -161,6 +161,7 @@ TEST_CASE("each outcome that a handler returns does what it says") {
   const Delivery parked = bench.take(bench.parked);
   CHECK(parked.body() == "reject");
   CHECK(text(parked.headers(), "retry-reason") == "rejected");
+  CHECK_FALSE(parked.headers().contains("retry-error-type"));
   CHECK(bench.take(bench.other).body() == "dead_letter");
 }
 
