@@ -321,7 +321,8 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   slot.waiting = true;
   const bool settled = slot.settled.wait_until(lock, deadline, [&] { return !slot.in_window; });
   slot.waiting = false;
-  slot.seen = true;
+  // Of a mere look ahead of the deadline nothing is known: how it ends is still to be seen.
+  slot.seen = settled || Clock::now() >= slot.deadline;
   if (settled) {
     if (slot.outcome == PublishOutcome::confirmed) return;
     throw_failure(slot.outcome, *slot.error);

@@ -301,3 +301,14 @@ TEST_CASE_METHOD(Fixture, "a Publisher can be moved while messages are in flight
   CHECK_NOTHROW(second.publish(Message("m")));
   CHECK(queue.ready() == 3);
 }
+
+TEST_CASE_METHOD(Fixture, "flush() throws the failure of a publish that was looked at before it had failed") {
+  auto publisher = this->publisher();
+  proxy.stall();
+  {
+    Confirmation dropped = publisher.publish_async(Message("m"), {.routing_key = nowhere});
+    CHECK_THROWS_AS(dropped.wait_for(0ms), TimeoutError);
+  }
+  proxy.resume();
+  CHECK_THROWS_AS(publisher.flush(20s), ReturnedError);
+}
