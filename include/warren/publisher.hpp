@@ -113,10 +113,10 @@ class WARREN_EXPORT Publisher {
   /// waits without sending.
   /// @throws InvalidArgument  exchange, routing key or a property above its limit, a body above 512 MiB, a
   ///                          timeout that is not above 0; nothing was sent
-  /// @throws ReturnedError    no queue is bound for it
+  /// @throws ReturnedError    no queue is bound for it; in doubt where it was sent again (OnLoss::resend)
   /// @throws NackedError      the broker refused it
   /// @throws ChannelError     the broker closed the channel over it: 404 no such exchange, 403, 406 too
-  ///                          large; in doubt where other messages were in flight too
+  ///                          large; in doubt where other messages were in flight too, or it was sent again
   /// @throws BlockedError     out of time while the broker blocks; in doubt only where it was sent before
   /// @throws TimeoutError     out of time; in doubt where it was sent, not where it waited for the window
   /// @throws ConnectionError  the connection was lost (in doubt where it was sent), or is closed

@@ -1,6 +1,8 @@
 // PublishWindow once its channel or its connection is lost: what fails, and what is sent again.
 
 #include <algorithm>
+#include <exception>
+#include <string>
 #include <utility>
 
 #include "engine/publish_window.hpp"
@@ -31,10 +33,12 @@ void PublishWindow::fail_all(const ErrorDetails& error) {
   ErrorDetails details = error;
   details.operation = operation;
   // A lone message is the one that the broker closed the channel for. Of several, nobody knows which.
-  const bool refused = error.scope == ErrorScope::channel && error.code != 0 && tracker_.outstanding() == 1;
-  details.in_doubt = !refused;
-  const auto outcome = refused ? PublishOutcome::refused : PublishOutcome::unknown;
-  tracker_.reset([&](PublishSlot* slot) { settle(*slot, outcome, &details); });
+  const bool lone = error.scope == ErrorScope::channel && error.code != 0 && tracker_.outstanding() == 1;
+  tracker_.reset([&](PublishSlot* slot) {
+    const bool refused = lone && !slot->resent;
+    details.in_doubt = !refused;
+    settle(*slot, refused ? PublishOutcome::refused : PublishOutcome::unknown, &details);
+  });
 }
 
 // Sends what was in flight when the connection was lost, ahead of everything else: nobody publishes
@@ -82,13 +86,16 @@ void PublishWindow::resend(ChannelCore& channel) {
       settle(slot, PublishOutcome::unknown, &expired);
       continue;
     }
+    slot.resent = true;
     const std::size_t before = slot.frames.size();
     try {
       slot.frames.refit(channel.number(), channel.frame_max());  // nobody writes them any more
       bytes_ += slot.frames.size() - before;                     // a smaller frame_max lets them grow
-    } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
+    } catch (const std::exception& error) {  // its header fitted the frames of the broker before
+      ErrorDetails details = expired;
+      details.text = std::string("the connection was lost, and it can't be sent again: ") + error.what();
       resend_.pop_front();
-      settle(slot, PublishOutcome::unknown, &error.details());
+      settle(slot, PublishOutcome::unknown, &details);
       continue;
     }
     bool usable = false;

@@ -219,6 +219,7 @@ PublishSlot& PublishWindow::acquire() {
   slot.held = true;
   slot.seen = false;
   slot.waiting = false;
+  slot.resent = false;
   return slot;
 }
 
@@ -299,7 +300,8 @@ void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
       .operation = operation,
       .code = content->code,
       .text = fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
-                          content->delivery.exchange(), content->delivery.routing_key())});
+                          content->delivery.exchange(), content->delivery.routing_key()),
+      .in_doubt = slot->resent});
 }
 
 void PublishWindow::on_unblocked() {

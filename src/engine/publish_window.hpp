@@ -31,6 +31,7 @@ struct PublishSlot {
   bool held = false;       ///< a Confirmation, or a publish that waits, will look
   bool seen = false;       ///< its caller knows that it failed
   bool waiting = false;
+  bool resent = false;  ///< what was sent before may have been taken
   std::condition_variable settled{};
 
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }

@@ -192,7 +192,8 @@ TEST_CASE(
   REQUIRE(eventually([&] { return on.published_frames() == 1; }));
   on.lose();
   on.heal();
-  CHECK_THROWS_AS(confirmation.wait(), warren::ReturnedError);
+  // The first one may have been routed.
+  CHECK(thrown<warren::ReturnedError>([&] { confirmation.wait(); }).in_doubt());
   CHECK(confirmation.outcome() == PublishOutcome::returned);
   CHECK(publisher.in_flight() == 0);
 }
@@ -213,8 +214,10 @@ TEST_CASE("a message that closes the channel when it is sent again ends with tha
   exchange.remove();
   on.proxy.forget_frames();
   on.heal();
-  CHECK(thrown<warren::ChannelError>([&] { poison.wait(); }).code() == 404);
-  if (alone) CHECK(poison.outcome() == PublishOutcome::refused);
+  const auto error = thrown<warren::ChannelError>([&] { poison.wait(); });
+  CHECK(error.code() == 404);
+  CHECK(error.in_doubt());  // what was sent first may have been taken
+  CHECK(poison.outcome() == PublishOutcome::unknown);
   for (warren::Confirmation& other : others) {
     CHECK(eventually([&] { return other.outcome() != PublishOutcome::pending; }));
   }
@@ -243,7 +246,7 @@ TEST_CASE("messages in flight are split anew for a broker of smaller frames", "[
   proxy.cut();
   REQUIRE(watch.opened(2));
   for (warren::Confirmation& confirmation : confirmations) CHECK_NOTHROW(confirmation.wait());
-  CHECK_THROWS_AS(refused.wait(), warren::Error);
+  CHECK(thrown<ConnectionError>([&] { refused.wait(); }).in_doubt());
   CHECK(refused.outcome() == PublishOutcome::unknown);
   CHECK_THROWS_AS(publisher.publish(unfit), warren::InvalidArgument);
   for (int i = 0; i < 3; ++i) {
