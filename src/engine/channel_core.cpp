@@ -182,17 +182,21 @@ void ChannelCore::answer(Reply reply) {
   waiters_.pop_front();
 }
 
-void ChannelCore::refuse_all(const ErrorDetails& error) {
+// False where it is not done, since our own close is on its way.
+bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) {
   assembler_.reset();
   std::shared_ptr<ChannelSink> sink;
   {
+    // One lock for both: a close of our own that came in between would follow the close-ok.
     const std::lock_guard lock(mutex_);
-    if (error_) return;
+    if (closing_ && unless == Unless::closing) return false;
+    if (error_) return true;
     error_ = error;
     usable_.store(false, std::memory_order_release);
     sink = sink_.lock();
   }
   if (sink) sink->on_closed(error);
+  return true;
 }
 
 void ChannelCore::fail_waiters() {
@@ -265,23 +269,17 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
                            .text = std::string(method.text),
                            .scope = ErrorScope::channel,
                            .permanent = is_permanent(method.code)};
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_) {
-      // Both sides closed at once. The answer to ours is still to come; nothing else is.
-      while (waiters_.size() > 1) {
-        Waiter& waiter = *waiters_.front();
-        waiter.error = error;
-        waiter.done = true;
-        waiter.answered.notify_all();
-        waiters_.pop_front();
-      }
-      assembler_.reset();
-      return After::answer_close;
-    }
+  if (refuse_all(error, Unless::closing)) return After::send_close_ok;
+  // Both sides closed at once. The answer to ours is still to come; nothing else is.
+  const std::lock_guard lock(mutex_);
+  while (waiters_.size() > 1) {
+    Waiter& waiter = *waiters_.front();
+    waiter.error = error;
+    waiter.done = true;
+    waiter.answered.notify_all();
+    waiters_.pop_front();
   }
-  refuse_all(error);
-  return After::send_close_ok;
+  return After::answer_close;
 }
 
 ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {

@@ -197,7 +197,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
-  void refuse_all(const ErrorDetails& error);
+  enum class Unless { never, closing };
+  bool refuse_all(const ErrorDetails& error, Unless unless = Unless::never);
   void complete(ContentAssembler::ContentPtr content);
   [[nodiscard]] std::shared_ptr<ChannelSink> sink() const;
 

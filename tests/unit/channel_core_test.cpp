@@ -1,6 +1,8 @@
 #include <poll.h>
 
+#include <atomic>
 #include <future>
+#include <thread>
 
 #include "engine/channel_core.hpp"
 #include "support/catch.hpp"
@@ -50,6 +52,7 @@ struct Script {
 
   Outbox outbox{1024};
   ChannelCore channel{outbox, 3, 131'072};
+  std::atomic<bool> closed{false};
   wire::MethodDecoder decoder;
 };
 
@@ -122,4 +125,32 @@ TEST_CASE("answers that nobody asked for are refused") {
   CHECK_THROWS_AS(script.receive(method(wire::id::basic_qos_ok)), wire::MalformedFrame);
   script.channel.fail({.text = "lost", .scope = warren::ErrorScope::connection});
   CHECK_THROWS_AS(get.get(), warren::ConnectionError);
+}
+
+TEST_CASE("a channel that both sides close at once never says channel.close and forgets the answer to it") {
+  Bytes close;
+  wire::channel_close(close, 3, 404, "NOT_FOUND - no queue 'orders'");
+  std::atomic<Script*> round{nullptr};  // by chance, one side comes first, or they come between each other
+  std::thread closing([&] {
+    for (int i = 0; i < 2'000; ++i) {
+      Script* script = nullptr;
+      while ((script = round.exchange(nullptr)) == nullptr) std::this_thread::yield();
+      script->channel.begin_close();
+      script->closed = true;
+    }
+  });
+  int forgotten = 0;
+  for (int i = 0; i < 2'000; ++i) {
+    Script script;
+    round = &script;
+    while (round.load() != nullptr) {
+    }
+    const auto after = script.receive(close);
+    while (!script.closed) std::this_thread::yield();
+    Output out;
+    const bool said_close = script.outbox.take(out);
+    if (said_close != (after == ChannelCore::After::answer_close)) ++forgotten;
+  }
+  closing.join();
+  CHECK(forgotten == 0);
 }
