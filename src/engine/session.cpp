@@ -1,5 +1,7 @@
 #include "engine/session.hpp"
 
+#include <exception>
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -17,17 +19,55 @@ std::shared_ptr<ChannelCore> Session::channel() const {
 
 std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
                                                   ChannelCore::Deadline deadline) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (ended_ || !channel_->is_lost()) return channel_;
+  std::unique_lock lock(mutex_);
+  while (channel_->is_lost()) {
+    if (ended_) {
+      throw ChannelError(
+          {.operation = operation, .text = "the channel is closed", .scope = ErrorScope::channel});
+    }
+    if (opening_) {
+      if (opened_.wait_until(lock, deadline, [&] { return !opening_ || ended_; })) continue;
+      throw TimeoutError({.operation = operation, .text = "no channel before the deadline"});
+    }
+    if (connection_->state() != ConnectionState::open) {
+      lock.unlock();
+      connection_->await_open(operation, deadline);
+      lock.lock();
+      continue;
+    }
+    opening_ = true;
+    const auto prefetch = prefetch_;
+    lock.unlock();
+    std::shared_ptr<ChannelCore> channel;
+    std::exception_ptr failure;
+    try {
+      channel = open_channel(deadline, prefetch);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    opening_ = false;
+    opened_.notify_all();
+    if (failure) std::rethrow_exception(failure);
+    if (ended_) {
+      channel->begin_close();
+    } else {
+      channel_ = std::move(channel);
+    }
   }
-  connection_->await_open(operation, deadline);
-  const std::lock_guard lock(mutex_);
-  if (ended_ || !channel_->is_lost()) return channel_;
-  auto channel = connection_->open_channel(deadline);
-  if (prefetch_) send_prefetch(*channel, *prefetch_, deadline);
-  channel_ = std::move(channel);
   return channel_;
+}
+
+std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadline,
+                                                   std::optional<std::uint16_t> prefetch) {
+  auto channel = connection_->open_channel(deadline);
+  try {
+    if (prefetch) send_prefetch(*channel, *prefetch, deadline);
+  } catch (...) {
+    channel->begin_close();  // nobody would know it
+    throw;
+  }
+  return channel;
 }
 
 void Session::set_prefetch(std::uint16_t count) {
@@ -41,6 +81,7 @@ void Session::set_prefetch(std::uint16_t count) {
 std::shared_ptr<ChannelCore> Session::end() {
   const std::lock_guard lock(mutex_);
   ended_ = true;
+  opened_.notify_all();
   return channel_;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -42,8 +43,13 @@ class Session {
   }
 
  private:
+  [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(ChannelCore::Deadline deadline,
+                                                          std::optional<std::uint16_t> prefetch);
+
   const std::shared_ptr<ConnectionCore> connection_;
   mutable std::mutex mutex_;
+  std::condition_variable opened_;
+  bool opening_ = false;  // somebody opens another channel, without the lock
   std::shared_ptr<ChannelCore> channel_;
   std::optional<std::uint16_t> prefetch_;
   bool ended_ = false;

@@ -1,5 +1,7 @@
 #include <warren/warren.hpp>
 
+#include <atomic>
+#include <future>
 #include <thread>
 
 #include "faults/report.hpp"
@@ -329,6 +331,50 @@ TEST_CASE("calls that begin during an outage wait for its end", "[faults][recove
   }
   later.join();
   CHECK(watch.count(ConnectionState::open) == 2);
+}
+
+TEST_CASE("while a lost channel is opened again, nobody waits but who calls on it", "[faults][recovery]") {
+  std::atomic<int> connections{0};
+  std::atomic<bool> looked{false};
+  std::atomic<bool> channel_closed{false};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    link.receive(method::channel_open);
+    const bool first = ++connections == 1;
+    if (!first) (void)eventually([&] { return looked.load(); }, 2s);
+    link.send(method_frame(1, 0x0014000B, number(0, 4)));
+    for (;;) {
+      const std::uint32_t method = link.receive().method;
+      if (method == method::channel_close) channel_closed = true;
+      if (method != method::queue_declare) continue;
+      if (first) return;  // lost
+      link.send(method_frame(1, 0x0032000B, short_string("q") + number(0, 4) + number(0, 4)));
+    }
+  });
+  Watch watch;
+  warren::ConnectionOptions options = watch.options();
+  options.close_timeout = 100ms;  // the peer answers no close
+  Connection connection{peer.endpoint(), options};
+  warren::Channel channel = connection.open_channel();
+  const auto declare = [&] { return channel.declare_queue_passive("q"); };
+  CHECK_THROWS_AS(declare(), ConnectionError);
+  auto first = std::async(std::launch::async, declare);
+  REQUIRE(eventually([&] { return connections == 2; }));
+  SECTION("others on the same one") {
+    auto second = std::async(std::launch::async, declare);
+    CHECK_FALSE(channel.is_open());
+    looked = true;
+    CHECK_NOTHROW(first.get());
+    CHECK_NOTHROW(second.get());
+    CHECK(channel.is_open());
+  }
+  SECTION("nor is it opened for nobody where it was closed meanwhile") {
+    channel.close();
+    looked = true;
+    CHECK_THROWS_AS(first.get(), warren::ChannelError);
+    CHECK_THROWS_AS(declare(), warren::ChannelError);
+    CHECK(eventually([&] { return channel_closed.load(); }));
+  }
 }
 
 TEST_CASE("a call that an outage outlasts ends with its deadline, not in doubt", "[faults][recovery]") {
