@@ -61,16 +61,22 @@ void PublishWindow::recover(Deadline deadline) {
       failure = std::current_exception();
     }
     lock.lock();
-    if (channel) resend(*channel);
-    if (refused) fail_resend(*refused);
+    try {
+      if (channel && !closed_) resend(*channel);
+      if (refused) fail_resend(*refused);
+    } catch (...) {
+      failure = std::current_exception();
+    }
     opening_ = false;
     changed_.notify_all();
+    if (channel && closed_) {  // meanwhile, and found none to close
+      give_up(*channel);
+    } else if (channel && channel->is_open()) {
+      use(std::move(channel));
+    }
     if (failure) std::rethrow_exception(failure);
     // One of them may have made the broker close the channel: the others go on another one.
-    if (channel->is_open()) {
-      use(std::move(channel));
-      return;
-    }
+    if (channel_) return;
   }
 }
 

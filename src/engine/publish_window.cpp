@@ -27,12 +27,6 @@ constexpr std::size_t large_buffer = 64 * 1024;  // one above that is kept only 
   }
 }
 
-// What becomes of it is nobody's business any more.
-void give_up(ChannelCore& channel) {
-  channel.set_sink({});
-  channel.begin_close();
-}
-
 }  // namespace
 
 PublishWindow::PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options)
@@ -44,6 +38,12 @@ void PublishWindow::open() {
     ensure_channel(lock, connection_->operation_deadline());
   }
   connection_->add(weak_from_this());
+}
+
+// What becomes of it is nobody's business any more.
+void PublishWindow::give_up(ChannelCore& channel) {
+  channel.set_sink({});
+  channel.begin_close();
 }
 
 // In confirm mode.

@@ -1,6 +1,7 @@
 #include <warren/warren.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <future>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/proxy.hpp"
+#include "support/scripted_peer.hpp"
 #include "support/thrown.hpp"
 
 using namespace support;
@@ -269,6 +271,40 @@ TEST_CASE("a publisher that is closed during an outage ends what was in flight a
   on.proxy.forget_frames();
   on.heal();
   CHECK(on.published_frames() == 0);
+}
+
+TEST_CASE(
+    "a publisher that is closed while its channel is opened again stays closed, and so does the channel",
+    "[faults][publisher]") {
+  std::atomic<int> connections{0};
+  std::atomic<bool> closed{false};
+  std::atomic<bool> channel_closed{false};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    link.receive(method::channel_open);
+    const bool first = ++connections == 1;
+    if (!first) (void)eventually([&] { return closed.load(); });
+    link.send(method_frame(1, 0x0014000B, number(0, 4)));
+    link.receive(0x0055000A);  // confirm.select
+    link.send(method_frame(1, 0x0055000B));
+    link.receive(first ? method::basic_publish : method::channel_close);
+    if (first) return;  // lost
+    channel_closed = true;
+    link.wait_for_end();
+  });
+  Watch watch;
+  warren::ConnectionOptions options = watch.options();
+  options.close_timeout = 100ms;  // the peer answers no close
+  Connection connection{peer.endpoint(), options};
+  warren::Publisher publisher{connection, {.routing_key = "q", .timeout = 2s}};
+  const warren::Confirmation confirmation = publisher.publish_async(message("in flight"));
+  REQUIRE(eventually([&] { return connections == 2; }));
+  publisher.close();
+  CHECK(confirmation.outcome() == PublishOutcome::unknown);
+  closed = true;
+  REQUIRE(watch.opened(2));
+  CHECK_THROWS_AS(publisher.publish(message("after")), warren::ChannelError);
+  CHECK(eventually([&] { return channel_closed.load(); }, 3s));
 }
 
 TEST_CASE("flush() waits for what is sent again", "[faults][publisher]") {
