@@ -91,7 +91,9 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
     } catch (const ConnectionError& error) {
       ErrorDetails details = error.details();
       details.in_doubt = false;  // whatever became of the channel: nothing was published
-      if (connection_->has_ended()) failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+      if (connection_->has_ended() || Clock::now() >= deadline) {
+        failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+      }
     } catch (...) {
       failure = std::current_exception();
     }
@@ -153,6 +155,7 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
     return send(frames, number, frame_max, stamp, deadline);
   } catch (...) {
     frames.body.reset();
+    if (frames.bytes && frames.bytes->capacity() > large_buffer) frames.bytes.reset();
     const Lock lock(mutex_);
     pass_on_room();
     throw;
