@@ -149,6 +149,11 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
     channel->set_sink({});
     channel->begin_close();  // it may still open: nobody would know
     raise_timeout(error.details());
+  } catch (const ConnectionError&) {
+    // Where the outbox was closed, it never began, and who tries again takes another number each time.
+    const std::lock_guard lock(mutex_);
+    std::erase_if(channels_, [&](const auto& each) { return each.second == channel; });
+    throw;
   }
   return channel;
 }

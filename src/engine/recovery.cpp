@@ -81,6 +81,7 @@ bool ConnectionCore::lose(const ErrorDetails& error) {
     if (error.permanent && !for_a_call) return false;
     error_ = error;
     recovering_ = true;
+    reconnected_ = false;  // where the recovery thread did not come to it
     ++generation_;
   }
   if (!enter(ConnectionState::waiting, error)) return false;

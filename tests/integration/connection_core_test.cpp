@@ -1,11 +1,16 @@
+#include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <thread>
 
 #include "engine/connection_core.hpp"
+#include "support/broker.hpp"
 #include "support/catch.hpp"
+#include "support/scripted_peer.hpp"
 
 using namespace std::chrono_literals;
 using namespace warren::engine;
+using namespace support;
 namespace wire = warren::wire;
 
 namespace {
@@ -17,6 +22,18 @@ std::vector<warren::Endpoint> broker() {
   if (url == nullptr) FAIL("AMQP_URL is not set: run tests/run.sh, which starts a private broker");
   return {warren::Uri::parse(url).endpoint};
 }
+
+// Recovers once it is let.
+struct SlowToRecover : Recoverable {
+  void recover(std::chrono::steady_clock::time_point) override {
+    ++times;
+    (void)eventually([&] { return let.load(); });
+  }
+  void abandon(const warren::ErrorDetails&) override {}
+
+  std::atomic<int> times{0};
+  std::atomic<bool> let{false};
+};
 
 }  // namespace
 
@@ -51,4 +68,30 @@ TEST_CASE("a core declares, publishes and gets; a 404 closes one channel, whose 
   core.close(in(5s));
   CHECK(core.state() == warren::ConnectionState::closed);
   CHECK_THROWS_AS(core.open_channel(in(5s)), warren::ConnectionError);
+}
+
+TEST_CASE("a connection that is lost again behind the recovery's back is not declared open") {
+  std::atomic<int> links{0};
+  std::atomic<bool> cut{false};
+  std::atomic<bool> answers{false};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    const int nth = links++;
+    if (nth == 3) (void)eventually([&] { return answers.load(); });
+    link.shake_hands();
+    if (nth == 1) (void)eventually([&] { return cut.load(); });
+    if (nth == 3) link.wait_for_end();
+  });
+  const auto slow = std::make_shared<SlowToRecover>();
+  ConnectionCore core({peer.endpoint()}, {.recovery = {.initial_delay = 20ms}});
+  core.add(slow);
+  core.open();
+  REQUIRE(eventually([&] { return slow->times == 1; }));
+  cut = true;
+  REQUIRE(eventually([&] { return links == 4; }));  // the third link came and went
+  slow->let = true;
+  CHECK_FALSE(eventually([&] { return core.state() == warren::ConnectionState::open; }, 300ms));
+  answers = true;
+  CHECK(eventually([&] { return core.state() == warren::ConnectionState::open; }));
+  CHECK(slow->times == 2);
+  core.close(in(100ms));
 }
