@@ -193,6 +193,7 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) {
     connected_ = false;
     blocked_.reset();
     is_blocked_ = false;
+    changed_.notify_all();
     channels.swap(channels_);
     tick_requests_.clear();
   }

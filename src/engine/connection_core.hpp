@@ -147,6 +147,7 @@ class ConnectionCore : private DirectWriter {
   std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);
   void recover_loop() noexcept;
   bool restore() noexcept;
+  void recover(Recoverable& recoverable);
   void replay();
   template <typename Encode>
   std::optional<Reply> declare_again(std::shared_ptr<ChannelCore>& channel, const std::string& operation,

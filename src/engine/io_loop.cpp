@@ -255,6 +255,7 @@ void ConnectionCore::on_blocked(std::optional<std::string> reason) {
     if (reason == blocked_) return;
     blocked_ = reason;
     is_blocked_ = reason.has_value();
+    changed_.notify_all();
   }
   events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
                                         : "the broker takes publishes again");

@@ -192,6 +192,22 @@ void ConnectionCore::recover_loop() noexcept {
   }
 }
 
+// While the broker blocks it reads nothing, since something was published again: on another connection that
+// would be so, too.
+void ConnectionCore::recover(Recoverable& recoverable) {
+  for (;;) {
+    try {
+      return recoverable.recover(operation_deadline());
+    } catch (const TimeoutError&) {
+      std::unique_lock lock(mutex_);
+      if (!blocked_) throw;
+      events_.log(LogLevel::warning, "the recovery waits while the broker blocks");
+      const std::uint64_t generation = generation_;
+      changed_.wait(lock, [&] { return !blocked_ || generation != generation_; });
+    }
+  }
+}
+
 // False where the connection was lost again.
 bool ConnectionCore::restore() noexcept {
   try {
@@ -205,7 +221,7 @@ bool ConnectionCore::restore() noexcept {
       const auto recoverable = each.lock();
       if (!recoverable) continue;
       try {
-        recoverable->recover(operation_deadline());
+        recover(*recoverable);
       } catch (const ConnectionError&) {
         return false;
       } catch (const TimeoutError&) {

@@ -353,3 +353,65 @@ TEST_CASE("a publisher waits while the broker blocks, also across a loss (behavi
   CHECK(bodies.count("too late") == 0);
   CHECK(eventually([&] { return !connection.blocked().has_value(); }));
 }
+
+TEST_CASE("a broker that blocks during the recovery is waited for, not dropped (behaviour 37)",
+          "[faults][publisher]") {
+  std::atomic<int> connections{0};
+  std::atomic<bool> unblocks{false};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    const int nth = connections++;
+    const auto open_ok = [](std::uint16_t channel) {
+      return method_frame(channel, 0x0014000B, number(0, 4));
+    };
+    const auto open_channel = [&] {
+      const std::uint16_t channel = link.receive(method::channel_open).channel;
+      link.send(open_ok(channel));
+      link.receive(0x0055000A);
+      link.send(method_frame(channel, 0x0055000B));
+      return channel;
+    };
+    const auto confirm = [&](std::uint16_t channel) {
+      link.send(method_frame(channel, method::basic_ack, number(1, 8) + number(0, 1)));
+    };
+    link.shake_hands();
+    const std::uint16_t first = open_channel();
+    if (nth == 0) {
+      open_channel();
+      link.receive(method::basic_publish);
+      link.receive(method::basic_publish);
+      return;  // lost
+    }
+    link.receive(method::basic_publish);
+    if (nth == 1) {
+      link.send(method_frame(0, 0x000A003C, short_string("low on memory")));
+      const std::uint16_t late = link.receive(method::channel_open).channel;
+      link.receive(method::channel_close);  // it was waited for in vain
+      (void)eventually([&] { return unblocks.load(); });
+      link.send(open_ok(late) + method_frame(late, method::channel_close_ok) + method_frame(0, 0x000A003D));
+    }
+    confirm(first);
+    const std::uint16_t second = open_channel();
+    link.receive(method::basic_publish);
+    confirm(second);
+    link.wait_for_end();
+  });
+  Watch watch;
+  warren::ConnectionOptions options = watch.options();
+  options.operation_timeout = 1s;
+  options.close_timeout = 100ms;  // the peer answers no close
+  Connection connection{peer.endpoint(), options};
+  warren::Publisher one{connection, {.routing_key = "q"}};
+  warren::Publisher another{connection, {.routing_key = "q"}};
+  const auto first = one.publish_async(warren::Message("first"));
+  const auto second = another.publish_async(warren::Message("second"));
+  CHECK(eventually([&] {
+    const auto lines = watch.lines(warren::LogLevel::warning);
+    return std::any_of(lines.begin(), lines.end(), [](const auto& line) { return contains(line, "waits"); });
+  }));
+  unblocks = true;
+  CHECK(eventually([&] {
+    return first.outcome() == PublishOutcome::confirmed && second.outcome() == PublishOutcome::confirmed;
+  }));
+  CHECK(watch.opened(2));
+  CHECK(connections == 2);
+}
