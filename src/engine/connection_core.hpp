@@ -77,7 +77,9 @@ class ConnectionCore : private DirectWriter {
       try {
         return attempt();
       } catch (const ConnectionError& error) {
-        if (error.in_doubt() || has_ended() || Clock::now() >= deadline) throw;
+        if (error.in_doubt()) throw;
+        check_not_ended(error.operation());
+        if (Clock::now() >= deadline) throw;
         std::this_thread::yield();  // the I/O thread is about to say that it is lost
       } catch (const TimeoutError& error) {
         raise_timeout(error.details());
@@ -125,6 +127,8 @@ class ConnectionCore : private DirectWriter {
   void fail_channels(const ErrorDetails& error);
   void end(const std::optional<ErrorDetails>& error);
   [[noreturn]] void raise(const std::string& operation) const;
+  /// @throws ConnectionError  the cause, where it has ended: who met the closed outbox was told none
+  void check_not_ended(const std::string& operation) const;
 
   // io_loop.cpp
   std::size_t write(std::span<const std::string_view> chunks) noexcept override;

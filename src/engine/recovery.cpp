@@ -26,6 +26,11 @@ struct Attempt {
   std::optional<ErrorDetails> error;
 };
 
+bool is_end(ConnectionState state) {
+  return state == ConnectionState::closing || state == ConnectionState::closed ||
+         state == ConnectionState::failed;
+}
+
 }  // namespace
 
 bool ConnectionCore::is_recovering() const {
@@ -35,8 +40,12 @@ bool ConnectionCore::is_recovering() const {
 
 bool ConnectionCore::has_ended() const {
   const std::lock_guard lock(mutex_);
-  return state_ == ConnectionState::closing || state_ == ConnectionState::closed ||
-         state_ == ConnectionState::failed;
+  return is_end(state_);
+}
+
+void ConnectionCore::check_not_ended(const std::string& operation) const {
+  const std::lock_guard lock(mutex_);
+  if (is_end(state_)) raise(operation);
 }
 
 void ConnectionCore::drop(const std::string& reason) {

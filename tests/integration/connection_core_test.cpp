@@ -7,6 +7,7 @@
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/scripted_peer.hpp"
+#include "support/thrown.hpp"
 
 using namespace std::chrono_literals;
 using namespace warren::engine;
@@ -94,4 +95,29 @@ TEST_CASE("a connection that is lost again behind the recovery's back is not dec
   CHECK(eventually([&] { return core.state() == warren::ConnectionState::open; }));
   CHECK(slow->times == 2);
   core.close(in(100ms));
+}
+
+TEST_CASE("a call that meets the connection at its end is told the cause") {
+  std::atomic<bool> logged_in{false};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    (void)eventually([&] { return logged_in.load(); });
+    link.send(method_frame(0, method::connection_close,
+                           number(403, 2) + short_string("ACCESS_REFUSED - not you") + number(0, 4)));
+    link.wait_for_end();
+  });
+  ConnectionCore core({peer.endpoint()}, {.recovery = {.enabled = false}});
+  core.open();
+  logged_in = true;
+  REQUIRE(eventually([&] { return core.state() == warren::ConnectionState::failed; }));
+  const auto error = thrown<warren::ConnectionError>([&] {
+    core.unless_lost(in(5s), [] {  // as where the outbox was closed, and the state not yet set
+      throw warren::ConnectionError({.operation = "basic.qos",
+                                     .text = "the connection is closed",
+                                     .scope = warren::ErrorScope::connection});
+    });
+  });
+  CHECK(error.code() == 403);
+  CHECK(error.permanent());
+  CHECK(error.operation() == "basic.qos");
 }
