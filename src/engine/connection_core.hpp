@@ -146,7 +146,7 @@ class ConnectionCore : private DirectWriter {
 
   // recovery.cpp
   bool lose(const ErrorDetails& error);
-  std::optional<ErrorDetails> reconnect();
+  std::optional<ErrorDetails> reconnect(ErrorDetails last);
   bool pause(std::chrono::milliseconds delay);
   std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);
   void recover_loop() noexcept;

@@ -54,7 +54,7 @@ void ConnectionCore::run() noexcept {
     outbox_.close();
     transport_.reset();  // nobody writes any more
     if (error && lose(*error)) {
-      error = reconnect();
+      error = reconnect(*error);
       if (!error && state() != ConnectionState::closing) continue;
     }
     return end(error);

@@ -108,15 +108,14 @@ bool ConnectionCore::lose(const ErrorDetails& error) {
   return true;
 }
 
-// Returns once connected, or closing; else the error that ends it all.
-std::optional<ErrorDetails> ConnectionCore::reconnect() {
-  std::optional<ErrorDetails> last;
+// Returns once connected, or closing; else the error that ends it all. `last` is the loss: where the
+// connection before was not stable, the tries may be used up.
+std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
   for (;;) {
     const auto delay = backoff_.next(Clock::now());
     if (!delay) {
-      ErrorDetails error = last.value_or(ErrorDetails{.scope = ErrorScope::connection});
-      error.text = "recovery gave up; the last try: " + error.text;
-      return error;
+      last.text = "recovery gave up; the last try: " + last.text;
+      return last;
     }
     if (!pause(*delay) || !enter(ConnectionState::connecting)) return std::nullopt;
     for (std::size_t i = 0; i < endpoints_.size(); ++i) {

@@ -460,6 +460,31 @@ TEST_CASE("recovery ends where its limits say so, and fails what is outstanding"
   CHECK(watch.states().back() == ConnectionState::failed);
 }
 
+TEST_CASE("a recovery that gives up at a loss, ahead of any try, names that loss", "[faults][recovery]") {
+  std::atomic<int> connections{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    link.receive(method::channel_open);
+    if (connections++ == 0) {
+      link.send(method_frame(1, 0x0014000B, number(0, 4)));
+      link.receive(method::queue_declare);
+      link.send(method_frame(1, 0x0032000B, short_string("q") + number(0, 4) + number(0, 4)));
+    }
+    link.send(method_frame(0, method::connection_close,
+                           number(320, 2) + short_string("CONNECTION_FORCED - shutdown") + number(0, 4)));
+    link.wait_for_end();
+  });
+  Watch watch;
+  warren::ConnectionOptions options = watch.options();
+  options.recovery.max_tries = 1;
+  Connection connection{peer.endpoint(), options};
+  connection.open_channel().declare_queue("q");
+  REQUIRE(eventually([&] { return watch.count(ConnectionState::failed) == 1; }));
+  CHECK(connections == 2);
+  CHECK(watch.last_error().code == 320);
+  CHECK(contains(watch.last_error().text, "CONNECTION_FORCED"));
+}
+
 TEST_CASE("recovery options that can't be right are refused", "[faults][recovery]") {
   const auto refused = [](const warren::RecoveryOptions& recovery) {
     warren::ConnectionOptions options = test_options();
