@@ -92,8 +92,9 @@ bool ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetai
     if (state_ == ConnectionState::closing && !ending) return false;
     state_ = state;
     changed_.notify_all();
+    // With the lock held, so that states are told in the order in which they came.
+    events_.state({.state = state, .blocked = {}, .error = error});
   }
-  events_.state({.state = state, .blocked = {}, .error = error});
   return true;
 }
 

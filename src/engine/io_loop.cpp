@@ -256,10 +256,10 @@ void ConnectionCore::on_blocked(std::optional<std::string> reason) {
     blocked_ = reason;
     is_blocked_ = reason.has_value();
     changed_.notify_all();
+    events_.state({.state = state_, .blocked = reason});
   }
   events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
                                         : "the broker takes publishes again");
-  events_.state({.state = state(), .blocked = reason});
   if (reason) return;
   for (const auto& channel : open_channels()) channel->unblocked();
 }

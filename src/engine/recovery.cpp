@@ -193,10 +193,8 @@ void ConnectionCore::recover_loop() noexcept {
     error_.reset();
     state_ = ConnectionState::open;
     changed_.notify_all();
-    lock.unlock();
     events_.log(LogLevel::info, "the connection has recovered");
     events_.state({.state = ConnectionState::open, .blocked = {}, .error = {}});
-    lock.lock();
   }
 }
 
