@@ -56,7 +56,10 @@ void ConnectionCore::run() noexcept {
     if (error && lose(*error)) {
       error = reconnect(*error);
       if (!error && state() != ConnectionState::closing) continue;
+      outbox_.close();  // close() may have come behind the login
+      transport_.reset();
     }
+    if (state() == ConnectionState::closing) error.reset();
     return end(error);
   }
 }
