@@ -75,6 +75,7 @@ void empty_library_buffers(amqp_connection_state_t state, Clock::time_point dead
   while (amqp_frames_enqueued(state) != 0 || amqp_data_in_buffer(state) != 0 ||
          amqp_release_buffers_ok(state) == 0) {
     amqp_frame_t frame;
+    if (Clock::now() >= deadline) check_status(AMQP_STATUS_TIMEOUT, operation);  // it never stops talking
     const timeval left = until(deadline);
     check_status(amqp_simple_wait_frame_noblock(state, &frame, &left), operation);
     // A node that shuts down may say so right behind its welcome.

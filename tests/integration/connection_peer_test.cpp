@@ -103,6 +103,29 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
   }
 }
 
+TEST_CASE("a peer that never stops talking behind its welcome: connect_timeout holds", "[peer]") {
+  ScriptedPeer peer([](Link& link) {
+    // Frames of 32 bytes: what fills a buffer of the client's ends within one.
+    const std::string blocked = method_frame(0, 0x000A003C, short_string(std::string(19, 'x')));
+    const std::string begin = blocked.substr(0, 4);
+    std::string chunk;
+    while (chunk.size() < 65'536) chunk += blocked.substr(4) + begin;
+    link.shake_hands_until_open();
+    link.send(method_frame(0, method::connection_open_ok, short_string("")) + begin);
+    for (;;) link.send(chunk);
+  });
+  warren::ConnectionOptions options = test_options();
+  options.connect_timeout = 200ms;
+  options.close_timeout = 100ms;
+  const auto took = time_of([&] {
+    try {
+      Connection{peer.endpoint(), options};
+    } catch (const ConnectionError&) {  // else it paused, by chance, between two frames
+    }
+  });
+  CHECK(took < 2s);
+}
+
 TEST_CASE("a peer that closes in the handshake: a clear error at once", "[peer]") {
   SECTION("by an end, at once") {
     CHECK(connect_to_peer([](Link&) {}).took < 3s);
