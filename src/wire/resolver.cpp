@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include <warren/error.hpp>
@@ -57,12 +58,16 @@ std::vector<std::string> resolve(const std::string& host, std::uint16_t port,
       std::unique_ptr<Answer> answer;
     };
     const auto shared = std::make_shared<Shared>();
-    std::thread([shared, host, port] {
-      auto found = std::make_unique<Answer>(ask(host, port, 0));
-      const std::lock_guard lock(shared->mutex);
-      shared->answer = std::move(found);
-      shared->done.notify_all();
-    }).detach();
+    try {
+      std::thread([shared, host, port] {
+        auto found = std::make_unique<Answer>(ask(host, port, 0));
+        const std::lock_guard lock(shared->mutex);
+        shared->answer = std::move(found);
+        shared->done.notify_all();
+      }).detach();
+    } catch (const std::system_error& failure) {
+      fail(operation, failure.what());
+    }
     std::unique_lock lock(shared->mutex);
     if (!shared->done.wait_until(lock, deadline, [&] { return shared->answer != nullptr; })) {
       fail(operation, "the name was not resolved before the deadline");
