@@ -145,7 +145,7 @@ class ConnectionCore : private DirectWriter {
   void on_blocked(std::optional<std::string> reason);
 
   // recovery.cpp
-  bool lose(const ErrorDetails& error);
+  bool lose(ErrorDetails& error);
   std::optional<ErrorDetails> reconnect(ErrorDetails last);
   bool pause(std::chrono::milliseconds delay);
   std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);

@@ -79,15 +79,17 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
   raise(operation);
 }
 
-// True where the connection is to be recovered.
-bool ConnectionCore::lose(const ErrorDetails& error) {
+// True where the connection is to be recovered: then the error is one that passes.
+bool ConnectionCore::lose(ErrorDetails& error) {
   if (!options_.recovery.enabled) return false;
+  const ErrorDetails of_the_call = error;
   {
     const std::lock_guard lock(mutex_);
     // What somebody asked for here and can't have is his error: the connection goes on without it. What
     // recovery itself asks for again would end each try.
     const bool for_a_call = !recovering_ && (error.code == 503 || error.code == 540 || error.code == 541);
     if (error.permanent && !for_a_call) return false;
+    error.permanent = false;
     error_ = error;
     recovering_ = true;
     reconnected_ = false;  // where the recovery thread did not come to it
@@ -97,7 +99,7 @@ bool ConnectionCore::lose(const ErrorDetails& error) {
   events_.log(LogLevel::warning,
               fmt::format("the connection was lost, and is tried again: {}", Error(error).what()));
   backoff_.lost(Clock::now());
-  fail_channels(error);
+  fail_channels(of_the_call);
   if (!recovery_.joinable()) {
     try {
       recovery_ = start_thread("warren-recovery", [this] { recover_loop(); });

@@ -261,6 +261,8 @@ TEST_CASE("541 for a denied feature is the error of who asked for it; the connec
   CHECK(error.code() == 541);
   CHECK(error.permanent());
   CHECK(watch.opened(2));
+  CHECK(watch.last_error().code == 541);  // everybody else's
+  CHECK_FALSE(watch.last_error().permanent);
 }
 
 TEST_CASE("541 for a denied feature of the topology ends the recovery with its cause (behaviour 21)",
