@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 #include <utility>
 
 #include "engine/deadline.hpp"
@@ -91,9 +92,8 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
     } catch (const ConnectionError& error) {
       ErrorDetails details = error.details();
       details.in_doubt = false;  // whatever became of the channel: nothing was published
-      if (connection_->has_ended() || Clock::now() >= deadline) {
-        failure = std::make_exception_ptr(ConnectionError(std::move(details)));
-      }
+      if (Clock::now() >= deadline) failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+      std::this_thread::yield();  // the I/O thread is about to say that it is lost, and why
     } catch (...) {
       failure = std::current_exception();
     }
