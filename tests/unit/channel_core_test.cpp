@@ -130,11 +130,14 @@ TEST_CASE("answers that nobody asked for are refused") {
 TEST_CASE("a channel that both sides close at once never says channel.close and forgets the answer to it") {
   Bytes close;
   wire::channel_close(close, 3, 404, "NOT_FOUND - no queue 'orders'");
-  std::atomic<Script*> round{nullptr};  // by chance, one side comes first, or they come between each other
+  std::atomic<Script*> round{nullptr};
   std::thread closing([&] {
     for (int i = 0; i < 2'000; ++i) {
       Script* script = nullptr;
       while ((script = round.exchange(nullptr)) == nullptr) std::this_thread::yield();
+      // From ahead of the other side to behind it.
+      for (std::atomic<int> spins{0}; spins < i % 400; ++spins) {
+      }
       script->channel.begin_close();
       script->closed = true;
     }
