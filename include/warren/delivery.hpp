@@ -40,9 +40,11 @@ class WARREN_EXPORT Delivery {
   [[nodiscard]] const Properties& properties() const noexcept { return message_.properties(); }
   /// The properties' headers, those of the broker (`x-death`, …) included.
   [[nodiscard]] const FieldTable& headers() const noexcept { return message_.properties().headers; }
-  /// The exchange that it was published to. Of a copy that a retry policy made: the original's.
+  /// The exchange that it was published to. Of a copy that a retry policy made, to a Consumer with one: the
+  /// original's.
   [[nodiscard]] const std::string& exchange() const noexcept { return exchange_; }
-  /// The routing key that it was published with. Of a copy that a retry policy made: the original's.
+  /// The routing key that it was published with. Of a copy that a retry policy made, to a Consumer with one:
+  /// the original's.
   [[nodiscard]] const std::string& routing_key() const noexcept { return routing_key_; }
   /// The subscription it came by; empty for Channel::get.
   [[nodiscard]] const std::string& consumer_tag() const noexcept { return consumer_tag_; }
