@@ -264,7 +264,10 @@ TEST_CASE("failures during the recovery are recovered from, and nothing leaks ov
       REQUIRE(eventually([&] { return proxy.links_seen() > seen; }));
       proxy.cut_new_after(Direction::to_client, SIZE_MAX);
       proxy.cut_new_after(Direction::to_broker, SIZE_MAX);
-      if (i % 10 == 9) application.check("after " + std::to_string(i));
+      if (i % 10 != 9) continue;
+      // A link with a limit may be cut below the check, and the exclusive queue lose its message.
+      proxy.cut();
+      application.check("after " + std::to_string(i));
     }
     application.check("at the end");
     CHECK(watch.lines(warren::LogLevel::error).empty());
