@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include <warren/error.hpp>
@@ -10,6 +11,7 @@
 #include "engine/delivery_access.hpp"
 #include "engine/system.hpp"
 #include "retry/headers.hpp"
+#include "retry/read.hpp"
 #include "retry/text.hpp"
 
 // A run of a consumer: its threads, from the subscription to the settled message.
@@ -101,15 +103,16 @@ void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexc
   // is still to come.
   if (heeded == CircuitState::open) breaker->probe(Clock::now());
   const CircuitState state = breaker->state();
+  const bool of_suspects = is_suspects(run);
   // Also where it is not yet what was heeded: a link was lost over it, or somebody held it late.
   if (state == heeded && run.is_paused() == (state == CircuitState::open)) return;
   const bool changes = std::exchange(heeded, state) != state;
   try {
-    if (changes && !is_suspects(run)) tell_circuit(state);
+    if (changes && !of_suspects) tell_circuit(state);
     run.pause();
     if (state == CircuitState::open) return;
-    if (is_suspects(run)) guard->subscribing();
-    run.resume(state == CircuitState::closed && !is_suspects(run) ? options.prefetch : std::uint16_t{1});
+    if (of_suspects) guard->subscribing();
+    run.resume(state == CircuitState::closed && !of_suspects ? options.prefetch : std::uint16_t{1});
   } catch (const TimeoutError& error) {
     connection->drop(error.what());
   } catch (const Error&) {  // the channel was lost over it, or the run ended
@@ -254,6 +257,10 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
     if (auto origin = retry::original_address(delivery.headers())) {
       engine::DeliveryAccess::address(delivery, std::move(origin->exchange), std::move(origin->routing_key));
     }
+  }
+  if (options.retry.shape() == RetryPolicy::Shape::delayed) {
+    const auto left = retry::left_of_delay(delivery.headers(), std::chrono::system_clock::now());
+    if (left.count() > 0) std::this_thread::sleep_for(left);
   }
   std::optional<std::chrono::system_clock::time_point> first_failure;
   for (std::uint32_t runs = 1;; ++runs) {

@@ -73,7 +73,9 @@ struct RetryTopology {
 /// The delayed policies send the copy to a wait queue, one for each distinct delay, `<queue>_wait_<ms>`: a
 /// quorum queue, which alone keeps what it dead-letters through a crash of the broker
 /// (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering). Once the delay is over, the broker puts it
-/// back into the consumer's queue, at its end. Delays are 1 ms to 2^32 - 1 ms, at most 16 distinct ones.
+/// back into the consumer's queue, at its end; the up to 2 ms that its clock of whole milliseconds cuts, the
+/// worker that takes the copy waits ahead of the handler. Delays are 1 ms to 2^32 - 1 ms, at most 16 distinct
+/// ones.
 class WARREN_EXPORT RetryPolicy {
  public:
   /// What it does with a message that failed. All of fixed(), linear(), exponential(), delays() and custom()

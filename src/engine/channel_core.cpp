@@ -98,6 +98,12 @@ void ChannelCore::begin_close() {
   send_close();
 }
 
+void ChannelCore::give_up() {
+  const std::lock_guard lock(mutex_);
+  sink_.reset();
+  send_close();
+}
+
 void ChannelCore::close(Deadline deadline) {
   std::unique_lock lock(mutex_);
   const auto waiter = send_close();

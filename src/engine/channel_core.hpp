@@ -114,7 +114,9 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
 
   /// Sends channel.close, where nobody did yet, and refuses what comes later. Does not wait.
   void begin_close();
-  /// The same, and waits for the answer. Does nothing where the channel is gone.
+  /// The same, and its sink hears nothing more: what becomes of the channel is nobody's business.
+  void give_up();
+  /// As begin_close(), and waits for the answer. Does nothing where the channel is gone.
   /// @throws TimeoutError
   void close(Deadline deadline);
 

@@ -147,8 +147,7 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   try {
     channel->call(operation, id::channel_open_ok, deadline, wire::channel_open);
   } catch (const TimeoutError& error) {
-    channel->set_sink({});
-    channel->begin_close();  // it may still open: nobody would know
+    channel->give_up();  // it may still open: nobody would know
     raise_timeout(error.details());
   } catch (const ConnectionError&) {
     // Where the outbox was closed, it never began, and who tries again takes another number each time.

@@ -70,7 +70,7 @@ void PublishWindow::recover(Deadline deadline) {
     opening_ = false;
     changed_.notify_all();
     if (channel && closed_) {  // meanwhile, and found none to close
-      give_up(*channel);
+      channel->give_up();
     } else if (channel && channel->is_open()) {
       use(std::move(channel));
     }

@@ -41,19 +41,13 @@ void PublishWindow::open() {
   connection_->add(weak_from_this());
 }
 
-// What becomes of it is nobody's business any more.
-void PublishWindow::give_up(ChannelCore& channel) {
-  channel.set_sink({});
-  channel.begin_close();
-}
-
 // In confirm mode.
 std::shared_ptr<ChannelCore> PublishWindow::open_channel(Deadline deadline, ConnectionCore::Access access) {
   auto channel = connection_->open_channel(deadline, weak_from_this(), access);
   try {
     channel->call("confirm.select", wire::id::confirm_select_ok, deadline, wire::confirm_select);
   } catch (...) {
-    give_up(*channel);
+    channel->give_up();
     throw;
   }
   return channel;
@@ -104,7 +98,7 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
     if (!channel) continue;
     // Where it was closed in the meantime, on_closed came and found nothing to do.
     if (closed_ || !channel->is_open()) {
-      give_up(*channel);
+      channel->give_up();
       continue;
     }
     use(std::move(channel));

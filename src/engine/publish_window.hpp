@@ -82,7 +82,6 @@ class PublishWindow final : public ChannelSink,
 
   [[nodiscard]] std::shared_ptr<ChannelCore> take_channel() noexcept;
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(Deadline deadline, ConnectionCore::Access access);
-  static void give_up(ChannelCore& channel);
   void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
   [[nodiscard]] std::size_t open_publishes() const noexcept {

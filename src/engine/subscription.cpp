@@ -124,7 +124,7 @@ void Subscription::open_again() {
     } catch (const ConnectionError&) {
       if (connection_->has_ended()) throw;
     } catch (const TimeoutError&) {  // a link that is stalled: its heartbeats, or the next try, tell
-      give_up_channel();
+      channel()->give_up();
     } catch (const ChannelError& error) {
       // The broker still holds the queue for the connection before, or the queue's node is down.
       const bool passing =
@@ -135,12 +135,6 @@ void Subscription::open_again() {
     lost_ = true;
     changed_.wait_for(lock, retry_pause, [&] { return is_ending(); });
   }
-}
-
-void Subscription::give_up_channel() {
-  const auto given_up = channel();
-  given_up->set_sink({});
-  given_up->begin_close();
 }
 
 void Subscription::subscribe() {
@@ -173,7 +167,7 @@ void Subscription::subscribe_again() {
   } catch (const ChannelError& error) {
     if (!wire::is_node_down(error.code(), error.text())) throw;  // else it is lost, and open_again() waits
   } catch (const TimeoutError&) {  // the answer may still come: to another channel
-    give_up_channel();
+    channel()->give_up();
     const std::lock_guard lock(mutex_);
     lost_ = true;
   }

@@ -85,7 +85,6 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
  private:
   void subscribe();
-  void give_up_channel();
   void give_back_waiting() noexcept;
   void on_delivery(ContentPtr content) override;
   bool on_turn_end(std::vector<ContentPtr>& spare) override;

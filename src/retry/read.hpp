@@ -46,6 +46,17 @@ namespace warren::inline v0::retry {
   return milliseconds ? to_moment(*milliseconds) : std::nullopt;
 }
 
+/// What a copy that comes out of a wait queue lacks of its delay. The broker counts whole milliseconds, and
+/// so does the header: together up to two. More than that is another machine's clock, and nothing to wait
+/// for.
+[[nodiscard]] inline std::chrono::system_clock::duration left_of_delay(
+    const FieldTable& headers, std::chrono::system_clock::time_point now) noexcept {
+  using namespace std::chrono_literals;
+  const auto due = read_moment(headers, header::due_at);
+  if (!due || *due <= now - 1ms || *due > now + 1ms) return {};
+  return *due + 1ms - now;  // the header's moment is rounded down
+}
+
 /// A text that fits an AMQP short string, as names and keys do.
 [[nodiscard]] inline std::optional<std::string> read_text(const FieldTable& headers, std::string_view key,
                                                           std::size_t longest = header::longest_text) {

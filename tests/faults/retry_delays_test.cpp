@@ -12,7 +12,7 @@ using namespace warren;
 using namespace std::chrono_literals;
 using namespace faults;
 using support::eventually;
-using Clock = std::chrono::system_clock;
+using Clock = std::chrono::steady_clock;
 
 namespace {
 
@@ -79,8 +79,9 @@ TEST_CASE("behaviour 45: of mixed delays none is cut short, and 99 in 100 are le
     return lateness[(lateness.size() - 1) * percent / 100].count();
   };
   std::cout << count << " messages, delays of 100 ms to 5 s, " << (quorum ? "quorum" : "classic")
-            << " queue: early " << early << ", late by " << at(50) << " ms (median), " << at(99)
-            << " ms (99th percentile), " << at(100) << " ms (most)" << std::endl;
+            << " queue: early " << early << ", late by " << at(0) << " ms (least), " << at(50)
+            << " ms (median), " << at(99) << " ms (99th percentile), " << at(100) << " ms (most)"
+            << std::endl;
   CHECK(early == 0);
   CHECK(at(99) < 500);
   Channel channel = connection.open_channel();

@@ -44,7 +44,16 @@ struct Fixture {
              .retry = warren::RetryPolicy::immediate({.max_attempts = 1, .parked_queue = parked.name()}),
              .circuit_breaker = breaker}};
   }
-  void handle(const Delivery&) {
+  /// Its breaker opens at the first failure and closes at the first success; its handler has failed once.
+  Consumer half_open() {
+    Consumer made = consumer({.failure_share = 1, .window = 1, .pause = 1ms});
+    made.start([this](const Delivery& delivery) { handle(delivery); });
+    queue.put("fails");
+    REQUIRE(parked.holds(1));
+    return made;
+  }
+  void handle(const Delivery& delivery) {
+    if (delivery.body() == "rejected") throw warren::Reject("never");
     if (waits) gate.pass();
     if (fails) throw std::runtime_error("on purpose");
   }
@@ -103,10 +112,7 @@ TEST_CASE("55: a circuit breaker half opens for one message, opens again, and cl
 
 TEST_CASE("a circuit that closes has its prefetch again") {
   Fixture f;
-  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
-  consumer.start([&](const Delivery& delivery) { f.handle(delivery); });
-  f.queue.put("fails");
-  REQUIRE(f.parked.holds(1));
+  Consumer consumer = f.half_open();
   f.fails = false;
   f.queue.put("succeeds");
   REQUIRE(eventually(
@@ -129,13 +135,7 @@ TEST_CASE("what can't be handled for its own sake opens no circuit") {
 
 TEST_CASE("what is rejected closes no circuit that is half open: the next message is tried") {
   Fixture f;
-  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
-  consumer.start([&](const Delivery& delivery) {
-    if (delivery.body() == "rejected") throw warren::Reject("never");
-    f.handle(delivery);
-  });
-  f.queue.put("fails");
-  REQUIRE(f.parked.holds(1));
+  Consumer consumer = f.half_open();
   f.queue.put("rejected");
   REQUIRE(f.parked.holds(2));
   CHECK(consumer.status().circuit == CircuitState::half_open);
@@ -166,10 +166,7 @@ TEST_CASE("a consumer that is started again has a closed circuit") {
 
 TEST_CASE("a link that is lost while the circuit closes comes back subscribed") {
   Fixture f;
-  Consumer consumer = f.consumer({.failure_share = 1, .window = 1, .pause = 1ms});
-  consumer.start([&](const Delivery& delivery) { f.handle(delivery); });
-  f.queue.put("fails");
-  REQUIRE(f.parked.holds(1));
+  Consumer consumer = f.half_open();
   f.fails = false;
   f.waits = true;
   f.queue.put("is tried");

@@ -17,6 +17,7 @@
 
 #include "engine/delivery_access.hpp"
 #include "retry/copy.hpp"
+#include "retry/read.hpp"
 #include "support/catch.hpp"
 #include "support/copies.hpp"
 
@@ -300,4 +301,26 @@ TEST_CASE(
       headers = after;
     }
   }
+}
+
+TEST_CASE("what a delay lacks of its last millisecond is waited for, and another clock is not") {
+  using Moment = std::chrono::system_clock::time_point;
+  using std::chrono::system_clock;
+  const Moment due{std::chrono::milliseconds(now_ms)};
+  const auto left = [&](system_clock::duration ahead) {
+    return retry::left_of_delay({{"retry-due-at", now_ms}}, due - ahead);
+  };
+  CHECK(left(1ms) == 2ms);
+  CHECK(left(300us) == 1300us);
+  CHECK(left(0ms) == 1ms);
+  CHECK(left(-999us) == 1us);
+  CHECK(left(-1ms) == 0ms);
+  CHECK(left(-1h) == 0ms);
+  CHECK(left(1ms + 1us) == 0ms);
+  CHECK(left(1h) == 0ms);
+  CHECK(retry::left_of_delay({}, due) == 0ms);
+  for (const std::int64_t hostile :
+       {std::numeric_limits<std::int64_t>::max(), std::int64_t{-1}, std::int64_t{0}})
+    CHECK(retry::left_of_delay({{"retry-due-at", hostile}}, due) == 0ms);
+  CHECK(retry::left_of_delay({{"retry-due-at", "soon"}}, due) == 0ms);
 }
