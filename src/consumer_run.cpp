@@ -166,8 +166,9 @@ void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexc
 // False where a handler still runs at the end of the time for it.
 bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
   const auto deadline = engine::deadline_after(options.drain_timeout);
-  const bool answers = run.cancel(connection->operation_deadline());
-  if (beside != nullptr) beside->cancel(answers ? connection->operation_deadline() : Clock::now());
+  const auto answer_by = connection->operation_deadline();
+  bool answers = run.cancel(answer_by);
+  if (beside != nullptr) answers = beside->cancel(answers ? answer_by : Clock::now()) && answers;
   std::vector<std::thread> ended;
   bool drained = false;
   {
@@ -176,8 +177,11 @@ bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
     ended.swap(workers);
     if (!drained) live_workers = 0;
   }
-  run.close(answers ? connection->operation_deadline() : Clock::now());
-  if (beside != nullptr) beside->close(answers ? connection->operation_deadline() : Clock::now());
+  const auto close_by =
+      answers ? std::min(connection->operation_deadline(), connection->operation_deadline(deadline))
+              : Clock::now();
+  run.close(close_by);
+  if (beside != nullptr) beside->close(close_by);
   for (std::thread& worker : ended) {
     if (drained) {
       worker.join();

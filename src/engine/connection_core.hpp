@@ -110,7 +110,9 @@ class ConnectionCore : private DirectWriter {
 
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
-  [[nodiscard]] Deadline operation_deadline() const { return deadline_after(options_.operation_timeout); }
+  [[nodiscard]] Deadline operation_deadline(Deadline from = std::chrono::steady_clock::now()) const {
+    return deadline_after(options_.operation_timeout, from);
+  }
   [[nodiscard]] Outbox& outbox() noexcept { return outbox_; }
   [[nodiscard]] Events& events() noexcept { return events_; }
   [[nodiscard]] Topology& topology() noexcept { return topology_; }

@@ -6,6 +6,7 @@
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
+#include "support/proxy.hpp"
 #include "support/test_queue.hpp"
 #include "support/thrown.hpp"
 
@@ -159,6 +160,36 @@ TEST_CASE_METHOD(Fixture, "a consumer runs again after a stop that left a handle
   CHECK(eventually([&] { return ended == 4 && consumer.status().stale == 1; }));
   CHECK_NOTHROW(consumer.stop());
   CHECK(queue.ready() == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "a stop whose link stalls ends in time, with a crash guard too") {
+  queue.fill(1);
+  Gate gate;
+  Proxy proxy(shared_broker().endpoint());
+  warren::ConnectionOptions options = test_options();
+  options.operation_timeout = 2s;
+  Connection stalling{proxy.endpoint(), options};
+  const TestQueue parked;
+  {
+    Consumer consumer{stalling,
+                      queue.name(),
+                      {.retry = warren::RetryPolicy::immediate({.parked_queue = parked.name()}),
+                       .drain_timeout = 300ms,
+                       .crash_guard = warren::CrashGuardOptions{}}};
+    consumer.start([&](const Delivery&) { gate.pass(); });
+    REQUIRE(eventually([&] { return gate.waiting() == 1; }));
+    auto stopping = std::async(
+        std::launch::async, [&] { return time_of([&] { CHECK_THROWS_AS(consumer.stop(), TimeoutError); }); });
+    const auto consumers = [&](const std::string& of) {
+      return connection.open_channel().declare_queue_passive(of).consumer_count();
+    };
+    REQUIRE(eventually([&] { return consumers(queue.name()) + consumers(queue.name() + "_suspect") == 0; }));
+    proxy.stall();
+    CHECK(stopping.get() < 300ms + 2s + 1s);
+    proxy.cut();
+    gate.open();
+  }
+  connection.open_channel().declare_queue_passive(queue.name() + "_suspect").remove();
 }
 
 TEST_CASE_METHOD(Fixture, "a duration that no clock can tell is without end") {
