@@ -90,6 +90,7 @@ void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
     if (event == Subscription::Event::ended) return;
     if (event != Subscription::Event::woken) {
       if (is_suspects(*run)) guard->subscribing();
+      republisher.wake();  // a copy that is held is not to be sent any more
       restore(*run, event);
     }
     if (breaker) heed_breaker(*run, heeded);
@@ -372,10 +373,9 @@ void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, cons
 
 void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy,
                              Counter* counter) {
-  if (!republisher.send(copy, [&run] { return run.is_ending(); })) {
-    run.refuse(delivery, Requeue::yes);  // the original is still there, and comes again
-    return;
-  }
+  // A copy beside an original that comes again would be a duplicate.
+  const auto leave = [&] { return run.is_ending() || !Subscription::can_settle(delivery); };
+  if (!republisher.send(copy, leave)) return count(run.refuse(delivery, Requeue::yes), nullptr);
   count(run.acknowledge(delivery), counter);
 }
 

@@ -305,6 +305,11 @@ bool Subscription::is_unsettled(const Delivery& delivery) const {
   return !channel || channel->is_unsettled(delivery.delivery_tag());
 }
 
+bool Subscription::can_settle(const Delivery& delivery) {
+  const auto channel = DeliveryAccess::channel(delivery);
+  return channel && channel->is_usable();
+}
+
 void Subscription::on_delivery(ContentPtr content) { arrivals_.push_back(std::move(content)); }
 
 bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {

@@ -82,6 +82,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool acknowledge(const Delivery& delivery);
   bool refuse(const Delivery& delivery, Requeue requeue) noexcept;
   [[nodiscard]] bool is_unsettled(const Delivery& delivery) const;
+  /// False where its channel is gone: the message comes again.
+  [[nodiscard]] static bool can_settle(const Delivery& delivery);
 
  private:
   void subscribe();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "integration/retry_bench.hpp"
+#include "support/proxy.hpp"
 
 using namespace retry_tests;
 
@@ -402,6 +403,27 @@ TEST_CASE("hostile retry headers neither end a consumer nor keep a message going
   CHECK(runs == static_cast<int>(attacks.size()) * 3);
   CHECK(bench.ready(bench.queue) == 0);
   CHECK(bench.ready(bench.parked) == attacks.size());
+}
+
+TEST_CASE("a copy that is held is given up with its original's channel: the message comes again, once") {
+  Bench bench;
+  support::Proxy proxy(support::shared_broker().endpoint());
+  bench.channel().declare_queue(bench.retry, {.max_length = 0, .overflow = Overflow::reject_publish});
+  ConnectionOptions options = logging_to(bench.log);
+  options.recovery.enabled = true;
+  Connection connection(proxy.endpoint(), options);
+  Consumer consumer(connection, bench.queue, {.retry = RetryPolicy::to_queue(bench.retry)});
+  std::atomic<int> runs{0};
+  consumer.start([&](const Delivery&) {
+    if (++runs == 1) throw std::runtime_error("on purpose");
+  });
+  bench.publish("one");
+  REQUIRE(eventually([&] { return bench.log.has("is held"); }));
+  proxy.cut();
+  CHECK(eventually([&] { return consumer.status().acked == 1; }));
+  CHECK(runs == 2);
+  CHECK(consumer.status().stale == 1);
+  CHECK(consumer.status().retried == 0);
 }
 
 TEST_CASE("a message whose own headers leave no room for those of a retry is held, and told") {
