@@ -103,7 +103,7 @@ bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop, Notice
 // Returns true once confirmed, false where `stop` said so first; else throws.
 bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy& copy, const Stop& stop,
                         Notice& notice) const {
-  const auto deadline = Clock::now() + confirm_timeout;
+  auto deadline = Clock::now() + confirm_timeout;
   std::optional<Clock::time_point> leave_by;
   for (;;) {
     try {
@@ -111,10 +111,12 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
       return true;
     } catch (const TimeoutError&) {
       const auto now = Clock::now();
-      if (now >= deadline) throw;
-      // The first publish after an alarm began is what the broker answers by blocking.
-      if (const auto reason = link.connection.blocked())
+      // The first publish after an alarm began is what the broker answers by blocking. It is still under way.
+      if (const auto reason = link.connection.blocked()) {
         tell(notice, copy, std::string(blocked_text) + *reason);
+        deadline = now + confirm_timeout;
+      }
+      if (now >= deadline) throw;
       if (!leave_by && stop()) leave_by = now + confirm_grace;
       if (leave_by && now >= *leave_by) return false;
     }
