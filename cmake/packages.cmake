@@ -10,7 +10,10 @@ set(CPACK_RESOURCE_FILE_LICENSE "${PROJECT_SOURCE_DIR}/LICENSE")
 set(CPACK_STRIP_FILES ON)
 set(CPACK_SOURCE_GENERATOR TGZ)
 set(CPACK_SOURCE_PACKAGE_FILE_NAME "warren-${PROJECT_VERSION}")
-set(CPACK_SOURCE_IGNORE_FILES "/\\\\.git/;/build[^/]*/;/B/;/out/;/\\\\.cache/")
+# Below this tree alone: what it lies in may be called the same.
+string(REGEX REPLACE "[^A-Za-z0-9/_-]" "." tree "${PROJECT_SOURCE_DIR}")
+string(CONCAT CPACK_SOURCE_IGNORE_FILES
+       "^${tree}/[.]git/;^${tree}/build[^/]*/;^${tree}/B/;^${tree}/out/;^${tree}/bench-results/;^${tree}/[.]cache/")
 
 # The archive is one, the Debian packages follow the components.
 set(CPACK_ARCHIVE_COMPONENT_INSTALL OFF)

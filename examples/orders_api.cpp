@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "common/order.hpp"
 #include "common/program.hpp"
@@ -48,13 +49,33 @@ void answer(httplib::Response& response, int status, const nlohmann::json& body)
   response.set_content(body.dump(), "application/json");
 }
 
+constexpr std::size_t longest_body = 64 * 1024;
+
+// Nothing where it can't be read, or is too long; that is answered.
+std::optional<std::string> read_body(const httplib::Request& request, httplib::Response& response,
+                                     const httplib::ContentReader& read) {
+  std::string body;
+  // Where neither is there, there is no body (RFC 9112 section 6.3): httplib would wait for one.
+  if (!request.has_header("Content-Length") && !request.has_header("Transfer-Encoding")) return body;
+  bool fits = true;
+  const bool whole = read([&](const char* data, std::size_t size) {
+    fits = fits && body.size() + size <= longest_body;
+    if (fits) body.append(data, size);
+    return true;
+  });
+  if (whole && fits) return body;
+  answer(response, fits ? 400 : 413, {{"detail", fits ? "the body breaks off" : "the body is above 64 KiB"}});
+  return std::nullopt;
+}
+
 // The field from the query, else from a JSON body; nothing where it is missing or of a wrong kind.
-std::optional<nlohmann::json> id_field(const httplib::Request& request, const char* name) {
+std::optional<nlohmann::json> id_field(const httplib::Request& request, const std::string& content,
+                                       const char* name) {
   std::string text;
   if (request.has_param(name)) {
     text = request.get_param_value(name);
   } else {
-    const nlohmann::json body = nlohmann::json::parse(request.body, nullptr, false);
+    const nlohmann::json body = nlohmann::json::parse(content, nullptr, false);
     if (!body.is_object() || !body.contains(name)) return std::nullopt;
     const nlohmann::json& value = body.at(name);
     if (value.is_number_integer()) return value;
@@ -108,20 +129,12 @@ class Link {
 class Api {
  public:
   explicit Api(Link& link) : link_(link) {
-    server_.Post("/orders/", [this](const httplib::Request& request, httplib::Response& response) {
-      if (const auto id = id_field(request, "order_id")) {
-        publish(response, orders_exchange, orders_queue, order_message(*id));
-      } else {
-        answer(response, 422, {{"detail", "order_id must be an integer or one line of text"}});
-      }
+    serve("/orders/", "order_id", [this](httplib::Response& response, const nlohmann::json& id) {
+      publish(response, orders_exchange, orders_queue, order_message(id));
     });
-    server_.Post("/publish/", [this](const httplib::Request& request, httplib::Response& response) {
-      if (const auto id = id_field(request, "item_id")) {
-        const nlohmann::json task = {{"item_id", *id}, {"action", "process"}};
-        publish(response, task_exchange, task_queue, warren::Message::json(task.dump()));
-      } else {
-        answer(response, 422, {{"detail", "item_id must be an integer or one line of text"}});
-      }
+    serve("/publish/", "item_id", [this](httplib::Response& response, const nlohmann::json& id) {
+      const nlohmann::json task = {{"item_id", id}, {"action", "process"}};
+      publish(response, task_exchange, task_queue, warren::Message::json(task.dump()));
     });
     server_.Get("/health", [this](const httplib::Request&, httplib::Response& response) {
       try {
@@ -156,6 +169,19 @@ class Api {
 
  private:
   static constexpr std::size_t threads = 32;
+
+  // POST with an id in the field.
+  void serve(const char* path, const char* field,
+             std::function<void(httplib::Response&, const nlohmann::json&)> accept) {
+    server_.Post(path, [field, accept = std::move(accept)](const httplib::Request& request,
+                                                           httplib::Response& response,
+                                                           const httplib::ContentReader& read) {
+      const auto body = read_body(request, response, read);
+      if (!body) return;
+      if (const auto id = id_field(request, *body, field)) return accept(response, *id);
+      answer(response, 422, {{"detail", std::string(field) + " must be an integer or one line of text"}});
+    });
+  }
 
   void publish(httplib::Response& response, const char* exchange, const char* queue,
                const warren::Message& message) {

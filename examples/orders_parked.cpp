@@ -37,7 +37,7 @@ std::string order_of(const warren::ParkedMessage& parked) {
   }
 }
 
-std::string or_unknown(const std::string& text) { return text.empty() ? "unknown" : text; }
+std::string or_unknown(const std::string& text) { return text.empty() ? "unknown" : one_line(text); }
 
 void print_parked(const warren::ParkedMessage& parked) {
   print_line("Parked order " + order_of(parked) + ": " + or_unknown(parked.reason) + " after " +

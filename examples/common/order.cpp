@@ -27,11 +27,9 @@ bool has_control(const std::string& text) {
   return std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
 }
 
-// A string as it is, anything else as JSON writes it; so is a string that would break its line.
+// A string as it is, anything else as JSON writes it.
 std::string bare(const nlohmann::json& value) {
-  if (!value.is_string()) return value.dump();
-  const std::string text = value.get<std::string>();
-  return has_control(text) ? value.dump() : text;
+  return value.is_string() ? one_line(value.get<std::string>()) : value.dump();
 }
 
 void declare_direct(warren::Channel& channel, const char* exchange,
@@ -42,6 +40,11 @@ void declare_direct(warren::Channel& channel, const char* exchange,
 }
 
 }  // namespace
+
+std::string one_line(const std::string& text) {
+  if (!has_control(text)) return text;
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 bool is_id(const std::string& text) {
   if (text.empty() || has_control(text)) return false;
@@ -75,7 +78,11 @@ Order parse_order(std::string_view body) {
   if (!id.is_string() && !id.is_number_integer()) {
     throw warren::Undecodable("order_id is neither a string nor an integer");
   }
-  return {bare(id), order.contains("timestamp") ? bare(order.at("timestamp")) : "an unknown time"};
+  if (!order.contains("timestamp")) return {bare(id), "an unknown time"};
+  const nlohmann::json& timestamp = order.at("timestamp");
+  // Strangers nest deeper than what writes JSON has stack for.
+  if (timestamp.is_structured()) throw warren::Undecodable("timestamp is an array or an object");
+  return {bare(id), bare(timestamp)};
 }
 
 void declare_orders(warren::Channel& channel) {

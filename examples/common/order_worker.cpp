@@ -58,7 +58,7 @@ void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consum
     const std::uint64_t settled = status.acked + status.retried + status.parked;
     if (!idle || settled != settled_before) idle_since = Clock::now();
     settled_before = settled;
-    if (Clock::now() - idle_since >= idle_time) return stop.request_stop();
+    if (idle && Clock::now() - idle_since >= idle_time) return stop.request_stop();
     std::unique_lock lock(mutex);
     woken.wait_for(lock, ended, 50ms, [] { return false; });
   }

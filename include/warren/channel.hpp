@@ -57,7 +57,7 @@ class WARREN_EXPORT Channel {
   /// @throws Error            the message's properties can't be read (nested deeper than 32 levels); it is
   ///                          requeued
   [[nodiscard]] std::optional<Delivery> get(std::string_view queue);
-  /// As get(), acknowledged by being sent: lost if it does not arrive.
+  /// As get(), acknowledged by being sent: lost if it does not arrive, or can't be read.
   [[nodiscard]] std::optional<Delivery> get_no_ack(std::string_view queue);
 
   /// How many unacknowledged deliveries a consumer started on this channel later may hold (AMQP `basic.qos`,

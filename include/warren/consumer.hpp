@@ -29,26 +29,27 @@ enum class AckMode : std::uint8_t {
   manual,  ///< the handler or whoever it passes the Delivery to; an exception is treated as in after_handler
 };
 
-/// Finds the message whose handler ends the process, and parks it: at its `limit`th start that never ended,
-/// with reason `crash`. Needs a retry policy other than none, and AckMode::after_handler.
+/// Finds the message whose handler ends the process, and parks it with reason `crash`: once `limit` starts
+/// were written down that never ended, on top of the first one, which nobody wrote down. Needs a retry policy
+/// other than none, and AckMode::after_handler.
 ///
 /// A message that comes redelivered was, perhaps, in flight when a consumer died. It is moved to the suspect
 /// queue, where each start of the handler is written down (republished, confirmed, acknowledged) before it
 /// happens, one message at a time. Its neighbours pass through there once. So does a backlog of a classic
 /// queue after a crash of the broker, which marks all of it as redelivered.
 struct CrashGuardOptions {
-  std::uint32_t limit = 3;      ///< starts of the handler that never ended, from 1
+  std::uint32_t limit = 3;      ///< starts that were written down and never ended, from 1
   std::string suspect_queue{};  ///< of this consumer's queue only; empty: `<queue>_suspect`
 };
 
 /// Pauses a consumer whose handlers fail, as where a service that they need is down: messages stay in the
 /// queue rather than use up their attempts. What opens it is a share of failed runs (those that a retry
-/// policy would try again) among the latest ones. While it is open the subscription is cancelled, and
-/// prefetched messages are back in the queue; then one message is fetched, and its outcome closes the
-/// circuit, or opens it again; one that is parked for its own sake, or ignored, says nothing, and the next is
-/// tried. With a crash guard the suspect queue pauses, too, and one message of each is tried. Not for a queue
-/// that is deleted with its last consumer. With a prefetch above 1, messages come redelivered after a pause,
-/// which a quorum queue counts towards its delivery limit
+/// policy would try again, and those that return Outcome::requeue) among the latest ones. While it is open
+/// the subscription is cancelled, and prefetched messages are back in the queue; then one message is fetched,
+/// and its outcome closes the circuit, or opens it again; one that is parked for its own sake, or ignored,
+/// says nothing, and the next is tried. With a crash guard the suspect queue pauses, too, and one message of
+/// each is tried. Not for a queue that is deleted with its last consumer. With a prefetch above 1, messages
+/// come redelivered after a pause, which a quorum queue counts towards its delivery limit
 /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 struct CircuitBreakerOptions {
   double failure_share = 0.5;               ///< of the window, above 0, to 1
@@ -132,6 +133,7 @@ class WARREN_EXPORT Consumer {
   /// Subscribes, handles messages until `stop` is requested, then drains as stop(). Blocks for that long.
   ///
   /// A handler that returns acknowledges (or returns an Outcome); one that throws is retried by the policy.
+  /// @throws InvalidArgument         it runs already
   /// @throws ChannelError            404 where there is no such queue, 403, 406
   /// @throws ConnectionError         the connection is lost or closed
   /// @throws ConsumerCancelledError  the broker ended the subscription and the queue is gone
@@ -144,6 +146,7 @@ class WARREN_EXPORT Consumer {
   /// The same in the background: returns once subscribed. wait() says how it ended.
   ///
   /// Blocks at most ConnectionOptions::operation_timeout for each of its steps.
+  /// @throws InvalidArgument                              it runs already
   /// @throws ChannelError, ConnectionError, TimeoutError  as run(), where it can't subscribe
   template <typename F>
   void start(F&& handler) {

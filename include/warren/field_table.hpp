@@ -47,7 +47,7 @@ using FieldArray = std::vector<FieldValue>;
 class WARREN_EXPORT FieldTable {
  public:
   FieldTable() noexcept;  ///< empty
-  /// These entries, in this order. Of equal keys the first one is found.
+  /// These entries, in this order; of equal keys the last value, in the first one's place.
   FieldTable(std::initializer_list<FieldEntry> entries);
   FieldTable(const FieldTable&);                 ///< a copy
   FieldTable(FieldTable&&) noexcept;             ///< the other is left empty

@@ -12,14 +12,15 @@ namespace warren::inline v0 {
 enum class Outcome : std::uint8_t {
   ack,      ///< handled: acknowledged
   retry,    ///< failed: as if the handler had thrown
-  reject,   ///< can never be handled: parked at once, as if it had thrown Reject
+  reject,   ///< can never be handled: as if it had thrown Reject
   requeue,  ///< back to its queue at once (`basic.nack` with requeue); a message that always comes back spins
   /// `basic.nack` without requeue: for queues with a dead-letter exchange. Elsewhere the broker deletes it
   /// (https://www.rabbitmq.com/docs/dlx).
   dead_letter,
 };
 
-/// Thrown by a handler: this message can never be handled. Skips the retries; parked with reason `rejected`.
+/// Thrown by a handler: this message can never be handled. With a retry policy it is parked at once, with
+/// reason `rejected`; without one (none) it ends the consumer, as every exception does.
 class WARREN_EXPORT Reject : public std::runtime_error {
  public:
   /// @param why  goes into the header `retry-error-message`, cut at 1 KiB

@@ -91,8 +91,9 @@ struct ParkingLotOptions {
 /// as were ready when it began; what it does not replay or discard goes back with the end of that channel, to
 /// where it was. In between others don't see these messages: one call at a time for each queue. One message
 /// at a time is in memory, and what is published and not yet confirmed, at most 64 messages and 16 MiB. A
-/// quorum queue counts each look as a delivery: declare a parking lot of that type without a delivery limit
-/// (`x-delivery-limit`; RabbitMQ 4.0 and later have one of 20 by default, -1 there is none).
+/// quorum queue counts each look as a delivery, and deletes a message above its delivery limit, which is 20
+/// by default from RabbitMQ 4.0 on: declare a parking lot of that type with a QueueOptions::delivery_limit
+/// that is never reached, such as 1'000'000'000.
 ///
 /// Any thread. Each call blocks at most ParkedSelection::timeout and, for the steps under way then,
 /// ConnectionOptions::operation_timeout. It throws only where it could not begin; what ends it later is in

@@ -53,8 +53,8 @@ struct QueueOptions {
       dead_letter_routing_key{};  ///< `x-dead-letter-routing-key`; else the message's own
   std::optional<DeadLetterStrategy> dead_letter_strategy{};  ///< `x-dead-letter-strategy`, quorum
   std::optional<std::int64_t>
-      delivery_limit{};                 ///< `x-delivery-limit`, quorum; 20 by default from 4.0, none before
-  bool single_active_consumer = false;  ///< `x-single-active-consumer`
+      delivery_limit{};  ///< `x-delivery-limit`, quorum, from 0; 20 by default from 4.0, none before
+  bool single_active_consumer = false;            ///< `x-single-active-consumer`
   std::optional<std::uint8_t> max_priority{};     ///< `x-max-priority`, classic; 1 to 255, few are better
   std::optional<std::chrono::seconds> max_age{};  ///< `x-max-age`, stream
   std::optional<std::int64_t> max_segment_size_bytes{};  ///< `x-stream-max-segment-size-bytes`, stream

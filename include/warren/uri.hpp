@@ -62,8 +62,8 @@ struct WARREN_EXPORT Uri {
   ///
   /// - What is absent keeps the default of Endpoint; an empty host is `localhost`. A user without a password
   ///   keeps the password `guest`.
-  /// - Each part may be percent-encoded, to any bytes but 0; `+` is a plus. A reserved character in the user,
-  ///   the password or the vhost must be: `/` is `%2F`, `@` is `%40`, `:` is `%3A`.
+  /// - Each part may be percent-encoded, to any bytes but 0; `+` is a plus. In the user and the password `/`,
+  ///   `@` and `:` must be (`%2F`, `%40`, `%3A`), in the vhost `/`; else they end the part that they are in.
   /// - Virtual host, user and password are at most 255 bytes once decoded.
   /// - Deviation: `amqp://host/` names the virtual host `/`, as in most clients. By the specification it is
   ///   the empty one, which never exists.

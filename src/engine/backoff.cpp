@@ -8,7 +8,20 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto early = 60s;
 
+// What the clock can't tell, also where it is doubled, is as good as a century.
+RecoveryOptions within_a_century(RecoveryOptions options) {
+  constexpr std::chrono::milliseconds longest = std::chrono::years(100);
+  for (auto* each :
+       {&options.initial_delay, &options.early_max_delay, &options.max_delay, &options.stable_after})
+    *each = std::min(*each, longest);
+  if (options.give_up_after) options.give_up_after = std::min(*options.give_up_after, longest);
+  return options;
+}
+
 }  // namespace
+
+Backoff::Backoff(const RecoveryOptions& options, std::uint64_t seed)
+    : options_(within_a_century(options)), random_(seed) {}
 
 void Backoff::connected(Clock::time_point now) noexcept { connected_at_ = now; }
 

@@ -14,7 +14,7 @@ class Backoff {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Backoff(const RecoveryOptions& options, std::uint64_t seed) : options_(options), random_(seed) {}
+  Backoff(const RecoveryOptions& options, std::uint64_t seed);
 
   /// The connection works since this moment.
   void connected(Clock::time_point now) noexcept;

@@ -176,11 +176,14 @@ void ChannelCore::answer(Reply reply) {
     throw wire::MalformedFrame(fmt::format("an answer {:#010x} that nobody asked for", reply.method));
   }
   Waiter& waiter = *waiters_.front();
-  if (waiter.given_up && waiter.late == LateDelivery::requeue && reply.content) {
+  if (waiter.given_up && reply.content) {
     const std::uint64_t tag = reply.content->delivery.delivery_tag();
     acks_.settle(tag);
-    outbox_.append(Outbox::Entry::control,
-                   [&](Bytes& out) { wire::basic_nack(out, number_, tag, false, true); });
+    // Behind our own channel.close it would cost the connection; the broker requeues by itself.
+    if (waiter.late == LateDelivery::requeue && !closing_) {
+      outbox_.append(Outbox::Entry::control,
+                     [&](Bytes& out) { wire::basic_nack(out, number_, tag, false, true); });
+    }
   }
   waiter.reply = std::move(reply);
   waiter.done = true;

@@ -81,6 +81,8 @@ class ConnectionCore : private DirectWriter {
         check_not_ended(error.operation());
         if (Clock::now() >= deadline) throw;
         std::this_thread::yield();  // the I/O thread is about to say that it is lost
+      } catch (const BlockedError&) {
+        throw;
       } catch (const TimeoutError& error) {
         raise_timeout(error.details());
       }

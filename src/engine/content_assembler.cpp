@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint16_t basic_class = 60;
 constexpr std::size_t kept_body = 64 * 1024;
+constexpr std::size_t kept_headers = 64;
 constexpr std::size_t most_spare = 1'024;
 // What a header claims is reserved only up to a sane first step.
 constexpr std::uint64_t first_reserve = std::uint64_t{16} << 20;
@@ -71,8 +72,9 @@ void ContentAssembler::reset() noexcept { content_.reset(); }
 void ContentAssembler::recycle(ContentPtr content) {
   if (content == nullptr || spare_.size() >= most_spare) return;
   if (!DeliveryAccess::is_of(content->delivery, channel_)) return;  // of a generation before
-  std::string& body = DeliveryAccess::message(content->delivery).body_buffer();
-  if (body.capacity() > kept_body) std::string().swap(body);
+  Message& message = DeliveryAccess::message(content->delivery);
+  if (message.body_buffer().capacity() > kept_body) std::string().swap(message.body_buffer());
+  if (message.properties().headers.size() > kept_headers) message.properties().headers = {};
   spare_.push_back(std::move(content));
 }
 

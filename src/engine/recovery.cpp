@@ -135,6 +135,9 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
         last = error.details();
         if (error.permanent()) return last;
         events_.log(LogLevel::warning, error.what());
+      } catch (const std::exception& error) {  // no memory, say
+        last = {.operation = "connect", .text = error.what(), .scope = ErrorScope::connection};
+        events_.log(LogLevel::warning, error.what());
       }
     }
     if (!enter(ConnectionState::waiting, last)) return std::nullopt;
@@ -269,6 +272,9 @@ std::optional<Reply> ConnectionCore::declare_again(std::shared_ptr<ChannelCore>&
       // A queue whose node is down is there, and comes back with its node.
       const auto level = wire::is_node_down(error.code(), error.text()) ? LogLevel::warning : LogLevel::error;
       events_.log(level, fmt::format("not declared again: {}", error.what()));
+      return std::nullopt;
+    } catch (const InvalidArgument& error) {  // it no longer fits a frame
+      events_.log(LogLevel::error, fmt::format("not declared again: {}", error.what()));
       return std::nullopt;
     }
   }

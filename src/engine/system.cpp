@@ -27,6 +27,21 @@ void set_up(int descriptor) {
   ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
 }
 
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() noexcept {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 // A pipe rather than an eventfd: POSIX has it everywhere, and a wake is not on any hot path.
@@ -68,23 +83,15 @@ void Wakeup::wait(int socket, bool for_writing, std::chrono::milliseconds timeou
 }
 
 std::thread start_thread(const char* name, std::function<void()> body) {
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread;
-  int error = 0;
+  const AllSignalsBlocked inherited;
   try {
-    thread = std::thread([name, body = std::move(body)] {
+    return std::thread([name, body = std::move(body)] {
       ::pthread_setname_np(::pthread_self(), name);
       body();
     });
   } catch (const std::system_error& failure) {
-    error = failure.code().value();
+    exhausted("start a thread", failure.code().value());
   }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error != 0) exhausted("start a thread", error);
-  return thread;
 }
 
 std::string host_name() {

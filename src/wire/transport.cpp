@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
 // rabbitmq-c's deadlines are an int of milliseconds.
+constexpr std::size_t longest_name = 255;  // RabbitMQ's limit
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
 
 timeval until(Clock::time_point deadline) {
@@ -110,9 +111,13 @@ const Negotiated& Transport::negotiated() const noexcept { return state_->negoti
 std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const LoginOptions& options) {
   const std::string operation = fmt::format("connect to {}:{}", endpoint.host, endpoint.effective_port());
   if (endpoint.tls) check_tls(endpoint, operation);
-  if (endpoint.vhost.find('\0') != std::string::npos || endpoint.user.find('\0') != std::string::npos ||
-      endpoint.password.find('\0') != std::string::npos) {
-    refuse(operation, "virtual host, user and password cannot hold a NUL byte");
+  for (const std::string* text : {&endpoint.host, &endpoint.vhost, &endpoint.user, &endpoint.password}) {
+    if (text->find('\0') != std::string::npos)
+      refuse(operation, "host, virtual host, user and password cannot hold a NUL byte");
+  }
+  for (const std::string* text : {&endpoint.vhost, &endpoint.user, &endpoint.password}) {
+    if (text->size() > longest_name)
+      refuse(operation, "virtual host, user and password are at most 255 bytes");
   }
   const Clock::time_point deadline =
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
@@ -202,7 +207,10 @@ Transport::Result Transport::write(std::span<const std::string_view> chunks) noe
     const ssize_t count = ::sendmsg(state_->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
     if (count < 0 && errno == EINTR) continue;
-    return {count == 0 || errno == EAGAIN || errno == EWOULDBLOCK ? Status::would_block : Status::closed, 0};
+    if (count == 0 || errno == EAGAIN || errno == EWOULDBLOCK) return {Status::would_block, 0};
+    // Of a link that would live on, what is dropped would be missing in the middle.
+    if (errno != EPIPE && errno != ECONNRESET) ::shutdown(state_->descriptor, SHUT_RDWR);
+    return {Status::closed, 0};
   }
 }
 

@@ -4,6 +4,8 @@ import concurrent.futures
 import http.client
 import json
 import signal
+import socket
+import time
 
 import aio_pika
 
@@ -64,6 +66,28 @@ class Api(BrokerTest):
                     self.assertEqual(status, 422)
                     self.assertIn(name, answer["detail"])
         self.assertEqual(self.count("orders") + self.count("task_queue"), 0)
+
+    def test_a_request_without_a_length_has_no_body(self):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as link:
+            began = time.monotonic()
+            link.sendall(b"POST /orders/?order_id=7 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: link.recv(4096), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200"), answer)
+        self.assertLess(time.monotonic() - began, 3)
+        self.assertEqual(self.ids("orders"), ["7"])
+
+    def test_a_body_of_any_size(self):
+        def padded(size):
+            body = '{"order_id": 7}'
+            return body + " " * (size - len(body))
+        self.assertEqual(self.request("POST", "/orders/", padded(65_536))[0], 200)
+        status, answer = self.request("POST", "/orders/", padded(65_537))
+        self.assertEqual((status, answer), (413, {"detail": "the body is above 64 KiB"}))
+        self.assertEqual(self.request("POST", "/orders/", padded(100_000_000))[0], 413)
+        with open(f"/proc/{self.api.process.pid}/status", encoding="ascii") as status:
+            peak = next(line for line in status if line.startswith("VmHWM"))
+        self.assertLess(int(peak.split()[1]), 50_000)
+        self.assertEqual(self.ids("orders"), ["7"])
 
     def test_other_paths(self):
         for method, path in (("GET", "/"), ("GET", "/orders/"), ("POST", "/order/"), ("POST", "/health")):

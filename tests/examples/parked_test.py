@@ -23,11 +23,13 @@ class Parked(BrokerTest):
     def test_list(self):
         self.park(1, retry_error_message="on purpose")
         self.put("orders_parked", b"no order")
+        self.park(2, retry_error_message="x\nParked order 3: \x1b[31m", retry_reason="a\rb")
         for _ in range(2):
             self.assertEqual(self.run_to_end("orders_parked", "list"),
                              ["Parked order 1: max-attempts after 5 attempts: on purpose",
-                              "Parked order (undecodable): unknown after 0 attempts: unknown"])
-        self.assertEqual(self.count("orders_parked"), 2)
+                              "Parked order (undecodable): unknown after 0 attempts: unknown",
+                              r'Parked order 2: "a\rb" after 5 attempts: "x\nParked order 3: \u001b[31m"'])
+        self.assertEqual(self.count("orders_parked"), 3)
 
     def test_replay_by_reason_age_and_limit(self):
         old = int(time.time() * 1000) - 3_600_000

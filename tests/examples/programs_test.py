@@ -163,7 +163,8 @@ class Consumers(BrokerTest):
 
     def test_what_is_no_order_is_parked_at_once(self):
         bodies = [b"", b"order 7", b"{\"order_id\": 7", b"{\"order_id\": \"\xff\"}", b"[7]", b"7", b"null", b"{}",
-                  b"{\"timestamp\": \"now\"}", b"{\"order_id\": null}", b"{\"order_id\": {}}"]
+                  b"{\"timestamp\": \"now\"}", b"{\"order_id\": null}", b"{\"order_id\": {}}",
+                  b"{\"order_id\": 7, \"timestamp\": " + b"[" * 50_000 + b"]" * 50_000 + b"}"]
         for name, queue in (("orders_consumer", "orders"), ("orders_retry_consumer", "orders_retry")):
             with self.subTest(name=name):
                 self.setUp()
@@ -181,6 +182,12 @@ class Consumers(BrokerTest):
                     self.assertEqual(message.headers["mine"], "kept")
                     self.assertTrue(message.headers["retry-error-message"])
                 self.assertEqual(self.count("orders_retry"), 0)
+
+    def test_an_idle_time_of_0_ends_it_once_all_is_done(self):
+        self.run_to_end("orders_producer", "--count", "500")
+        program = self.start("orders_consumer", "--failure-rate", "0", "--exit-when-idle", "0")
+        self.assertEqual(program.wait(), 0, program)
+        self.assertEqual(len(program.ids("Processed order")), 500)
 
     def test_an_id_cannot_forge_a_line(self):
         self.put("orders", {"order_id": "1\nProcessed order 2"})

@@ -67,6 +67,8 @@ TEST_CASE(
         thrown<warren::BlockedError>([&] { on_patient.declare_queue("", {.exclusive = true}); });
     CHECK(contains(error.text(), "memory"));
     CHECK(error.in_doubt());
+    const auto once = thrown<warren::BlockedError>([&] { (void)patient.open_channel(); });
+    CHECK(once.text().find("the broker blocks") == once.text().rfind("the broker blocks"));
     CHECK_NOTHROW(on_idle.declare_queue("", {.exclusive = true}));
   }
   SECTION("the alarm's end is told, and the same connection works again") {

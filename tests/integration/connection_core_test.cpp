@@ -3,9 +3,12 @@
 #include <memory>
 #include <thread>
 
+#include <warren/warren.hpp>
+
 #include "engine/connection_core.hpp"
 #include "support/broker.hpp"
 #include "support/catch.hpp"
+#include "support/log_lines.hpp"
 #include "support/scripted_peer.hpp"
 #include "support/thrown.hpp"
 
@@ -95,6 +98,41 @@ TEST_CASE("a connection that is lost again behind the recovery's back is not dec
   CHECK(eventually([&] { return core.state() == warren::ConnectionState::open; }));
   CHECK(slow->times == 2);
   core.close(in(100ms));
+}
+
+TEST_CASE("a queue whose arguments fit no frame any more is told, and those behind it are declared again") {
+  std::atomic<int> links{0};
+  std::atomic<bool> declared{false};
+  std::atomic<int> declared_again{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    const bool first = links++ == 0;
+    link.shake_hands(first ? Tune{} : Tune{.frame_max = 8'192});
+    (void)link.receive(method::channel_open);
+    link.send(method_frame(1, 0x0014000B, long_string("")));
+    for (const char* name : {"big", "small"}) {
+      if (!first && name == std::string_view("big")) continue;
+      (void)link.receive(method::queue_declare);
+      link.send(method_frame(1, 0x0032000B, short_string(name) + number(0, 4) + number(0, 4)));
+    }
+    if (first) {
+      (void)eventually([&] { return declared.load(); });
+      return link.reset();
+    }
+    ++declared_again;
+    link.wait_for_end();
+  });
+  LogLines log;
+  warren::ConnectionOptions options = test_options();
+  options.recovery = {.initial_delay = 20ms};
+  options.close_timeout = 100ms;
+  options.on_log = [&](const warren::LogEvent& event) { log.add(event.text); };
+  warren::Connection connection{peer.endpoint(), options};
+  warren::Channel channel = connection.open_channel();
+  (void)channel.declare_queue("big", {.arguments = {{"x-big", std::string(20'000, 'x')}}});
+  (void)channel.declare_queue("small");
+  declared = true;
+  CHECK(eventually([&] { return declared_again == 1; }));
+  CHECK(eventually([&] { return log.has("not declared again: queue.declare \"big\""); }));
 }
 
 TEST_CASE("a call that meets the connection at its end is told the cause") {

@@ -134,3 +134,23 @@ TEST_CASE("the first connection may be lost at once, and the options are as they
   check_within(backoff.next(start + 1ms), 20ms);
   check_within(backoff.next(start + 1ms), 20ms);  // max_delay holds early, too
 }
+
+TEST_CASE("durations that no clock can tell are without end") {
+  Outage outage({.initial_delay = 1h,
+                 .max_delay = milliseconds::max(),
+                 .stable_after = milliseconds::max(),
+                 .give_up_after = milliseconds::max()});
+  check_within(outage.next(), 800ms);
+  outage.now += 1min;
+  milliseconds before{0};
+  for (int i = 0; i < 100; ++i) {
+    const auto pause = outage.backoff.next(outage.now);
+    REQUIRE(pause.has_value());
+    CHECK(*pause > 0ms);
+    if (i < 4) CHECK(*pause >= before);
+    before = *pause;
+    outage.work(1ms);
+    outage.now += 1min;
+  }
+  CHECK(before > 24h * 365 * 40);
+}

@@ -2,10 +2,13 @@
 
 #include <atomic>
 #include <future>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/channel_core.hpp"
 #include "support/catch.hpp"
+#include "support/frames.hpp"
 #include "wire/malformed.hpp"
 
 using namespace std::chrono_literals;
@@ -67,6 +70,16 @@ Bytes method(std::uint32_t id) {
   return bytes;
 }
 
+// An empty message.
+Bytes get_ok(std::uint64_t tag) {
+  const std::string frames =
+      support::method_frame(3, wire::id::basic_get_ok,
+                            support::number(tag, 8) + std::string(1, '\0') + support::short_string("") +
+                                support::short_string("orders") + support::number(0, 4)) +
+      support::header_frame(3, 0);
+  return {frames.begin(), frames.end()};
+}
+
 }  // namespace
 
 TEST_CASE("an answer reaches the call that asked for it") {
@@ -115,6 +128,49 @@ TEST_CASE("a call that gave up doesn't take the next one's answer") {
   CHECK(patient.wait_for(0s) == std::future_status::timeout);
   script.receive(method(wire::id::basic_get_empty));
   CHECK(patient.get().method == wire::id::basic_get_empty);
+}
+
+TEST_CASE(
+    "a message that comes too late is requeued, but not behind a channel.close; one acknowledged already is "
+    "done") {
+  Script script;
+  const auto get_late = [&](bool no_ack) {
+    const auto late_delivery = no_ack ? ChannelCore::LateDelivery::keep : ChannelCore::LateDelivery::requeue;
+    CHECK_THROWS_AS(
+        script.channel.call(
+            "basic.get", wire::id::basic_get_ok, in(0ms),
+            [&](Bytes& out, std::uint16_t number) { wire::basic_get(out, number, "orders", no_ack); },
+            late_delivery),
+        warren::TimeoutError);
+    script.sent();
+  };
+  Bytes got;
+  SECTION("requeued") {
+    get_late(false);
+    script.receive(get_ok(1));
+    const Bytes sent = script.sent();
+    std::vector<support::Frame> frames;
+    support::FrameReader(support::Direction::to_client, 0).read({sent.data(), sent.size()}, frames);
+    REQUIRE(frames.size() == 1);
+    CHECK(frames[0].method == wire::id::basic_nack);
+    CHECK(frames[0].delivery_tag == 1);
+    CHECK(frames[0].requeue);
+  }
+  SECTION("closed meanwhile") {
+    get_late(false);
+    script.channel.begin_close();
+    script.sent();
+    script.receive(get_ok(1));
+    Output nothing;
+    CHECK_FALSE(script.outbox.take(nothing));
+  }
+  SECTION("acknowledged by being sent") {
+    get_late(true);
+    script.receive(get_ok(1));
+    CHECK_FALSE(script.channel.is_unsettled(1));
+    Output nothing;
+    CHECK_FALSE(script.outbox.take(nothing));
+  }
 }
 
 TEST_CASE("answers that nobody asked for are refused") {
