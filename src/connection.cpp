@@ -31,7 +31,7 @@ void check(const ConnectionOptions& options) {
   if (options.operation_timeout <= 0ms) refuse("operation_timeout is not above 0");
   if (options.close_timeout < 0ms) refuse("close_timeout is negative");
   if (options.frame_max < 8'192) refuse("frame_max is below 8192 bytes");
-  if (options.frame_max > (1U << 30)) refuse("frame_max is above 1 GiB");
+  if (options.frame_max > (1U << 27)) refuse("frame_max is above 128 MiB");
   if (options.outbox_bytes > (std::size_t{1} << 30)) refuse("outbox_bytes is above 1 GiB");
   check(options.recovery);
 }

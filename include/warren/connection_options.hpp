@@ -41,7 +41,7 @@ struct ConnectionOptions {
   /// The most that close() and the destructor take.
   std::chrono::milliseconds close_timeout{5'000};
   std::uint16_t channel_max = 2'047;  ///< channels at once, proposed; 0: the broker's own limit
-  std::uint32_t frame_max = 131'072;  ///< bytes, proposed; 8192 to 1 GiB
+  std::uint32_t frame_max = 131'072;  ///< bytes, proposed; 8192 to 128 MiB
   std::size_t outbox_bytes =
       1 << 20;  ///< what may wait to be written, in bytes; 256 KiB (also where it is less) to 1 GiB
   LogLevel log_level = LogLevel::info;  ///< what is below is not reported

@@ -1,5 +1,7 @@
 #include <warren/warren.hpp>
 
+#include <limits>
+
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/scripted_peer.hpp"
@@ -143,8 +145,26 @@ TEST_CASE("options that can't be right are InvalidArgument, before anything is c
   CHECK(refuses([](auto& options) { options.connect_timeout = 0ms; }));
   CHECK(refuses([](auto& options) { options.operation_timeout = 0ms; }));
   CHECK(refuses([](auto& options) { options.frame_max = 8'191; }));
+  CHECK(refuses([](auto& options) { options.frame_max = (1U << 27) + 1; }));
+  CHECK(refuses([](auto& options) { options.outbox_bytes = std::numeric_limits<std::size_t>::max(); }));
   CHECK_THROWS_AS(Connection(std::vector<warren::Endpoint>{}, test_options()), warren::InvalidArgument);
   CHECK_THROWS_AS(Connection("amqp://host:port/", test_options()), warren::InvalidArgument);
+  CHECK(peer.connections() == 0);
+}
+
+TEST_CASE("an endpoint that can't be right is a permanent error, before anything is connected") {
+  ScriptedPeer peer([](ScriptedPeer::Link&) {});
+  const auto refuses = [&](auto change) {
+    warren::Endpoint endpoint = peer.endpoint();
+    change(endpoint);
+    return thrown<ConnectionError>([&] { Connection{endpoint, test_options()}; }).permanent();
+  };
+  for (const std::string& wrong : {std::string(256, 'x'), std::string("a\0b", 3)}) {
+    CHECK(refuses([&](auto& endpoint) { endpoint.vhost = wrong; }));
+    CHECK(refuses([&](auto& endpoint) { endpoint.user = wrong; }));
+    CHECK(refuses([&](auto& endpoint) { endpoint.password = wrong; }));
+  }
+  CHECK(refuses([&](auto& endpoint) { endpoint.host = std::string("127.0.0.1\0.example.org", 22); }));
   CHECK(peer.connections() == 0);
 }
 
