@@ -167,7 +167,7 @@ TEST_CASE_METHOD(Fixture, "a stop whose link stalls ends in time, with a crash g
   Gate gate;
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
-  options.operation_timeout = 2s;
+  options.operation_timeout = 4s;
   Connection stalling{proxy.endpoint(), options};
   const TestQueue parked;
   {
@@ -185,7 +185,7 @@ TEST_CASE_METHOD(Fixture, "a stop whose link stalls ends in time, with a crash g
     };
     REQUIRE(eventually([&] { return consumers(queue.name()) + consumers(queue.name() + "_suspect") == 0; }));
     proxy.stall();
-    CHECK(stopping.get() < 300ms + 2s + 1s);
+    CHECK(stopping.get() < 300ms + 4s + 3s);
     proxy.cut();
     gate.open();
   }
