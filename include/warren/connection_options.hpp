@@ -42,8 +42,8 @@ struct ConnectionOptions {
   std::chrono::milliseconds close_timeout{5'000};
   std::uint16_t channel_max = 2'047;  ///< channels at once, proposed; 0: the broker's own limit
   std::uint32_t frame_max = 131'072;  ///< bytes, proposed; 8192 to 128 MiB
-  std::size_t outbox_bytes =
-      1 << 20;  ///< what may wait to be written, in bytes; 256 KiB (also where it is less) to 1 GiB
+  /// What may wait to be written, in bytes: 256 KiB (also where it is less) to 1 GiB.
+  std::size_t outbox_bytes = 1 << 20;
   LogLevel log_level = LogLevel::info;  ///< what is below is not reported
   LogCallback on_log{};                 ///< not set: nothing is logged
   StateCallback on_state{};             ///< not set: only Connection::state tells
