@@ -1,5 +1,6 @@
 #include <warren/warren.hpp>
 
+#include <atomic>
 #include <future>
 #include <mutex>
 #include <set>
