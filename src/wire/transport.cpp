@@ -22,8 +22,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
+constexpr std::size_t longest_name = 255;            // RabbitMQ's limit
 // rabbitmq-c's deadlines are an int of milliseconds.
-constexpr std::size_t longest_name = 255;  // RabbitMQ's limit
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
 
 timeval until(Clock::time_point deadline) {

@@ -144,7 +144,6 @@ TEST_CASE(
         warren::TimeoutError);
     script.sent();
   };
-  Bytes got;
   SECTION("requeued") {
     get_late(false);
     script.receive(get_ok(1));
