@@ -108,6 +108,10 @@ void PrivateBroker::stop() { output_of(script("stop", folder_)); }
 void PrivateBroker::kill() { output_of(script("kill", folder_)); }
 void PrivateBroker::restart() { output_of(script("restart", folder_)); }
 
+std::uint16_t PrivateBroker::spare_port() const {
+  return static_cast<std::uint16_t>(std::stoi(output_of(script("port", folder_))));
+}
+
 std::string new_broker_folder(std::string_view prefix) {
   const char* shared = ::getenv("WARREN_TEST_BROKER_DIR");
   const auto parent =

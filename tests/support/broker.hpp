@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -57,6 +58,9 @@ class PrivateBroker : public Broker {
   void stop();     ///< graceful
   void kill();     ///< SIGKILL
   void restart();  ///< on the same port and data, after any of the two, or instead
+
+  /// A port that no other broker gets, for a further listener of this one.
+  [[nodiscard]] std::uint16_t spare_port() const;
 };
 
 /// Makes a folder for a broker, where whoever ends the shared one finds what a crashed test left.

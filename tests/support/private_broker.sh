@@ -8,6 +8,7 @@
 #   private_broker.sh restart DIR          start again on the same port and data; prints the URL
 #   private_broker.sh ctl     DIR ARGS...  rabbitmqctl against this node
 #   private_broker.sh url     DIR          print the AMQP URL
+#   private_broker.sh port    DIR          print a port that is kept for a further listener of this node
 #
 # WARREN_BROKER_START_TIMEOUT (default 180 s) and WARREN_BROKER_STOP_TIMEOUT
 # (default 30 s) bound the waits. RABBITMQ_BIN_DIR says where the RabbitMQ
@@ -23,7 +24,7 @@ me=${0##*/}
 bin_dir=${RABBITMQ_BIN_DIR:-/usr/lib/rabbitmq/bin}
 start_timeout=${WARREN_BROKER_START_TIMEOUT:-180}
 stop_timeout=${WARREN_BROKER_STOP_TIMEOUT:-30}
-unset nodename node_port dist_port epmd_port ctl_port
+unset nodename node_port dist_port epmd_port ctl_port spare_port
 shared=
 
 die() {
@@ -113,29 +114,36 @@ end_process() { # FILE SIGNAL SECONDS: signal, bounded wait, then SIGKILL
 
 port_open() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Below the usual ephemeral range, so that no outgoing connection takes the
-# port while the broker is down.
+# The next of a sequence that all brokers of this user share: a port comes again only after all the others. One
+# chosen at random could be that of another broker, which is down for a moment. Below the usual ephemeral range,
+# so that no outgoing connection takes it meanwhile.
 pick_port() {
-    local port tries
-    for ((tries = 0; tries < 200; tries++)); do
-        port=$((10000 + (RANDOM * 32768 + RANDOM) % 12000))
-        case " $* " in *" $port "*) continue ;; esac
-        port_open "$port" && continue
-        echo "$port"
-        return 0
-    done
+    local sequence=/tmp/warren-test-ports.$UID last tries
+    {
+        flock -w 60 9 || die "cannot lock $sequence"
+        read -r last <&9
+        [[ $last =~ ^(1[0-9]|2[01])[0-9]{3}$ ]] || last=$((10000 + (RANDOM * 32768 + RANDOM) % 12000))
+        for ((tries = 0; tries < 200; tries++)); do
+            last=$((10000 + (last + 1 - 10000) % 12000))
+            port_open "$last" && continue
+            echo "$last" > "$sequence"
+            echo "$last"
+            return 0
+        done
+    } 9<> "$sequence"
     die "found no free port"
 }
 
 # --- layout and environment
 
 write_env() {
-    local node_port dist_port epmd_port ctl_port
+    local node_port dist_port epmd_port ctl_port spare_port
     node_port=$(pick_port) || exit 1
-    dist_port=$(pick_port "$node_port") || exit 1
+    dist_port=$(pick_port) || exit 1
+    spare_port=$(pick_port) || exit 1
     shared=${WARREN_BROKER_SHARED:-$shared}
     epmd_port=$([ -z "$shared" ] || cat "$shared/epmd_port" 2>/dev/null)
-    [ -n "$epmd_port" ] || epmd_port=$(pick_port "$node_port" "$dist_port") || exit 1
+    [ -n "$epmd_port" ] || epmd_port=$(pick_port) || exit 1
     ctl_port=$((22000 + (RANDOM * 32768 + RANDOM) % 10000))
     cat > "$dir/env.new" << END
 nodename=${nodename:-warren-$$-$RANDOM$RANDOM@localhost}
@@ -143,6 +151,7 @@ node_port=$node_port
 dist_port=$dist_port
 epmd_port=$epmd_port
 ctl_port=$ctl_port
+spare_port=$spare_port
 shared=$shared
 END
     mv "$dir/env.new" "$dir/env"
@@ -385,6 +394,10 @@ case $command in
     url)
         load_env
         url
+        ;;
+    port)
+        load_env
+        echo "$spare_port"
         ;;
     *) usage ;;
 esac

@@ -1,24 +1,11 @@
 #include "support/tls_broker.hpp"
 
 #include <fstream>
-#include <random>
 #include <stdexcept>
 #include <utility>
 
-#include "support/sockets.hpp"
-
 namespace support {
 namespace {
-
-// Below those that the system hands out, so that it stays free while the broker is restarted.
-std::uint16_t free_port() {
-  std::random_device random;
-  for (int i = 0; i < 100; ++i) {
-    const auto port = static_cast<std::uint16_t>(10'000 + random() % 12'000);
-    if (!connect_to("127.0.0.1", port)) return port;
-  }
-  throw std::runtime_error("found no free port");
-}
 
 // All of it here: what this file says of ssl_options takes the place of rabbitmq.conf's.
 std::string advanced_config(std::uint16_t port, const Certificate& server, const std::string& options) {
@@ -37,7 +24,7 @@ void write(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-TlsBroker::TlsBroker(std::string options) : options_(std::move(options)), tls_port_(free_port()) {
+TlsBroker::TlsBroker(std::string options) : options_(std::move(options)), tls_port_(spare_port()) {
   // Both are read when it starts.
   write(folder() + "/enabled_plugins", "[rabbitmq_auth_mechanism_ssl].\n");
   use(certificates().issue("The broker", "DNS:localhost,IP:127.0.0.1"));
