@@ -39,14 +39,16 @@ usage() {
 
 # --- processes: a pid file holds "PID STARTTIME", so a reused pid is never hit
 
-# Start time of a live process; fails for one that is gone or a zombie.
+# Start time of a live process; fails for one that is gone or a zombie. A zombie with threads that are still ending
+# is alive: until the last of them has ended, its sockets are open.
 proc_start_time() {
-    local stat
+    local stat threads
     { read -r stat < "/proc/$1/stat"; } 2>/dev/null || return 1
+    threads=("/proc/$1/task/"*)
     stat=${stat##*) }
     # shellcheck disable=SC2086
     set -- $stat
-    case $1 in Z | X) return 1 ;; esac
+    case $1 in Z | X) [ ${#threads[@]} -gt 1 ] || return 1 ;; esac
     echo "${20}"
 }
 
