@@ -28,8 +28,9 @@ class HandlerSlots {
     std::unique_lock lock(mutex_);
     if (urgent) ++urgent_;
     changed_.wait(lock, [&] { return free_ > 0 && (urgent || urgent_ == 0); });
-    if (urgent) --urgent_;
     --free_;
+    // Who came while it waited sleeps, even where there was a slot for both.
+    if (urgent && --urgent_ == 0 && free_ > 0) changed_.notify_all();
     return Slot(*this);
   }
 
