@@ -112,6 +112,7 @@ void ConnectionCore::write_pending(Turn& turn) {
       continue;
     }  // closed: what the broker said before it closed is still to be read, and the reader meets the end
     turn.output = Output();
+    return;
   }
 }
 
