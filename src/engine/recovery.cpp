@@ -91,6 +91,8 @@ bool ConnectionCore::lose(ErrorDetails& error) {
     if (error.permanent && !for_a_call) return false;
     error.permanent = false;
     error_ = error;
+    // What logged in and did not come to be open, was not stable: the outage goes on.
+    if (recovering_) backoff_.connected(Clock::now());
     recovering_ = true;
     reconnected_ = false;  // where the recovery thread did not come to it
     ++generation_;
@@ -120,6 +122,7 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
       return last;
     }
     if (!pause(*delay) || !enter(ConnectionState::connecting)) return std::nullopt;
+    bool all_permanent = true;
     for (std::size_t i = 0; i < endpoints_.size(); ++i) {
       const Endpoint& endpoint = endpoints_[next_endpoint_ % endpoints_.size()];
       try {
@@ -133,13 +136,15 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
       } catch (const Error& error) {
         ++next_endpoint_;
         last = error.details();
-        if (error.permanent()) return last;
+        all_permanent = all_permanent && error.permanent();
         events_.log(LogLevel::warning, error.what());
       } catch (const std::exception& error) {  // no memory, say
         last = {.operation = "connect", .text = error.what(), .scope = ErrorScope::connection};
+        all_permanent = false;
         events_.log(LogLevel::warning, error.what());
       }
     }
+    if (all_permanent) return last;
     if (!enter(ConnectionState::waiting, last)) return std::nullopt;
   }
 }

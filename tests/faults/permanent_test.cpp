@@ -152,6 +152,74 @@ TEST_CASE("permission for the virtual host taken away during the outage ends the
   check_failed(connection, watch, proxy, 530);
 }
 
+TEST_CASE("a limit that the lost connection still fills is no end: it passes with that",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  Connection connection{account.endpoint(proxy), watch.options()};
+  SECTION("of a virtual host's connections") {
+    shared_broker().ctl({"set_vhost_limits", "-p", account.vhost, R"({"max-connections": 1})"});
+  }
+  SECTION("of a user's connections") {
+    shared_broker().ctl({"set_user_limits", account.user, R"({"max-connections": 1})"});
+  }
+  proxy.strand();  // the broker still counts it
+  const bool refused = eventually([&] {
+    const auto lines = watch.lines(warren::LogLevel::warning);
+    return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+      return line.find("limit (1) is reached") != line.npos;
+    });
+  });
+  INFO(watch.log());
+  CHECK(refused);
+  proxy.resume();
+  CHECK(watch.opened(2));
+  CHECK(watch.count(ConnectionState::failed) == 0);
+}
+
+TEST_CASE("a channel above a user's limit is the call's error: the connection comes back without it",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  shared_broker().ctl({"set_user_limits", account.user, R"({"max-channels": 1})"});
+  Watch watch;
+  Connection connection{account.endpoint(proxy), watch.options()};
+  warren::Channel channel = connection.open_channel();
+  const auto error = thrown<ConnectionError>([&] { (void)connection.open_channel(); });
+  CHECK(error.code() == 530);
+  REQUIRE(watch.opened(2));
+  CHECK_NOTHROW(channel.declare_queue("", {.exclusive = true}));
+  CHECK(watch.count(ConnectionState::failed) == 0);
+}
+
+TEST_CASE("an endpoint that refuses for good is no end while another one may serve (behaviours 8, 10)",
+          "[faults][permanent]") {
+  Account account;
+  Proxy refusing(shared_broker().endpoint());
+  Proxy serving(shared_broker().endpoint());
+  warren::Endpoint wrong = account.endpoint(refusing);
+  wrong.password = "wrong";
+  Watch watch;
+  Connection connection{{wrong, account.endpoint(serving)}, watch.options()};
+
+  // Neither while the other one is up, nor while it is not.
+  serving.cut();
+  REQUIRE(watch.opened(2));
+  const std::size_t asked = refusing.links_seen();
+  serving.take_new(false);
+  serving.cut();
+  REQUIRE(eventually([&] { return refusing.links_seen() >= asked + 2; }));
+  CHECK(watch.count(ConnectionState::failed) == 0);
+  serving.take_new(true);
+  REQUIRE(watch.opened(3));
+
+  // Once all refuse, it is.
+  shared_broker().ctl({"change_password", account.user, "after"});
+  serving.cut();
+  check_failed(connection, watch, refusing, 403);
+}
+
 namespace {
 
 std::string close_541(const std::string& text) {
@@ -204,6 +272,31 @@ TEST_CASE(
   INFO(watch.log());
   CHECK(recovered);
   CHECK(watch.count(ConnectionState::failed) == 0);
+}
+
+TEST_CASE("a broker that logs in, and answers nothing else, uses up the tries (behaviour 9)",
+          "[faults][permanent]") {
+  std::atomic<int> connections{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    link.shake_hands();
+    if (connections++ == 0) {
+      open_channel(link);
+      link.receive(method::queue_declare);
+      link.send(method_frame(1, 0x0032000B, short_string("q") + number(0, 4) + number(0, 4)));
+      return;  // lost
+    }
+    link.wait_for_end();
+  });
+  Watch watch;
+  warren::ConnectionOptions options = impatient(watch);
+  options.operation_timeout = 200ms;
+  options.recovery.stable_after = 100ms;
+  options.recovery.max_tries = 3;
+  Connection connection{peer.endpoint(), options};
+  warren::Channel channel = connection.open_channel();
+  channel.declare_queue("q");
+  REQUIRE(eventually([&] { return connection.state() == ConnectionState::failed; }));
+  CHECK(connections == 1 + 3);
 }
 
 TEST_CASE("who finds the connection failed, or closed, is told why (behaviour 8)", "[faults][permanent]") {
