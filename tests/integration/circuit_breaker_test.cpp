@@ -156,6 +156,7 @@ TEST_CASE("a consumer that is started again has a closed circuit") {
   REQUIRE(eventually([&] {
     return consumer.status().circuit == (half_open ? CircuitState::half_open : CircuitState::open);
   }));
+  REQUIRE(f.parked.holds(1));  // else it comes again
   consumer.stop();
   f.fails = false;
   consumer.start(handler);
