@@ -2,7 +2,7 @@
 # Runs the suite on one of the Debians that warren is tested on. Where this machine is another one, it does so in a
 # folder made by debootstrap (as root), with a process and a mount namespace of its own: nothing is left running or mounted.
 #
-#   tests/matrix.sh debian12|debian13 [ARGUMENTS OF tests/run.sh...]
+#   tests/matrix.sh debian12|debian13|sid [ARGUMENTS OF tests/run.sh...]
 #   tests/matrix.sh debian13 --command COMMAND...     runs something else there, in a copy of this tree
 #
 # The folder is build/matrix/NAME, or below WARREN_MATRIX_FOLDER, and is used again; where it's deleted, it's made anew.
@@ -14,6 +14,7 @@ usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 case ${1:-} in
   debian12) suite=bookworm ;;
   debian13) suite=trixie ;;
+  sid) suite=sid ;;
   *) usage ;;
 esac
 name=$1
@@ -39,6 +40,8 @@ if [ ! -f "$folder/etc/os-release" ]; then
   rm -rf "$folder.new"
   # Nobody but root looks for packages in there.
   debootstrap --variant=minbase --include=ca-certificates "$suite" "$folder.new"
+  # An archive that is frozen, as a snapshot of sid is, has release files that count as expired.
+  echo 'Acquire::Check-Valid-Until "false";' > "$folder.new/etc/apt/apt.conf.d/90warren-frozen"
   mv "$folder.new" "$folder"
 fi
 cp --dereference /etc/resolv.conf "$folder/etc/resolv.conf"
