@@ -22,11 +22,11 @@ const ErrorDetails closed_by_us = ended("the connection is closed");
 
 wire::LoginOptions login(const ConnectionOptions& options) {
   wire::LoginOptions login{.timeout = options.connect_timeout,
-                           .heartbeat = options.heartbeat,
-                           .frame_max = options.frame_max,
-                           .channel_max = options.channel_max,
-                           .client_properties = options.client_properties};
-  if (!options.name.empty()) login.client_properties.set("connection_name", options.name);
+                           .proposal = {.heartbeat = options.heartbeat,
+                                        .frame_max = options.frame_max,
+                                        .channel_max = options.channel_max,
+                                        .client_properties = options.client_properties}};
+  if (!options.name.empty()) login.proposal.client_properties.set("connection_name", options.name);
   return login;
 }
 

@@ -33,7 +33,7 @@ struct ConnectionCore::Turn {
   bool outbox_empty = false;
   std::vector<char> input;
   std::size_t end = 0;  // of what was read and not dispatched
-  bool more_to_read = false;
+  bool more_to_read = true;  // what came behind the login, too
   std::shared_ptr<ChannelCore> channel;  // of the last frame: the next one is mostly its, too
   std::vector<std::shared_ptr<ChannelCore>> arrivals;
   std::vector<std::shared_ptr<ChannelCore>> ticking;

@@ -17,15 +17,6 @@ constexpr int locked_tries = 20;  // of a queue that the connection before still
 constexpr auto locked_pause = 250ms;
 constexpr std::uint16_t locked = 405;
 
-// One try to connect, on a thread of its own: rabbitmq-c's connect and login block, and close() must not wait
-// for them. What is not waited for any more ends by its own timeout.
-struct Attempt {
-  Wakeup done;
-  std::mutex mutex;
-  std::unique_ptr<wire::Transport> transport;
-  std::optional<ErrorDetails> error;
-};
-
 bool is_end(ConnectionState state) {
   return state == ConnectionState::closing || state == ConnectionState::closed ||
          state == ConnectionState::failed;
@@ -159,32 +150,21 @@ bool ConnectionCore::pause(std::chrono::milliseconds delay) {
   return state() != ConnectionState::closing;
 }
 
-// Null where close() came.
+// Null if close() came: it ends the try at once.
 std::unique_ptr<wire::Transport> ConnectionCore::attempt(const Endpoint& endpoint) {
-  const auto attempt = std::make_shared<Attempt>();
-  start_thread("warren-connect", [attempt, endpoint, options = login(options_)] {
-    std::unique_ptr<wire::Transport> transport;
-    std::optional<ErrorDetails> error;
-    try {
-      transport = wire::Transport::connect(endpoint, options);
-    } catch (const Error& failure) {
-      error = failure.details();
-    } catch (const std::exception& failure) {
-      error = ErrorDetails{.text = failure.what(), .scope = ErrorScope::connection};
+  wire::LoginOptions options = login(options_);
+  options.wait = [this](int descriptor, bool for_writing, Deadline deadline) {
+    for (;;) {
+      if (state() == ConnectionState::closing) return wire::Waited::given_up;
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+      if (left <= 0ms) return wire::Waited::timed_out;
+      if (outbox_.wakeup().wait(descriptor, for_writing, left)) return wire::Waited::ready;
     }
-    const std::lock_guard lock(attempt->mutex);
-    attempt->transport = std::move(transport);
-    attempt->error = std::move(error);
-    attempt->done.wake();
-  }).detach();
-  for (;;) {
-    if (state() == ConnectionState::closing) return nullptr;
-    {
-      const std::lock_guard lock(attempt->mutex);
-      if (attempt->error) throw ConnectionError(*attempt->error);
-      if (attempt->transport) return std::move(attempt->transport);
-    }
-    outbox_.wakeup().wait(attempt->done.descriptor(), false, -1ms);
+  };
+  try {
+    return wire::Transport::connect(endpoint, options);
+  } catch (const wire::GivenUp&) {
+    return nullptr;
   }
 }
 

@@ -74,12 +74,14 @@ void Wakeup::clear() noexcept {
   }
 }
 
-void Wakeup::wait(int socket, bool for_writing, std::chrono::milliseconds timeout) noexcept {
+bool Wakeup::wait(int socket, bool for_writing, std::chrono::milliseconds timeout) noexcept {
   constexpr std::chrono::milliseconds longest{60'000};
   pollfd descriptors[2] = {{socket, POLLIN, 0}, {read_end_, POLLIN, 0}};
   if (for_writing) descriptors[0].events |= POLLOUT;
   const int milliseconds = static_cast<int>(std::min(timeout, longest).count());
-  if (::poll(descriptors, 2, milliseconds) > 0 && (descriptors[1].revents & POLLIN) != 0) clear();
+  if (::poll(descriptors, 2, milliseconds) <= 0) return false;
+  if ((descriptors[1].revents & POLLIN) != 0) clear();
+  return descriptors[0].revents != 0;
 }
 
 std::thread start_thread(const char* name, std::function<void()> body) {

@@ -26,7 +26,8 @@ class Wakeup {
   void clear() noexcept;
   /// Sleeps until `socket` can be read (or written, where asked for), until woken, or for `timeout`: below 0
   /// without end, 0 not at all. Forgets that it was woken.
-  void wait(int socket, bool for_writing, std::chrono::milliseconds timeout) noexcept;
+  /// @returns whether `socket` is ready
+  bool wait(int socket, bool for_writing, std::chrono::milliseconds timeout) noexcept;
 
  private:
   int read_end_ = -1;

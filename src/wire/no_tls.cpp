@@ -1,4 +1,4 @@
-// Built in place of tls.cpp where OpenSSL, or rabbitmq-c's part of TLS, is missing.
+// Built in place of tls.cpp if OpenSSL is missing.
 #include <warren/error.hpp>
 
 #include "wire/tls.hpp"
@@ -12,8 +12,7 @@ void check_tls(const Endpoint&, const std::string& operation) {
                          .permanent = true});
 }
 
-std::unique_ptr<TlsSession> make_tls_session(amqp_connection_state_t, const Endpoint& endpoint,
-                                             const std::string& operation) {
+std::unique_ptr<TlsSession> make_tls_session(const Endpoint& endpoint, const std::string& operation) {
   check_tls(endpoint, operation);
   return nullptr;
 }

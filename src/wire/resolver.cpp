@@ -1,10 +1,12 @@
 #include "wire/resolver.hpp"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <condition_variable>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -18,7 +20,7 @@ namespace {
 
 struct Answer {
   int error = 0;
-  std::vector<std::string> addresses{};
+  std::vector<Address> addresses{};
 };
 
 Answer ask(const std::string& host, std::uint16_t port, int flags) {
@@ -32,10 +34,14 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
   for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
     char text[NI_MAXHOST];
-    if (::getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0)
+    Address address{.size = entry->ai_addrlen};
+    if (address.size > sizeof address.bytes ||
+        ::getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0)
       continue;
-    if (std::find(answer.addresses.begin(), answer.addresses.end(), text) == answer.addresses.end()) {
-      answer.addresses.emplace_back(text);
+    std::memcpy(&address.bytes, entry->ai_addr, entry->ai_addrlen);
+    address.text = text;
+    if (std::ranges::find(answer.addresses, address.text, &Address::text) == answer.addresses.end()) {
+      answer.addresses.push_back(std::move(address));
     }
   }
   return answer;
@@ -45,34 +51,57 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
   throw ConnectionError({.operation = operation, .text = std::move(text), .scope = ErrorScope::connection});
 }
 
+// What the resolving thread and whoever waits for it share: the thread may outlive the wait, since
+// getaddrinfo can't be interrupted.
+struct Question {
+  explicit Question(const std::string& operation) {
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+      fail(operation, std::error_code(errno, std::system_category()).message());
+  }
+  ~Question() {
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
+  Question(const Question&) = delete;
+  Question& operator=(const Question&) = delete;
+
+  void answered(Answer found) noexcept {
+    {
+      const std::lock_guard lock(mutex);
+      answer = std::move(found);
+    }
+    const char byte = 0;
+    while (::write(ends[1], &byte, 1) < 0 && errno == EINTR) {
+    }
+  }
+
+  int ends[2] = {-1, -1};  // readable once answered
+  std::mutex mutex;
+  Answer answer;
+};
+
 }  // namespace
 
-std::vector<std::string> resolve(const std::string& host, std::uint16_t port,
-                                 std::chrono::steady_clock::time_point deadline,
-                                 const std::string& operation) {
+std::vector<Address> resolve(const std::string& host, std::uint16_t port,
+                             std::chrono::steady_clock::time_point deadline, const Wait& wait,
+                             const std::string& operation) {
   Answer answer = ask(host, port, AI_NUMERICHOST);  // asks nobody
   if (answer.error != 0) {
-    struct Shared {
-      std::mutex mutex;
-      std::condition_variable done;
-      std::unique_ptr<Answer> answer;
-    };
-    const auto shared = std::make_shared<Shared>();
+    const auto question = std::make_shared<Question>(operation);
     try {
-      std::thread([shared, host, port] {
-        auto found = std::make_unique<Answer>(ask(host, port, 0));
-        const std::lock_guard lock(shared->mutex);
-        shared->answer = std::move(found);
-        shared->done.notify_all();
+      std::thread([question, host, port] {
+        try {
+          question->answered(ask(host, port, 0));
+        } catch (...) {  // no memory
+          question->answered({.error = EAI_MEMORY});
+        }
       }).detach();
     } catch (const std::system_error& failure) {
       fail(operation, failure.what());
     }
-    std::unique_lock lock(shared->mutex);
-    if (!shared->done.wait_until(lock, deadline, [&] { return shared->answer != nullptr; })) {
-      fail(operation, "the name was not resolved before the deadline");
-    }
-    answer = std::move(*shared->answer);
+    await(wait, question->ends[0], false, deadline, operation, "resolving the host's name");
+    const std::lock_guard lock(question->mutex);
+    answer = std::move(question->answer);
   }
   if (answer.error != 0) fail(operation, ::gai_strerror(answer.error));
   if (answer.addresses.empty()) fail(operation, "the name has no address");

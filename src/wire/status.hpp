@@ -1,21 +1,13 @@
 #pragma once
 
-#include <string>
-
-#include <warren/error.hpp>
-
-#include "wire/amqp.hpp"
+#include <cstdint>
+#include <string_view>
 
 namespace warren::inline v0::wire {
 
-/// The one place that turns rabbitmq-c's answers into errors.
-
-/// @throws ConnectionError where `status` is negative
-void check_status(int status, const std::string& operation);
-/// @throws ConnectionError where the reply is not a normal one; permanent where the broker refused with a
-/// code
-void check_reply(const amqp_rpc_reply_t& reply, const std::string& operation);
-/// @throws ConnectionError with what the broker said
-[[noreturn]] void fail_closed(const amqp_connection_close_t& close, const std::string& operation);
+/// Whether connection.close with this code means that trying the same again can't help.
+[[nodiscard]] bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept;
+/// Whether a channel was closed for a queue that is there, on a node of the cluster that is down.
+[[nodiscard]] bool is_node_down(std::uint16_t code, std::string_view text) noexcept;
 
 }  // namespace warren::inline v0::wire

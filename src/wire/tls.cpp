@@ -78,74 +78,86 @@ std::string alert_text(int alert) {
   return SSL_alert_desc_string_long(alert);
 }
 
+struct ContextDeleter {
+  void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
+};
+struct SslDeleter {
+  void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
+};
+
 class OpenSslSession final : public TlsSession {
  public:
-  OpenSslSession(amqp_connection_state_t connection, const Endpoint& endpoint, const std::string& operation)
-      : options_(*endpoint.tls), peer_(endpoint.host) {
-    if (!options_.server_name)
-      server_name_ = peer_.is_address ? std::string() : peer_.text;
-    else
-      server_name_ = *options_.server_name;
-
-    socket_ = amqp_ssl_socket_new(connection);
-    if (socket_ == nullptr) throw std::bad_alloc();
-    // rabbitmq-c would compare the certificate with the numeric address that it is given.
-    amqp_ssl_socket_set_verify_hostname(socket_, 0);
-    amqp_ssl_socket_set_verify_peer(socket_, options_.verify_peer ? 1 : 0);
+  OpenSslSession(const Endpoint& endpoint, std::string operation)
+      : operation_(std::move(operation)), options_(*endpoint.tls), peer_(endpoint.host) {
+    std::string server_name = peer_.is_address ? std::string() : peer_.text;
+    if (options_.server_name) server_name = *options_.server_name;
 
     ERR_clear_error();
-    auto* context = static_cast<SSL_CTX*>(amqp_ssl_socket_get_context(socket_));
-    SSL_CTX_set_ex_data(context, own_index(), this);
-    SSL_CTX_set_info_callback(context, on_info);
-    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    set_up_verification(context, operation);
-    load_client_certificate(context, operation);
+    const std::unique_ptr<SSL_CTX, ContextDeleter> context(SSL_CTX_new(TLS_client_method()));
+    if (!context) throw std::bad_alloc();
+    SSL_CTX_set_info_callback(context.get(), on_info);
+    SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+    // One record at a time, so that what is held stays small.
+    SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_AUTO_RETRY);
+    set_up_verification(context.get());
+    load_client_certificate(context.get());
+
+    ssl_.reset(SSL_new(context.get()));
+    if (!ssl_) throw std::bad_alloc();
+    SSL_set_ex_data(ssl_.get(), own_index(), this);
+    if (!server_name.empty() && SSL_set_tlsext_host_name(ssl_.get(), server_name.c_str()) != 1)
+      throw std::bad_alloc();
   }
 
-  // Nothing of ours may show among the errors of an application that uses OpenSSL itself on this thread.
-  ~OpenSslSession() override { ERR_clear_error(); }
+  // A farewell, and nothing of ours among the errors of an application that uses OpenSSL itself on this
+  // thread.
+  ~OpenSslSession() override {
+    if (shaken_ && !failed_) SSL_shutdown(ssl_.get());
+    ERR_clear_error();
+  }
   OpenSslSession(const OpenSslSession&) = delete;
   OpenSslSession& operator=(const OpenSslSession&) = delete;
 
-  [[nodiscard]] amqp_socket_t* socket() const noexcept override { return socket_; }
+  void shake_hands(int descriptor, std::chrono::steady_clock::time_point deadline,
+                   const Wait& wait) override {
+    descriptor_ = descriptor;
+    BIO* input = BIO_new_socket(descriptor_, BIO_NOCLOSE);
+    if (input == nullptr) throw std::bad_alloc();
+    SSL_set0_rbio(ssl_.get(), input);
+    BIO* output = BIO_new(output_method());
+    if (output == nullptr) throw std::bad_alloc();
+    BIO_set_data(output, this);
+    BIO_set_init(output, 1);
+    SSL_set0_wbio(ssl_.get(), output);
+    for (;;) {
+      flush();
+      ERR_clear_error();
+      const int result = SSL_connect(ssl_.get());
+      if (result == 1) break;
+      const int error = SSL_get_error(ssl_.get(), result);
+      if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
+        failed_ = true;
+        explain();
+        fail_handshake();
+      }
+      await(wait, descriptor_, !held_.empty(), deadline, operation_, "the TLS handshake");
+    }
+    shaken_ = true;
+    // Read-ahead: one recv() for a record, not two, or for many small ones.
+    SSL_set_read_ahead(ssl_.get(), 1);
+  }
 
-  void explain(int status, const std::string& operation) const override {
+  void explain() const override {
     if (refusal_ != X509_V_OK) {
       std::string text = fmt::format("the broker's certificate ({}) was refused: {}", subject_.data(),
                                      X509_verify_cert_error_string(refusal_));
       if (is_about_host(refusal_)) text += fmt::format("; it is not for {}", peer_.text);
       if (is_about_authority(refusal_)) text += "; it comes from no trusted authority";
-      fail(operation, std::move(text), true);
+      fail(operation_, std::move(text), true);
     }
     if (alert_ >= 0) {
-      fail(operation, "the broker refused TLS: " + alert_text(alert_), is_permanent_alert(alert_ & 0xff));
+      fail(operation_, "the broker refused TLS: " + alert_text(alert_), is_permanent_alert(alert_ & 0xff));
     }
-    if (status == AMQP_STATUS_TIMEOUT && ssl_ != nullptr && !shaken_) {
-      fail(operation, "the TLS handshake was not finished in time", false);
-    }
-    if (status != AMQP_STATUS_SSL_CONNECTION_FAILED && status != AMQP_STATUS_SSL_ERROR) return;
-    const std::string why = reason();
-    const bool too_old = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_SSL &&
-                         ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNSUPPORTED_PROTOCOL;
-    fail(operation,
-         fmt::format("{}: {}", shaken_ ? "TLS failed" : "the TLS handshake failed",
-                     why.empty() ? "the broker closed the connection" : why),
-         too_old);
-  }
-
-  void take_output() override {
-    BIO* output = BIO_new(output_method());
-    if (output == nullptr) throw std::bad_alloc();
-    BIO_set_data(output, this);
-    BIO_set_init(output, 1);
-    SSL_set0_wbio(ssl_, output);
-  }
-
-  void take_over() noexcept override {
-    taken_over_ = true;
-    // Read-ahead: one recv() for a record, not two, or for many small ones.
-    SSL_set_mode(ssl_, SSL_MODE_AUTO_RETRY);
-    SSL_set_read_ahead(ssl_, 1);
   }
 
   // SSL_read returns a record at most. Fewer bytes than asked for must mean that there are no more, as with
@@ -156,11 +168,11 @@ class OpenSslSession final : public TlsSession {
     while (total < size && !failed_) {
       ERR_clear_error();
       std::size_t count = 0;
-      if (SSL_read_ex(ssl_, data + total, size - total, &count) == 1) {
+      if (SSL_read_ex(ssl_.get(), data + total, size - total, &count) == 1) {
         total += count;
         continue;
       }
-      if (SSL_get_error(ssl_, 0) == SSL_ERROR_WANT_READ) break;
+      if (SSL_get_error(ssl_.get(), 0) == SSL_ERROR_WANT_READ) break;
       give_up();
     }
     if (total > 0) return {Transport::Status::ok, total};
@@ -171,15 +183,15 @@ class OpenSslSession final : public TlsSession {
     flush();
     if (failed_ || output_failed_) return {Transport::Status::closed, 0};
     // A renegotiation is read()'s to end: only there the broker's data may come in between.
-    write_wants_read_ = SSL_in_init(ssl_) == 1;
+    write_wants_read_ = SSL_in_init(ssl_.get()) == 1;
     if (write_wants_read_ || !held_.empty()) return {Transport::Status::would_block, 0};
     ERR_clear_error();
     std::size_t count = 0;
-    if (SSL_write_ex(ssl_, data, std::min(size, most_held), &count) == 1) {
+    if (SSL_write_ex(ssl_.get(), data, std::min(size, most_held), &count) == 1) {
       if (failed_ || output_failed_) return {Transport::Status::closed, 0};
       return {Transport::Status::ok, count};
     }
-    write_wants_read_ = SSL_get_error(ssl_, 0) == SSL_ERROR_WANT_READ;
+    write_wants_read_ = SSL_get_error(ssl_.get(), 0) == SSL_ERROR_WANT_READ;
     if (write_wants_read_) return {Transport::Status::would_block, 0};
     give_up();
     return {Transport::Status::closed, 0};
@@ -191,13 +203,12 @@ class OpenSslSession final : public TlsSession {
 
  private:
   static int own_index() {
-    static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+    static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
     return index;
   }
 
-  // OpenSSL's way to the socket. Once taken over it never blocks, but holds what finds no room: with a record
-  // half sent, a key update that read() has to answer would be a fatal error of OpenSSL's (3.0: "bad
-  // length").
+  // OpenSSL's way to the socket. It never blocks, but holds what finds no room: with a record half sent, a
+  // key update that read() has to answer would be a fatal error of OpenSSL's (3.0: "bad length").
   static const BIO_METHOD* output_method() {
     static const BIO_METHOD* const method = [] {
       BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "warren");
@@ -218,10 +229,6 @@ class OpenSslSession final : public TlsSession {
     const std::size_t sent =
         held_.empty() && !output_failed_ ? try_send(data, static_cast<std::size_t>(size)) : 0;
     if (output_failed_) return size;  // the reader meets the end
-    if (!taken_over_) {
-      if (sent == 0) BIO_set_retry_write(bio);
-      return sent == 0 ? -1 : static_cast<int>(sent);
-    }
     try {
       held_.append(data + sent, static_cast<std::size_t>(size) - sent);
     } catch (const std::bad_alloc&) {
@@ -236,7 +243,7 @@ class OpenSslSession final : public TlsSession {
 
   std::size_t try_send(const char* data, std::size_t size) noexcept {
     for (;;) {
-      const ssize_t count = ::send(SSL_get_fd(ssl_), data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+      const ssize_t count = ::send(descriptor_, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (count >= 0) return static_cast<std::size_t>(count);
       if (errno == EINTR) continue;
       if (errno != EAGAIN && errno != EWOULDBLOCK) fail_output();
@@ -247,26 +254,30 @@ class OpenSslSession final : public TlsSession {
   void fail_output() noexcept {
     output_failed_ = true;
     held_.clear();
-    SSL_set_quiet_shutdown(ssl_, 1);
+    SSL_set_quiet_shutdown(ssl_.get(), 1);
+  }
+
+  [[noreturn]] void fail_handshake() const {
+    const unsigned long error = ERR_peek_error();
+    const bool is_ssl = ERR_GET_LIB(error) == ERR_LIB_SSL;
+    const int code = ERR_GET_REASON(error);
+    const std::string why = reason();
+    std::string text =
+        fmt::format("the TLS handshake failed: {}", why.empty() ? "the broker closed the connection" : why);
+    if (is_ssl && (code == SSL_R_WRONG_VERSION_NUMBER || code == SSL_R_PACKET_LENGTH_TOO_LONG)) {
+      text +=
+          "; what answered speaks no TLS. This may be the broker's port for plain TCP: use amqp, or the "
+          "port for TLS";
+    }
+    fail(operation_, std::move(text), is_ssl && code == SSL_R_UNSUPPORTED_PROTOCOL);
   }
 
   static OpenSslSession& of(const SSL* ssl) {
-    return *static_cast<OpenSslSession*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), own_index()));
+    return *static_cast<OpenSslSession*>(SSL_get_ex_data(ssl, own_index()));
   }
 
-  // The only way to the SSL, which rabbitmq-c makes and keeps to itself.
   static void on_info(const SSL* ssl, int where, int value) noexcept {
-    OpenSslSession& self = of(ssl);
-    if (where == SSL_CB_HANDSHAKE_START) {
-      self.ssl_ = const_cast<SSL*>(ssl);
-      // In place of the address, which rabbitmq-c has set.
-      char* name = self.server_name_.empty() ? nullptr : self.server_name_.data();
-      SSL_set_tlsext_host_name(self.ssl_, name);
-    } else if (where == SSL_CB_HANDSHAKE_DONE) {
-      self.shaken_ = true;
-    } else if (where == SSL_CB_READ_ALERT && value >> 8 == SSL3_AL_FATAL) {
-      self.alert_ = value;
-    }
+    if (where == SSL_CB_READ_ALERT && value >> 8 == SSL3_AL_FATAL) of(ssl).alert_ = value;
   }
 
   static int on_verify(int verified, X509_STORE_CTX* store) noexcept {
@@ -290,13 +301,13 @@ class OpenSslSession final : public TlsSession {
     return true;
   }
 
-  void set_up_verification(SSL_CTX* context, const std::string& operation) {
+  void set_up_verification(SSL_CTX* context) {
     if (!options_.ca_file.empty()) {
       if (SSL_CTX_load_verify_locations(context, options_.ca_file.c_str(), nullptr) != 1) {
-        refuse_file("the CA file", options_.ca_file, operation);
+        refuse_file("the CA file", options_.ca_file);
       }
     } else if (options_.verify_peer && SSL_CTX_set_default_verify_paths(context) != 1) {
-      fail(operation, fmt::format("the system's certificate authorities can't be used: {}", reason()), true);
+      fail(operation_, fmt::format("the system's certificate authorities can't be used: {}", reason()), true);
     }
     if (options_.verify_host) {
       X509_VERIFY_PARAM* parameters = SSL_CTX_get0_param(context);
@@ -304,16 +315,16 @@ class OpenSslSession final : public TlsSession {
       const int set = peer_.is_address
                           ? X509_VERIFY_PARAM_set1_ip_asc(parameters, peer_.text.c_str())
                           : X509_VERIFY_PARAM_set1_host(parameters, peer_.text.data(), peer_.text.size());
-      if (set != 1) fail(operation, "the host can't be verified: " + peer_.text, true);
+      if (set != 1) fail(operation_, "the host can't be verified: " + peer_.text, true);
     }
     const bool verifies = options_.verify_peer || options_.verify_host;
     SSL_CTX_set_verify(context, verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, on_verify);
   }
 
-  void load_client_certificate(SSL_CTX* context, const std::string& operation) {
+  void load_client_certificate(SSL_CTX* context) {
     if (options_.certificate_file.empty()) return;
     if (SSL_CTX_use_certificate_chain_file(context, options_.certificate_file.c_str()) != 1) {
-      refuse_file("the client's certificate", options_.certificate_file, operation);
+      refuse_file("the client's certificate", options_.certificate_file);
     }
     // One file may hold both.
     const std::string& key = options_.key_file.empty() ? options_.certificate_file : options_.key_file;
@@ -327,35 +338,33 @@ class OpenSslSession final : public TlsSession {
     const bool loaded = SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) == 1 &&
                         SSL_CTX_check_private_key(context) == 1;
     SSL_CTX_set_default_passwd_cb_userdata(context, nullptr);
-    if (encrypted) fail(operation, fmt::format("the private key {} needs a password", key), true);
-    if (!loaded) refuse_file("the private key", key, operation);
+    if (encrypted) fail(operation_, fmt::format("the private key {} needs a password", key), true);
+    if (!loaded) refuse_file("the private key", key);
   }
 
-  [[noreturn]] static void refuse_file(const char* what, const std::string& file,
-                                       const std::string& operation) {
-    fail(operation, fmt::format("{} {} can't be used: {}", what, file, reason()), true);
+  [[noreturn]] void refuse_file(const char* what, const std::string& file) const {
+    fail(operation_, fmt::format("{} {} can't be used: {}", what, file, reason()), true);
   }
 
   // The end of both directions, without a farewell. A poll must see it, too: the socket may still be open.
   void give_up() noexcept {
     failed_ = true;
-    SSL_set_quiet_shutdown(ssl_, 1);
-    ::shutdown(SSL_get_fd(ssl_), SHUT_RDWR);
+    SSL_set_quiet_shutdown(ssl_.get(), 1);
+    ::shutdown(descriptor_, SHUT_RDWR);
   }
 
+  const std::string operation_;
   const TlsOptions options_;
   const PeerName peer_;
-  std::string server_name_;
-  amqp_socket_t* socket_ = nullptr;
-  SSL* ssl_ = nullptr;  // rabbitmq-c's
+  int descriptor_ = -1;
+  std::unique_ptr<SSL, SslDeleter> ssl_;
 
-  // Why the handshake failed: rabbitmq-c says only that it did.
+  // Why the handshake failed: OpenSSL's own error says less.
   int refusal_ = X509_V_OK;
   std::array<char, 256> subject_{};
   int alert_ = -1;
   bool shaken_ = false;
 
-  bool taken_over_ = false;
   std::string held_;  // encrypted, and not sent yet
   bool write_wants_read_ = false;
   bool output_failed_ = false;
@@ -378,12 +387,11 @@ void check_tls(const Endpoint& endpoint, const std::string& operation) {
   }
 }
 
-std::unique_ptr<TlsSession> make_tls_session(amqp_connection_state_t connection, const Endpoint& endpoint,
-                                             const std::string& operation) {
+std::unique_ptr<TlsSession> make_tls_session(const Endpoint& endpoint, const std::string& operation) {
   // OpenSSL would end itself at exit(), under the I/O thread of a connection that lives on until then.
   static const int initialised = OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, nullptr);
   if (initialised != 1) fail(operation, "OpenSSL can't be used: " + reason(), true);
-  return std::make_unique<OpenSslSession>(connection, endpoint, operation);
+  return std::make_unique<OpenSslSession>(endpoint, operation);
 }
 
 }  // namespace warren::inline v0::wire

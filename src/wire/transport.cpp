@@ -8,12 +8,9 @@
 #include <array>
 #include <cerrno>
 
-#include <warren/version.hpp>
+#include <warren/error.hpp>
 
-#include "wire/amqp.hpp"
 #include "wire/resolver.hpp"
-#include "wire/status.hpp"
-#include "wire/table_codec.hpp"
 #include "wire/tls.hpp"
 
 namespace warren::inline v0::wire {
@@ -21,91 +18,28 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
-constexpr std::size_t longest_name = 255;            // RabbitMQ's limit
-// rabbitmq-c's deadlines are an int of milliseconds.
+constexpr std::size_t longest_name = 255;  // RabbitMQ's limit
+// So that no clock overflows.
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
-
-timeval until(Clock::time_point deadline) {
-  const auto left = std::max(deadline - Clock::now(), Clock::duration(std::chrono::milliseconds(1)));
-  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(left).count();
-  return {static_cast<time_t>(microseconds / 1'000'000), static_cast<suseconds_t>(microseconds % 1'000'000)};
-}
 
 [[noreturn]] void refuse(const std::string& operation, std::string text) {
   throw ConnectionError(
       {.operation = operation, .text = std::move(text), .scope = ErrorScope::connection, .permanent = true});
 }
 
-// What the broker may assume of this client (https://www.rabbitmq.com/docs/connections#capabilities).
-FieldTable client_properties(FieldTable properties) {
-  const auto set_default = [&](const char* key, const char* value) {
-    if (!properties.contains(key)) properties.set(key, value);
-  };
-  set_default("product", "warren");
-  set_default("version", WARREN_VERSION_STRING);
-  set_default("platform", "C++");
-  properties.set("capabilities", FieldTable{{"publisher_confirms", true},
-                                            {"basic.nack", true},
-                                            {"consumer_cancel_notify", true},
-                                            {"connection.blocked", true},
-                                            {"exchange_exchange_bindings", true},
-                                            {"authentication_failure_close", true}});
-  return properties;
-}
-
-amqp_rpc_reply_t log_in(amqp_connection_state_t state, const Endpoint& endpoint, const LoginOptions& options,
-                        const amqp_table_t& properties) {
-  const int channel_max = options.channel_max;
-  const int frame_max = static_cast<int>(options.frame_max);
-  const int heartbeat =
-      static_cast<int>(std::min<std::chrono::seconds::rep>(options.heartbeat.count(), 65'535));
-  if (endpoint.mechanism == AuthMechanism::external) {
-    // The identity is the certificate's; rabbitmq-c fails on an empty one.
-    return amqp_login_with_properties(state, endpoint.vhost.c_str(), channel_max, frame_max, heartbeat,
-                                      &properties, AMQP_SASL_METHOD_EXTERNAL, "guest");
-  }
-  return amqp_login_with_properties(state, endpoint.vhost.c_str(), channel_max, frame_max, heartbeat,
-                                    &properties, AMQP_SASL_METHOD_PLAIN, endpoint.user.c_str(),
-                                    endpoint.password.c_str());
-}
-
-// From here on the socket is read past rabbitmq-c: nothing may be left in its own buffers.
-void empty_library_buffers(amqp_connection_state_t state, Clock::time_point deadline,
-                           const std::string& operation) {
-  while (amqp_frames_enqueued(state) != 0 || amqp_data_in_buffer(state) != 0 ||
-         amqp_release_buffers_ok(state) == 0) {
-    amqp_frame_t frame;
-    if (Clock::now() >= deadline) check_status(AMQP_STATUS_TIMEOUT, operation);  // it never stops talking
-    const timeval left = until(deadline);
-    check_status(amqp_simple_wait_frame_noblock(state, &frame, &left), operation);
-    // A node that shuts down may say so right behind its welcome.
-    if (frame.frame_type == AMQP_FRAME_METHOD && frame.payload.method.id == AMQP_CONNECTION_CLOSE_METHOD) {
-      fail_closed(*static_cast<const amqp_connection_close_t*>(frame.payload.method.decoded), operation);
-    }
-    amqp_maybe_release_buffers(state);
-  }
-}
-
 }  // namespace
 
 struct Transport::State {
-  // Throws where the status of a call of rabbitmq-c's is an error.
-  void check(int status, const std::string& operation) const {
-    if (status < 0 && tls) tls->explain(status, operation);
-    check_status(status, operation);
-  }
-
-  std::unique_ptr<TlsSession> tls;  // null without TLS; outlives the connection
-  ConnectionState connection;
-  int descriptor = -1;
+  Socket socket;
+  std::unique_ptr<TlsSession> tls;  // null without TLS
   Negotiated negotiated;
+  std::string early;  // came behind the login, to be read first
 };
 
 Transport::Transport(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
 Transport::~Transport() = default;
 
-int Transport::descriptor() const noexcept { return state_->descriptor; }
+int Transport::descriptor() const noexcept { return state_->socket.descriptor(); }
 const Negotiated& Transport::negotiated() const noexcept { return state_->negotiated; }
 
 std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const LoginOptions& options) {
@@ -121,7 +55,7 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
   }
   const Clock::time_point deadline =
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
-  const auto addresses = resolve(endpoint.host, endpoint.effective_port(), deadline, operation);
+  const auto addresses = resolve(endpoint.host, endpoint.effective_port(), deadline, options.wait, operation);
   for (std::size_t i = 0;; ++i) {
     // An address that swallows packets must leave time for those behind it.
     const auto share = (deadline - Clock::now()) / static_cast<int>(addresses.size() - i);
@@ -133,48 +67,63 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
   }
 }
 
-std::unique_ptr<Transport> Transport::connect(const std::string& address, const Endpoint& endpoint,
+std::unique_ptr<Transport> Transport::connect(const Address& address, const Endpoint& endpoint,
                                               const LoginOptions& options, Clock::time_point deadline,
                                               const std::string& operation) {
-  auto state = std::make_unique<State>();
-  state->connection.reset(amqp_new_connection());
-  if (!state->connection) throw std::bad_alloc();
-  amqp_connection_state_t connection = state->connection.get();
-  if (endpoint.tls) state->tls = make_tls_session(connection, endpoint, operation);
-  amqp_socket_t* socket = state->tls ? state->tls->socket() : amqp_tcp_socket_new(connection);
-  if (socket == nullptr) throw std::bad_alloc();
+  std::unique_ptr<Transport> transport(new Transport(std::make_unique<State>()));
+  State& state = *transport->state_;
+  if (endpoint.tls) state.tls = make_tls_session(endpoint, operation);
+  state.socket = Socket::connect(address, deadline, options.wait, operation);
+  if (state.tls) state.tls->shake_hands(transport->descriptor(), deadline, options.wait);
+  Login login(endpoint, options.proposal, operation);
+  transport->log_in(login, deadline, options.wait, operation);
+  state.negotiated = login.negotiated();
+  return transport;
+}
 
-  timeval left = until(deadline);
-  const int opened = amqp_socket_open_noblock(socket, address.c_str(), endpoint.effective_port(), &left);
-  if (opened == AMQP_STATUS_SOCKET_ERROR) {
-    if (state->tls) state->tls->explain(opened, operation);
-    // All that rabbitmq-c says is "a socket error occurred".
-    throw ConnectionError({.operation = operation,
-                           .text = fmt::format("{} refused the connection, or can't be reached", address),
-                           .scope = ErrorScope::connection});
+// True once all of it was taken. What can't be written is the reader's to find out.
+bool Transport::send(Bytes& output) noexcept {
+  while (!output.empty()) {
+    const std::string_view chunk(output.data(), output.size());
+    const Result result = write({&chunk, 1});
+    if (result.status != Status::ok) return result.status == Status::closed;
+    output.erase(output.begin(), output.begin() + static_cast<std::ptrdiff_t>(result.bytes));
   }
-  state->check(opened, operation);
-  if (state->tls) state->tls->take_output();
-  left = until(deadline);
-  check_status(amqp_set_handshake_timeout(connection, &left), operation);
-  Pool pool;
-  const FieldTable properties = client_properties(options.client_properties);
-  const amqp_rpc_reply_t reply = log_in(connection, endpoint, options, to_amqp(properties, pool));
-  if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) state->check(reply.library_error, operation);
-  check_reply(reply, operation);
-  empty_library_buffers(connection, deadline, operation);
+  return true;
+}
 
-  const int frame_max = amqp_get_frame_max(connection);
-  if (frame_max < static_cast<int>(smallest_frame_max)) {
-    refuse(operation,
-           fmt::format("the negotiated frame_max is {} bytes, below {}", frame_max, smallest_frame_max));
+void Transport::log_in(Login& login, Clock::time_point deadline, const Wait& wait,
+                       const std::string& operation) {
+  constexpr std::size_t chunk = 16 * 1024;
+  std::string& input = state_->early;
+  bool more_to_read = false;
+  for (;;) {
+    const bool output_waits = !send(login.output());
+    if (login.done() && !output_waits) return;
+    if (!more_to_read || Clock::now() >= deadline) {
+      await(wait, descriptor(), wants_write(output_waits), deadline, operation,
+            fmt::format("the login (waiting for {})", login.awaited()));
+    }
+    const std::size_t before = input.size();
+    input.resize(before + chunk);
+    const Result got = read_socket(input.data() + before, chunk);
+    input.resize(before + got.bytes);
+    more_to_read = got.bytes == chunk;
+    if (got.status == Status::closed) {
+      if (state_->tls) state_->tls->explain();
+      throw ConnectionError({.operation = operation,
+                             .text = fmt::format("the connection was closed before {} came", login.awaited()),
+                             .scope = ErrorScope::connection});
+    }
+    std::string_view rest = input;
+    try {
+      login.receive(rest);
+    } catch (...) {
+      send(login.output());  // its last word
+      throw;
+    }
+    input.erase(0, input.size() - rest.size());
   }
-  state->negotiated.frame_max = static_cast<std::uint32_t>(frame_max);
-  state->negotiated.channel_max = static_cast<std::uint16_t>(amqp_get_channel_max(connection));
-  state->negotiated.heartbeat = std::chrono::seconds(amqp_get_heartbeat(connection));
-  state->descriptor = amqp_get_sockfd(connection);
-  if (state->tls) state->tls->take_over();
-  return std::unique_ptr<Transport>(new Transport(std::move(state)));
 }
 
 bool Transport::direct_writes() const noexcept { return !state_->tls; }
@@ -184,9 +133,21 @@ bool Transport::wants_write(bool output_waits) const noexcept {
 }
 
 Transport::Result Transport::read(char* data, std::size_t size) noexcept {
+  if (std::string& early = state_->early; !early.empty()) {
+    const std::size_t count = std::min(size, early.size());
+    early.copy(data, count);
+    early.erase(0, count);
+    if (count == size) return {Status::ok, count};
+    const Result more = read_socket(data + count, size - count);
+    return {Status::ok, count + more.bytes};  // an end is met again by the next read
+  }
+  return read_socket(data, size);
+}
+
+Transport::Result Transport::read_socket(char* data, std::size_t size) noexcept {
   if (state_->tls) return state_->tls->read(data, size);
   for (;;) {
-    const ssize_t count = ::recv(state_->descriptor, data, size, MSG_DONTWAIT);
+    const ssize_t count = ::recv(descriptor(), data, size, MSG_DONTWAIT);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
     if (count == 0) return {Status::closed, 0};
     if (errno == EINTR) continue;
@@ -204,12 +165,12 @@ Transport::Result Transport::write(std::span<const std::string_view> chunks) noe
     parts[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};  // POSIX has one type for both ways
   }
   for (;;) {
-    const ssize_t count = ::sendmsg(state_->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t count = ::sendmsg(descriptor(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
     if (count < 0 && errno == EINTR) continue;
     if (count == 0 || errno == EAGAIN || errno == EWOULDBLOCK) return {Status::would_block, 0};
     // Of a link that would live on, what is dropped would be missing in the middle.
-    if (errno != EPIPE && errno != ECONNRESET) ::shutdown(state_->descriptor, SHUT_RDWR);
+    if (errno != EPIPE && errno != ECONNRESET) ::shutdown(descriptor(), SHUT_RDWR);
     return {Status::closed, 0};
   }
 }

@@ -8,33 +8,22 @@
 #include <string>
 #include <string_view>
 
-#include <warren/field_table.hpp>
 #include <warren/uri.hpp>
+
+#include "wire/login.hpp"
+#include "wire/socket.hpp"
+#include "wire/status.hpp"
 
 namespace warren::inline v0::wire {
 
-/// Whether connection.close with this code means that trying the same again can't help.
-[[nodiscard]] bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept;
-/// Whether a channel was closed for a queue that is there, on a node of the cluster that is down.
-[[nodiscard]] bool is_node_down(std::uint16_t code, std::string_view text) noexcept;
-
-/// How to log in.
+/// How to connect and log in.
 struct LoginOptions {
   std::chrono::milliseconds timeout{30'000};  ///< for connecting and logging in together; at most 24 days
-  std::chrono::seconds heartbeat{30};         ///< proposed; 0 turns heartbeats off
-  std::uint32_t frame_max = 131'072;          ///< proposed, bytes
-  std::uint16_t channel_max = 2'047;          ///< proposed; 0: no limit
-  FieldTable client_properties{};             ///< beside the capabilities, which are always sent
+  Proposal proposal{};
+  Wait wait{};  ///< empty: wait_by_poll
 };
 
-/// What was agreed on.
-struct Negotiated {
-  std::uint32_t frame_max = 0;
-  std::uint16_t channel_max = 0;
-  std::chrono::seconds heartbeat{0};  ///< 0: off
-};
-
-/// A logged-in connection to a broker: bytes in, bytes out. Owns the rabbitmq-c state.
+/// A logged-in connection to a broker: bytes in, bytes out. Owns the socket.
 ///
 /// One thread at a time reads. Writes may come from another one, but one at a time; with TLS reads and writes
 /// are one thread's (see direct_writes()).
@@ -48,6 +37,7 @@ class Transport {
 
   /// Connects and logs in. Blocks at most `options.timeout`, shared out among the host's addresses.
   /// @throws ConnectionError  permanent where the login, the virtual host or what was negotiated is refused
+  /// @throws GivenUp
   [[nodiscard]] static std::unique_ptr<Transport> connect(const Endpoint& endpoint,
                                                           const LoginOptions& options);
 
@@ -74,10 +64,14 @@ class Transport {
  private:
   struct State;
   explicit Transport(std::unique_ptr<State> state) noexcept;
-  static std::unique_ptr<Transport> connect(const std::string& address, const Endpoint& endpoint,
+  static std::unique_ptr<Transport> connect(const Address& address, const Endpoint& endpoint,
                                             const LoginOptions& options,
                                             std::chrono::steady_clock::time_point deadline,
                                             const std::string& operation);
+  void log_in(Login& login, std::chrono::steady_clock::time_point deadline, const Wait& wait,
+              const std::string& operation);
+  bool send(Bytes& output) noexcept;
+  [[nodiscard]] Result read_socket(char* data, std::size_t size) noexcept;
   std::unique_ptr<State> state_;
 };
 

@@ -53,6 +53,16 @@ TEST_CASE("amqps connects where the certificate is for the host's name or its ad
   CHECK((rows[0][1] == "tlsv1.3" || rows[0][1] == "tlsv1.2"));
 }
 
+TEST_CASE("a broker's plain port, asked for TLS, and its TLS port, asked for plain TCP: the error says so",
+          "[tls]") {
+  Endpoint plain_port = tls_broker().tls_endpoint();
+  plain_port.port = tls_broker().endpoint().port;
+  CHECK(contains(refused(plain_port).text(), "speaks no TLS"));
+  Endpoint tls_port = tls_broker().endpoint();
+  tls_port.port = tls_broker().tls_endpoint().port;
+  CHECK(contains(refused(tls_port).text(), "a TLS server answered"));
+}
+
 TEST_CASE("over TLS only the I/O thread may write", "[tls]") {
   const auto secured = Transport::connect(tls_broker().tls_endpoint(), {});
   CHECK_FALSE(secured->direct_writes());

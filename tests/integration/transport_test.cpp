@@ -38,7 +38,7 @@ ConnectionError refused(const Endpoint& endpoint, const LoginOptions& options = 
 
 TEST_CASE("a login agrees on the smaller of both sides' limits") {
   const auto transport =
-      Transport::connect(broker(), {.heartbeat = 7s, .frame_max = 65'536, .channel_max = 100});
+      Transport::connect(broker(), {.proposal = {.heartbeat = 7s, .frame_max = 65'536, .channel_max = 100}});
   CHECK(transport->descriptor() >= 0);
   CHECK(transport->negotiated().heartbeat == 7s);
   CHECK(transport->negotiated().frame_max == 65'536);
@@ -61,7 +61,7 @@ TEST_CASE("a wrong password and an unknown vhost are permanent and keep their co
 }
 
 TEST_CASE("a frame_max below 8192 is refused with a clear error (behaviour 14)") {
-  const ConnectionError error = refused(broker(), {.frame_max = 4'096});
+  const ConnectionError error = refused(broker(), {.proposal = {.frame_max = 4'096}});
   CHECK(error.permanent());
   CHECK(error.text().find("4096") != std::string::npos);
 }
@@ -77,7 +77,7 @@ TEST_CASE("where nobody listens the error is no permanent one, and names the add
 }
 
 TEST_CASE("the broker's heartbeats arrive as frames, and what it does not understand ends the connection") {
-  const auto transport = Transport::connect(broker(), {.heartbeat = 1s});
+  const auto transport = Transport::connect(broker(), {.proposal = {.heartbeat = 1s}});
   char buffer[4'096];
   CHECK(transport->read(buffer, sizeof buffer).status == Transport::Status::would_block);
   pollfd readable{transport->descriptor(), POLLIN, 0};

@@ -1,0 +1,226 @@
+#include "wire/login.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include <warren/error.hpp>
+#include <warren/version.hpp>
+
+#include "wire/amqp.hpp"
+#include "wire/byte_reader.hpp"
+#include "wire/method_frame.hpp"
+#include "wire/status.hpp"
+#include "wire/table_codec.hpp"
+
+namespace warren::inline v0::wire {
+namespace {
+
+using namespace std::string_view_literals;
+
+constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
+constexpr std::string_view protocol_header = "AMQP\0\0\x09\x01"sv;
+constexpr std::size_t shown_bytes = 8;  // of what is no AMQP
+
+// The methods of the handshake: they come at no other time.
+constexpr std::uint32_t start = 0x000A000A;
+constexpr std::uint32_t secure = 0x000A0014;
+constexpr std::uint32_t tune = 0x000A001E;
+constexpr std::uint32_t open_ok = 0x000A0029;
+
+// What the broker may assume of this client (https://www.rabbitmq.com/docs/connections#capabilities).
+FieldTable client_properties(FieldTable properties) {
+  const auto set_default = [&](const char* key, const char* value) {
+    if (!properties.contains(key)) properties.set(key, value);
+  };
+  set_default("product", "warren");
+  set_default("version", WARREN_VERSION_STRING);
+  set_default("platform", "C++");
+  properties.set("capabilities", FieldTable{{"publisher_confirms", true},
+                                            {"basic.nack", true},
+                                            {"consumer_cancel_notify", true},
+                                            {"connection.blocked", true},
+                                            {"exchange_exchange_bindings", true},
+                                            {"authentication_failure_close", true}});
+  return properties;
+}
+
+bool names(std::string_view list, std::string_view name) noexcept {
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find(' '), list.size());
+    if (list.substr(0, end) == name) return true;
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return false;
+}
+
+// Of two limits the lower one; 0 is none.
+template <typename Number>
+Number lower(Number ours, Number theirs) noexcept {
+  return ours == 0 ? theirs : theirs == 0 ? ours : std::min(ours, theirs);
+}
+
+std::string hexadecimal(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes.substr(0, shown_bytes)) {
+    text += fmt::format("{}{:02x}", text.empty() ? "" : " ", static_cast<unsigned char>(byte));
+  }
+  return text;
+}
+
+}  // namespace
+
+Login::Login(const Endpoint& endpoint, const Proposal& proposal, std::string operation)
+    : endpoint_(endpoint), proposal_(proposal), operation_(std::move(operation)) {
+  output_.assign(protocol_header.begin(), protocol_header.end());
+}
+
+void Login::fail(std::string text, bool permanent) const {
+  throw ConnectionError({.operation = operation_,
+                         .text = std::move(text),
+                         .scope = ErrorScope::connection,
+                         .permanent = permanent});
+}
+
+std::string_view Login::awaited() const noexcept {
+  switch (step_) {
+    case Step::start:
+      return "connection.start";
+    case Step::tune:
+      return "the answer to the credentials (connection.tune)";
+    case Step::open_ok:
+      return "the answer for the virtual host (connection.open-ok)";
+    default:
+      return "nothing";
+  }
+}
+
+void Login::check_protocol(std::string_view input) const {
+  const auto begins = [&](std::string_view words) { return input.starts_with(words); };
+  const bool frame = input.front() == static_cast<char>(FrameType::method);
+  if (frame || (protocol_header.starts_with(input.substr(0, 4)) && input.size() < protocol_header.size()))
+    return;  // a method, or too little to tell
+  if (begins("AMQP")) {
+    fail(fmt::format("the broker speaks another version of AMQP ({}), and not 0-9-1",
+                     hexadecimal(input.substr(4))),
+         true);
+  }
+  if (begins("HTTP/"))
+    fail("an HTTP server answered: this may be the port of the management page or of a proxy");
+  if (begins("SSH-")) fail("an SSH server answered: this is not a broker's port");
+  if (begins("\x15\x03") || begins("\x16\x03")) {
+    fail(
+        "a TLS server answered: this may be the broker's port for TLS. Use amqps, or the port for plain TCP");
+  }
+  fail(fmt::format("what answered speaks no AMQP 0-9-1 (it began with the bytes {})", hexadecimal(input)));
+}
+
+void Login::receive(std::string_view& input) {
+  if (input.empty()) return;
+  if (!has_begun_) {
+    check_protocol(input);
+    has_begun_ = input.front() == static_cast<char>(FrameType::method);
+    if (!has_begun_) return;
+  }
+  try {
+    while (!done()) {
+      const std::size_t before = input.size();
+      const auto frame = next_frame(input, most_of_frame);
+      received_ += before - input.size();
+      if (received_ + (frame ? 0 : input.size()) > most_bytes) {
+        fail(fmt::format("the broker broke the protocol: more than {} bytes before the login was done",
+                         most_bytes));
+      }
+      if (!frame) return;
+      on_frame(*frame);
+    }
+  } catch (const MalformedFrame& fault) {
+    fail(fmt::format("the broker broke the protocol during the login: {}", fault.what()));
+  }
+}
+
+void Login::on_frame(const Frame& frame) {
+  if (frame.type == FrameType::heartbeat) return;
+  if (frame.type != FrameType::method || frame.channel != 0)
+    throw MalformedFrame("a frame that is none of the handshake's");
+  ByteReader reader(frame.payload);
+  const auto id = reader.number<std::uint32_t>();
+  if (id == id::connection_close) {
+    const InboundMethod close = decoder_.decode(frame.payload);
+    connection_close_ok(output_);
+    throw ConnectionError({.operation = operation_,
+                           .code = close.code,
+                           .text = std::string(close.text),
+                           .scope = ErrorScope::connection,
+                           .permanent = is_permanent_close(close.code, close.text)});
+  }
+  if (id == start && step_ == Step::start) return on_start(reader.rest());
+  if (id == tune && step_ == Step::tune) return on_tune(reader.rest());
+  if (id == open_ok && step_ == Step::open_ok) {
+    step_ = Step::done;
+    return;
+  }
+  if (id == secure && step_ == Step::tune)
+    fail("the broker asks for more than user and password (connection.secure)", true);
+  throw MalformedFrame(fmt::format("method {:#010x} came in place of {}", id, awaited()));
+}
+
+void Login::on_start(std::string_view arguments) {
+  ByteReader reader(arguments);
+  const auto major = reader.number<std::uint8_t>();
+  const auto minor = reader.number<std::uint8_t>();
+  if (major != 0 || minor != 9)
+    fail(fmt::format("the broker speaks AMQP {}-{}, and not 0-9", major, minor), true);
+  decode_table(reader.long_string(), server_properties_);
+  const std::string_view mechanisms = reader.long_string();
+  const bool external = endpoint_.mechanism == AuthMechanism::external;
+  const std::string_view mechanism = external ? "EXTERNAL" : "PLAIN";
+  if (!names(mechanisms, mechanism)) {
+    fail(fmt::format("the broker does not offer the login mechanism {}", mechanism), true);
+  }
+  // EXTERNAL: the identity is the certificate's.
+  std::string response;
+  if (!external) response = '\0' + endpoint_.user + '\0' + endpoint_.password;
+  const FieldTable properties = client_properties(proposal_.client_properties);
+  Pool pool;
+  amqp_connection_start_ok_t method{};
+  method.client_properties = to_amqp(properties, pool);
+  method.mechanism = to_bytes(mechanism);
+  method.response = to_bytes(response);
+  method.locale = to_bytes("en_US");
+  append_method(output_, 0, AMQP_CONNECTION_START_OK_METHOD, &method);
+  step_ = Step::tune;
+}
+
+void Login::on_tune(std::string_view arguments) {
+  ByteReader reader(arguments);
+  const auto channel_max = reader.number<std::uint16_t>();
+  const auto frame_max = reader.number<std::uint32_t>();
+  const auto heartbeat = reader.number<std::uint16_t>();
+  negotiated_.channel_max = lower(proposal_.channel_max, channel_max);
+  if (negotiated_.channel_max == 0) negotiated_.channel_max = std::numeric_limits<std::uint16_t>::max();
+  negotiated_.frame_max = lower(proposal_.frame_max, frame_max);
+  const auto wanted = static_cast<std::uint16_t>(std::min<std::chrono::seconds::rep>(
+      proposal_.heartbeat.count(), std::numeric_limits<std::uint16_t>::max()));
+  // Off only by our own choice: a broker that proposes none still gets and sends ours.
+  negotiated_.heartbeat =
+      std::chrono::seconds(wanted == 0 || heartbeat == 0 ? wanted : std::min(wanted, heartbeat));
+  if (negotiated_.frame_max != 0 && negotiated_.frame_max < smallest_frame_max) {
+    fail(fmt::format("the negotiated frame_max is {} bytes, below {}", negotiated_.frame_max,
+                     smallest_frame_max),
+         true);
+  }
+  amqp_connection_tune_ok_t tuned{};
+  tuned.channel_max = negotiated_.channel_max;
+  tuned.frame_max = negotiated_.frame_max;
+  tuned.heartbeat = static_cast<std::uint16_t>(negotiated_.heartbeat.count());
+  append_method(output_, 0, AMQP_CONNECTION_TUNE_OK_METHOD, &tuned);
+  amqp_connection_open_t open{};
+  open.virtual_host = to_bytes(endpoint_.vhost);
+  append_method(output_, 0, AMQP_CONNECTION_OPEN_METHOD, &open);
+  step_ = Step::open_ok;
+}
+
+}  // namespace warren::inline v0::wire
