@@ -7,12 +7,15 @@
 #include "engine/arguments.hpp"
 #include "engine/delivery_access.hpp"
 #include "engine/session.hpp"
+#include "handle.hpp"
 
 namespace warren::inline v0 {
 namespace {
 
 using engine::Bytes;
 namespace id = wire::id;
+
+constexpr const char* class_name = "Channel";
 
 std::string declare_queue_operation(std::string_view name) {
   return fmt::format("queue.declare \"{}\"", name);
@@ -72,7 +75,7 @@ Channel& Channel::operator=(Channel&& other) noexcept {
 }
 
 Channel::~Channel() {
-  if (!session_) return;
+  if (!is_to_close(session_)) return;
   try {
     session_->end()->begin_close();
   } catch (...) {  // no memory for a frame: the connection's end closes it
@@ -80,61 +83,67 @@ Channel::~Channel() {
 }
 
 Exchange Channel::declare_exchange(std::string_view name, const ExchangeOptions& options) {
+  engine::Session& session = use(session_, class_name, "exchange.declare");
   engine::ExchangeRecord record{
       .name = std::string(name),
       .type = options.custom_type ? *options.custom_type : engine::exchange_type(options.type),
       .flags = {.durable = options.durable, .auto_delete = options.auto_delete, .internal = options.internal},
       .arguments = engine::exchange_arguments(options)};
-  declare(*session_, record.name, record.type, record.flags, record.arguments);
-  session_->connection().topology().declared(std::move(record));
+  declare(session, record.name, record.type, record.flags, record.arguments);
+  session.connection().topology().declared(std::move(record));
   return Exchange(session_, std::string(name));
 }
 
 Exchange Channel::declare_exchange_passive(std::string_view name) {
   // The type is not looked at, but must be one that exists.
-  declare(*session_, name, "direct", {.passive = true}, {});
+  declare(use(session_, class_name, "exchange.declare"), name, "direct", {.passive = true}, {});
   return Exchange(session_, std::string(name));
 }
 
 Queue Channel::declare_queue(std::string_view name, const QueueOptions& options) {
+  engine::Session& session = use(session_, class_name, "queue.declare");
   engine::QueueRecord record{.name = std::string(name),
                              .server_named = name.empty(),
                              .flags = {.durable = options.durable,
                                        .exclusive = options.exclusive,
                                        .auto_delete = options.auto_delete},
                              .arguments = engine::queue_arguments(options)};
-  engine::Reply reply = declare(*session_, record.name, record.flags, record.arguments);
+  engine::Reply reply = declare(session, record.name, record.flags, record.arguments);
   record.name = reply.name;
-  session_->connection().topology().declared(std::move(record));
+  session.connection().topology().declared(std::move(record));
   return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);
 }
 
 Queue Channel::declare_queue_passive(std::string_view name) {
-  engine::Reply reply = declare(*session_, name, {.passive = true}, {});
+  engine::Reply reply = declare(use(session_, class_name, "queue.declare"), name, {.passive = true}, {});
   return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);
 }
 
-std::optional<Delivery> Channel::get(std::string_view queue) { return warren::get(*session_, queue, false); }
+std::optional<Delivery> Channel::get(std::string_view queue) {
+  return warren::get(use(session_, class_name, "basic.get"), queue, false);
+}
 std::optional<Delivery> Channel::get_no_ack(std::string_view queue) {
-  return warren::get(*session_, queue, true);
+  return warren::get(use(session_, class_name, "basic.get"), queue, true);
 }
 
 void Channel::set_prefetch(std::uint16_t count) {
+  engine::Session& session = use(session_, class_name, "basic.qos");
   if (count == 0) {
     throw InvalidArgument({.operation = "basic.qos",
                            .text = "a prefetch of 0 would be without a limit: it is at least 1",
                            .permanent = true});
   }
-  session_->set_prefetch(count);
+  session.set_prefetch(count);
 }
 
 void Channel::publish(std::string_view exchange, std::string_view routing_key, const Message& message) {
   const std::string operation = "basic.publish";
-  engine::ConnectionCore& connection = session_->connection();
+  engine::Session& session = use(session_, class_name, "basic.publish");
+  engine::ConnectionCore& connection = session.connection();
   const auto deadline = connection.operation_deadline();
   connection.unless_lost(deadline, [&] {
     for (;;) {
-      const auto channel = session_->channel_for(operation, deadline);
+      const auto channel = session.channel_for(operation, deadline);
       const auto encode = [&](Bytes& out, std::uint16_t number) {
         wire::append_content(out, number, exchange, routing_key, false, message.properties(), std::nullopt,
                              message.body(), channel->frame_max());
@@ -147,6 +156,8 @@ void Channel::publish(std::string_view exchange, std::string_view routing_key, c
 }
 
 void Channel::close() {
+  if (!session_) refuse_moved_from(class_name, "channel.close");
+  if (!is_to_close(session_)) return;
   engine::ConnectionCore& connection = session_->connection();
   try {
     session_->end()->close(connection.operation_deadline());
@@ -155,7 +166,9 @@ void Channel::close() {
   }
 }
 
-bool Channel::is_open() const noexcept { return session_->channel()->is_open(); }
-std::uint16_t Channel::number() const noexcept { return session_->channel()->number(); }
+bool Channel::is_open() const noexcept { return is_to_close(session_) && session_->channel()->is_open(); }
+std::uint16_t Channel::number() const noexcept {
+  return is_to_close(session_) ? session_->channel()->number() : std::uint16_t{0};
+}
 
 }  // namespace warren::inline v0

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "engine/session.hpp"
+#include "engine/system.hpp"
+#include "handle.hpp"
 
 namespace warren::inline v0 {
 namespace {
@@ -54,7 +56,7 @@ Connection::Connection(Endpoint endpoint, ConnectionOptions options)
 Connection::Connection(std::vector<Endpoint> endpoints, ConnectionOptions options) {
   check(options);
   if (endpoints.empty()) refuse("there is no endpoint");
-  core_ = std::make_shared<engine::ConnectionCore>(std::move(endpoints), std::move(options));
+  core_ = engine::make_at_home<engine::ConnectionCore>(std::move(endpoints), std::move(options));
   core_->open();
 }
 
@@ -70,10 +72,11 @@ Connection& Connection::operator=(Connection&& other) noexcept {
 }
 
 Channel Connection::open_channel() {
-  const auto deadline = core_->operation_deadline();
-  return core_->unless_lost(deadline, [&] {
-    core_->await_open("channel.open", deadline);
-    return Channel(std::make_shared<engine::Session>(core_, core_->open_channel(deadline)));
+  engine::ConnectionCore& core = use(core_, "Connection", "channel.open");
+  const auto deadline = core.operation_deadline();
+  return core.unless_lost(deadline, [&] {
+    core.await_open("channel.open", deadline);
+    return Channel(engine::make_at_home<engine::Session>(core_, core.open_channel(deadline)));
   });
 }
 
@@ -81,7 +84,9 @@ void Connection::close() noexcept {
   if (core_) core_->close(engine::deadline_after(core_->options().close_timeout));
 }
 
-ConnectionState Connection::state() const { return core_->state(); }
-std::optional<std::string> Connection::blocked() const { return core_->blocked(); }
+ConnectionState Connection::state() const { return use(core_, "Connection", "state").state(); }
+std::optional<std::string> Connection::blocked() const {
+  return use(core_, "Connection", "blocked").blocked();
+}
 
 }  // namespace warren::inline v0

@@ -9,6 +9,8 @@
 
 #include "consumer_impl.hpp"
 #include "engine/deadline.hpp"
+#include "engine/system.hpp"
+#include "handle.hpp"
 #include "retry/text.hpp"
 #include "retry/topology.hpp"
 #include "wire/check.hpp"
@@ -19,6 +21,8 @@ namespace {
 using engine::Subscription;
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
+
+constexpr const char* class_name = "Consumer";
 
 void check(const std::string& queue, const ConsumerOptions& options) {
   constexpr const char* operation = "consumer options";
@@ -213,13 +217,14 @@ ConsumerStatus Consumer::Impl::status() const {
 
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
   check(queue, options);
+  (void)use(connection.core_, "Connection", "basic.consume");
   options.retry.declare(connection, queue);
   if (options.crash_guard) retry::declare(connection, guard_topology(queue, options));
-  impl_ = std::make_shared<Impl>(connection.core_, std::move(queue), std::move(options));
+  impl_ = engine::make_at_home<Impl>(connection.core_, std::move(queue), std::move(options));
 }
 
 Consumer::~Consumer() {
-  if (!impl_) return;
+  if (!is_to_close(impl_)) return;
   try {
     impl_->stop();
   } catch (...) {  // a handler that still runs is left to its thread
@@ -237,19 +242,22 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
 }
 
 void Consumer::run_handler(Handler handler, std::stop_token stop) {
+  Impl& impl = use(impl_, class_name, "run");
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
-  impl_->start(std::move(handler),
-               [&] { on_stop.emplace(std::move(stop), [this] { impl_->request_stop(); }); });
-  impl_->wait(std::nullopt);
+  impl.start(std::move(handler), [&] { on_stop.emplace(std::move(stop), [&impl] { impl.request_stop(); }); });
+  impl.wait(std::nullopt);
 }
 
-void Consumer::start_handler(Handler handler) { impl_->start(std::move(handler)); }
-void Consumer::wait() { impl_->wait(std::nullopt); }
+void Consumer::start_handler(Handler handler) { use(impl_, class_name, "start").start(std::move(handler)); }
+void Consumer::wait() { use(impl_, class_name, "wait").wait(std::nullopt); }
 bool Consumer::wait_for(std::chrono::milliseconds timeout) {
-  return impl_->wait(engine::deadline_after(timeout));
+  return use(impl_, class_name, "wait").wait(engine::deadline_after(timeout));
 }
-void Consumer::stop() { impl_->stop(); }
-ConsumerStatus Consumer::status() const { return impl_->status(); }
-const std::string& Consumer::queue() const noexcept { return impl_->queue; }
+void Consumer::stop() {
+  if (!impl_) refuse_moved_from(class_name, "stop");
+  if (is_to_close(impl_)) impl_->stop();
+}
+ConsumerStatus Consumer::status() const { return use(impl_, class_name, "status").status(); }
+const std::string& Consumer::queue() const noexcept { return impl_ ? impl_->queue : no_name(); }
 
 }  // namespace warren::inline v0

@@ -42,6 +42,8 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void stop();
   [[nodiscard]] ConsumerStatus status() const;
 
+  [[nodiscard]] const engine::OwnProcess& process() const noexcept { return connection->process(); }
+
   const std::shared_ptr<engine::ConnectionCore> connection;
   const std::string queue;
   const ConsumerOptions options;

@@ -3,6 +3,7 @@
 #include <warren/error.hpp>
 
 #include "engine/channel_core.hpp"
+#include "handle.hpp"
 #include "retry/headers.hpp"
 #include "retry/read.hpp"
 
@@ -11,7 +12,16 @@ namespace {
 
 std::shared_ptr<engine::ChannelCore> channel_of(const std::weak_ptr<engine::ChannelCore>& channel,
                                                 const char* operation) {
-  if (auto alive = channel.lock()) return alive;
+  if (auto alive = channel.lock()) {
+    if (alive->process().seems_left()) refuse_left("Delivery", operation);
+    return alive;
+  }
+  const std::weak_ptr<engine::ChannelCore> none;
+  if (!channel.owner_before(none) && !none.owner_before(channel)) {
+    throw InvalidArgument({.operation = operation,
+                           .text = "the Delivery was moved from, or made by default: no channel delivered it",
+                           .permanent = true});
+  }
   throw ChannelError({.operation = operation,
                       .text = "the channel that delivered it is gone: the message comes again",
                       .scope = ErrorScope::channel});

@@ -13,6 +13,7 @@
 #include "engine/connection_core.hpp"
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
+#include "handle.hpp"
 #include "retry/parked.hpp"
 #include "wire/check.hpp"
 
@@ -25,6 +26,7 @@ using engine::ConnectionCore;
 using Clock = std::chrono::steady_clock;
 namespace id = wire::id;
 
+constexpr const char* class_name = "ParkingLot";
 constexpr std::size_t most_in_flight = 64;
 constexpr std::size_t most_failures = 100;
 
@@ -250,6 +252,7 @@ class Replay {
 ParkingLot::ParkingLot(Connection& connection, std::string queue, ParkingLotOptions options)
     : connection_(connection.core_), queue_(std::move(queue)), options_(std::move(options)) {
   constexpr const char* operation = "parking lot";
+  (void)use(connection_, "Connection", operation);
   if (queue_.empty()) wire::refuse(operation, "the queue has no name");
   wire::check_short_string(queue_, operation, "the queue's name");
   wire::check_short_string(options_.exchange, operation, "the exchange's name");
@@ -263,12 +266,14 @@ const std::string& ParkingLot::queue() const noexcept { return queue_; }
 
 ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>& visit,
                                  const ParkedSelection& selection) {
+  (void)use(connection_, class_name, "inspect");
   Walk walk(connection_, queue_, selection);
   while (const std::optional<Parked> parked = walk.next()) visit(parked->message);
   return walk.finish();
 }
 
 ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
+  (void)use(connection_, class_name, "replay");
   if (selection.dry_run) return inspect([](const ParkedMessage&) {}, selection);
   Walk walk(connection_, queue_, selection);
   // A publish that is sent again after a recovery would be confirmed too late: its original is back by then.
@@ -287,6 +292,7 @@ ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
 }
 
 ParkedResult ParkingLot::discard(const ParkedSelection& selection) {
+  (void)use(connection_, class_name, "discard");
   if (selection.dry_run) return inspect([](const ParkedMessage&) {}, selection);
   Walk walk(connection_, queue_, selection);
   while (const std::optional<Parked> parked = walk.next()) {

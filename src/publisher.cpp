@@ -6,12 +6,16 @@
 
 #include "engine/deadline.hpp"
 #include "engine/publish_window.hpp"
+#include "engine/system.hpp"
+#include "handle.hpp"
 #include "wire/check.hpp"
 
 namespace warren::inline v0 {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr const char* class_name = "Publisher";
 
 void check(const PublisherOptions& options) {
   constexpr const char* operation = "publisher options";
@@ -53,13 +57,21 @@ Confirmation& Confirmation::operator=(Confirmation&& other) noexcept {
 }
 
 void Confirmation::release() noexcept {
-  if (slot_ != nullptr) window_->release(*std::exchange(slot_, nullptr));
+  engine::PublishSlot* const slot = std::exchange(slot_, nullptr);
+  if (slot != nullptr && is_to_close(window_)) window_->release(*slot);
 }
 
-PublishOutcome Confirmation::outcome() const { return window_->outcome(*slot_); }
-void Confirmation::wait() { window_->wait(*slot_, slot_->deadline); }
+engine::PublishWindow& Confirmation::window() const {
+  constexpr const char* operation = "confirmation of a publish";
+  if (!window_)
+    wire::refuse(operation, "the Confirmation was moved from, or made by default: it is of no publish");
+  return use(window_, "Confirmation", operation);
+}
+
+PublishOutcome Confirmation::outcome() const { return window().outcome(*slot_); }
+void Confirmation::wait() { window().wait(*slot_, slot_->deadline); }
 void Confirmation::wait_for(std::chrono::milliseconds timeout) {
-  window_->wait(*slot_, engine::deadline_after(timeout));
+  window().wait(*slot_, engine::deadline_after(timeout));
 }
 
 Publisher::Publisher(Connection& connection, PublisherOptions options)
@@ -67,35 +79,42 @@ Publisher::Publisher(Connection& connection, PublisherOptions options)
 
 Publisher::Publisher(const std::shared_ptr<engine::ConnectionCore>& connection, PublisherOptions options) {
   check(options);
-  window_ = std::make_shared<engine::PublishWindow>(connection, std::move(options));
+  (void)use(connection, "Connection", "channel.open");
+  window_ = engine::make_at_home<engine::PublishWindow>(connection, std::move(options));
   window_->open();
 }
 
 Publisher::~Publisher() {
-  if (window_) window_->begin_close();
+  if (is_to_close(window_)) window_->begin_close();
 }
 Publisher::Publisher(Publisher&&) noexcept = default;
 
 Publisher& Publisher::operator=(Publisher&& other) noexcept {
   if (this != &other) {
-    if (window_) window_->begin_close();
+    if (is_to_close(window_)) window_->begin_close();
     window_ = std::move(other.window_);
   }
   return *this;
 }
 
 void Publisher::publish(const Message& message, const PublishOptions& options) {
-  engine::PublishSlot* slot = window_->publish(message, options);
-  const Held held(*window_, slot);
-  window_->wait(*slot, slot->deadline);
+  engine::PublishWindow& window = use(window_, class_name, "basic.publish");
+  engine::PublishSlot* slot = window.publish(message, options);
+  const Held held(window, slot);
+  window.wait(*slot, slot->deadline);
 }
 
 Confirmation Publisher::publish_async(const Message& message, const PublishOptions& options) {
-  return Confirmation(window_, window_->publish(message, options));
+  engine::PublishWindow& window = use(window_, class_name, "basic.publish");
+  return Confirmation(window_, window.publish(message, options));
 }
 
-void Publisher::flush(std::chrono::milliseconds timeout) { window_->flush(engine::deadline_after(timeout)); }
-std::size_t Publisher::in_flight() const { return window_->in_flight(); }
-void Publisher::close() noexcept { window_->close(); }
+void Publisher::flush(std::chrono::milliseconds timeout) {
+  use(window_, class_name, "flush").flush(engine::deadline_after(timeout));
+}
+std::size_t Publisher::in_flight() const { return use(window_, class_name, "in_flight").in_flight(); }
+void Publisher::close() noexcept {
+  if (is_to_close(window_)) window_->close();
+}
 
 }  // namespace warren::inline v0

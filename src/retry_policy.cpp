@@ -176,6 +176,8 @@ std::string RetryPolicy::wait_queue(const std::string& consumed, milliseconds de
 }
 
 RetryTopology RetryPolicy::topology(const std::string& consumed) const {
+  const bool lacks_delays = shape_ == Shape::delayed && schedule_.empty();
+  if (lacks_delays || (shape_ == Shape::to_queue && queue_.empty())) refuse("the RetryPolicy was moved from");
   if (shape_ == Shape::none) return {};
   const std::string parked = parked_queue(consumed);
   if (parked == consumed) refuse("the parked queue is the consumer's own: nothing would rest there");

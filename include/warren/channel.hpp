@@ -20,8 +20,8 @@ namespace warren::inline v0 {
 /// call that asks the broker blocks until it answers, at most ConnectionOptions::operation_timeout, and
 /// throws ConnectionError or TimeoutError (BlockedError while the broker blocks the connection). A call that
 /// the broker refuses closes the channel: that call, all that wait and all that follow throw ChannelError
-/// with the broker's code and text; the connection is untouched, and a new channel may be opened on it. A
-/// moved-from Channel may only be destroyed or assigned.
+/// with the broker's code and text; the connection is untouched, and a new channel may be opened on it.
+/// Calls on a moved-from Channel throw InvalidArgument; is_open() is then false, and number() 0.
 class WARREN_EXPORT Channel {
  public:
   /// Closes it without waiting for the answer. Never throws.

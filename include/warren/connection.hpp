@@ -21,7 +21,10 @@ class ConnectionCore;
 /// An AMQP connection with an I/O thread of its own, which keeps up heartbeats whatever the application does.
 ///
 /// Any thread may call anything, the destructor excepted. Channels, publishers and consumers may outlive it:
-/// what they do then throws ConnectionError. A moved-from Connection may only be destroyed or assigned.
+/// what they do then throws ConnectionError. Calls on a moved-from Connection throw InvalidArgument.
+///
+/// A child of `fork` can't use what its parent opened: calls throw InvalidArgument there, destructors,
+/// close() and stop() do nothing, and the parent's connection goes on. Let the child connect by itself.
 class WARREN_EXPORT Connection {
  public:
   /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`.

@@ -111,8 +111,8 @@ using Handler = std::function<Outcome(const Delivery&)>;
 /// At least once: a message is acknowledged only after its handler returned, or after its copy was confirmed
 /// by the broker elsewhere (see RetryPolicy). Acknowledgements are merged and go out within milliseconds. A
 /// message may come again: after a crash, a lost connection, a stop. Any thread may call anything, the
-/// destructor excepted; run(), start() and stop() not from the handler. A moved-from Consumer may only be
-/// destroyed or assigned.
+/// destructor excepted; run(), start() and stop() not from the handler. Calls on a moved-from
+/// Consumer throw InvalidArgument.
 class WARREN_EXPORT Consumer {
  public:
   /// Declares what the policy needs where it does not exist (RetryPolicy::declare). Nothing is received

@@ -23,8 +23,8 @@ enum class Requeue : bool {
 };
 
 /// A message as the broker delivered it, with what is needed to settle it. A value: copies settle the same
-/// delivery. It may outlive its channel, connection and consumer; settling it then throws. A moved-from
-/// Delivery may only be destroyed or assigned.
+/// delivery. It may outlive its channel, connection and consumer; settling it then throws. To
+/// settle a Delivery that was moved from, or made by default, throws InvalidArgument.
 ///
 /// A Consumer settles deliveries by itself, unless it is one with AckMode::manual. A delivery of Channel::get
 /// is settled by its receiver. Reading is safe from many threads at once; settling from any thread.

@@ -36,8 +36,8 @@ struct RemoveOptions {
   bool if_empty = false;   ///< queues only: else 406 while it has messages
 };
 
-/// An exchange that was declared, on the channel that declared it. Copies stand for the same exchange. A
-/// moved-from one may only be destroyed or assigned.
+/// An exchange that was declared, on the channel that declared it. Copies stand for the same exchange.
+/// Calls on a moved-from Exchange throw InvalidArgument, and its name is empty.
 ///
 /// Any thread. Each call blocks until the broker answers, at most ConnectionOptions::operation_timeout, and
 /// throws ChannelError (the broker refused, the channel is closed), ConnectionError or TimeoutError.

@@ -97,7 +97,7 @@ struct ParkingLotOptions {
 ///
 /// Any thread. Each call blocks at most ParkedSelection::timeout and, for the steps under way then,
 /// ConnectionOptions::operation_timeout. It throws only where it could not begin; what ends it later is in
-/// the result. A moved-from ParkingLot may only be destroyed or assigned.
+/// the result. Calls on a moved-from ParkingLot throw InvalidArgument.
 class WARREN_EXPORT ParkingLot {
  public:
   /// Nothing is asked of the broker before a call. Without the connection (closed, destroyed) calls throw

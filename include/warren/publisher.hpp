@@ -56,8 +56,8 @@ enum class PublishOutcome : std::uint8_t {
   unknown,    ///< the connection or channel was lost ahead of the confirm: in doubt
 };
 
-/// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time. A
-/// moved-from Confirmation, and one made by the default constructor, may only be destroyed or assigned.
+/// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time.
+/// Calls on a Confirmation that was moved from, or made by default, throw InvalidArgument.
 ///
 /// Where it is destroyed, or the result of publish_async is dropped, before the failure was seen, the next
 /// Publisher::flush throws that failure.
@@ -84,6 +84,7 @@ class WARREN_EXPORT Confirmation {
   friend class Publisher;
   Confirmation(std::shared_ptr<engine::PublishWindow> window, engine::PublishSlot* slot) noexcept;
   void release() noexcept;
+  [[nodiscard]] engine::PublishWindow& window() const;
   std::shared_ptr<engine::PublishWindow> window_;
   engine::PublishSlot* slot_ = nullptr;
 };
@@ -93,7 +94,7 @@ class WARREN_EXPORT Confirmation {
 /// Any thread may call anything, the destructor excepted; share one among many threads. Messages are
 /// persistent unless their properties say otherwise. A mandatory message carries the header `warren-stamp`,
 /// by which its return is recognised; warren strips it on receipt. After a failure that closed its channel
-/// the publisher opens another one by itself. A moved-from Publisher may only be destroyed or assigned.
+/// the publisher opens another one by itself. Calls on a moved-from Publisher throw InvalidArgument.
 class WARREN_EXPORT Publisher {
  public:
   /// Opens a channel in confirm mode. Blocks at most twice ConnectionOptions::operation_timeout.

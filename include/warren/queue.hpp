@@ -64,8 +64,8 @@ struct QueueOptions {
   FieldTable arguments{};                         ///< further arguments; a typed option of the same name wins
 };
 
-/// A queue that was declared, on the channel that declared it. Copies stand for the same queue. A
-/// moved-from one may only be destroyed or assigned.
+/// A queue that was declared, on the channel that declared it. Copies stand for the same queue.
+/// Calls on a moved-from Queue throw InvalidArgument.
 ///
 /// Any thread. Each call that asks the broker blocks until it answers, at most
 /// ConnectionOptions::operation_timeout, and throws ChannelError (the broker refused, the channel is closed),

@@ -25,7 +25,8 @@ bool answers(std::uint32_t method, std::uint32_t expected) {
   return method == expected || (expected == id::basic_get_ok && method == id::basic_get_empty);
 }
 
-const ErrorDetails closed_by_us{.text = "the channel is closed", .scope = ErrorScope::channel};
+// A function: an object would be destroyed before a channel that lives until the program's end.
+ErrorDetails closed_by_us() { return {.text = "the channel is closed", .scope = ErrorScope::channel}; }
 
 void check(AckTracker::Settlement settlement, const char* operation, std::uint64_t tag) {
   if (settlement == AckTracker::Settlement::accepted) return;
@@ -60,7 +61,7 @@ bool ChannelCore::is_lost() const {
 
 void ChannelCore::check_open(const std::string& operation) const {
   if (error_) raise(*error_, operation);
-  if (closing_) raise(closed_by_us, operation);
+  if (closing_) raise(closed_by_us(), operation);
 }
 
 void ChannelCore::refuse_frame(const std::string& operation) const {
@@ -306,7 +307,7 @@ ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
       return After::nothing;
     case id::channel_close_ok:
       if (is_open()) throw wire::MalformedFrame("a close-ok that nobody asked for");
-      refuse_all(closed_by_us);
+      refuse_all(closed_by_us());
       return After::closed;
     case id::channel_flow:
       return After::nothing;  // RabbitMQ does not send it

@@ -67,6 +67,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   ChannelCore(Outbox& outbox, std::uint16_t number, std::uint32_t frame_max)
       : outbox_(outbox), number_(number), frame_max_(frame_max) {}
 
+  [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] std::uint16_t number() const noexcept { return number_; }
   [[nodiscard]] std::uint32_t frame_max() const noexcept { return frame_max_; }
   /// Before the first delivery or confirm can come.
@@ -204,6 +205,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void complete(ContentAssembler::ContentPtr content);
   [[nodiscard]] std::shared_ptr<ChannelSink> sink() const;
 
+  const OwnProcess process_;
   Outbox& outbox_;
   const std::uint16_t number_;
   const std::uint32_t frame_max_;

@@ -16,7 +16,8 @@ constexpr std::size_t smallest_outbox = 256 * 1024;
 
 ErrorDetails ended(std::string text) { return {.text = std::move(text), .scope = ErrorScope::connection}; }
 
-const ErrorDetails closed_by_us = ended("the connection is closed");
+// A function: an object would be destroyed before a connection that lives until the program's end.
+ErrorDetails closed_by_us() { return ended("the connection is closed"); }
 
 }  // namespace
 
@@ -116,7 +117,7 @@ void ConnectionCore::raise_timeout(ErrorDetails details) const {
 }
 
 void ConnectionCore::raise(const std::string& operation) const {
-  ErrorDetails error = error_.value_or(closed_by_us);
+  ErrorDetails error = error_.value_or(closed_by_us());
   error.operation = operation;
   throw ConnectionError(std::move(error));
 }
@@ -166,6 +167,7 @@ std::vector<std::shared_ptr<ChannelCore>> ConnectionCore::open_channels() const 
 }
 
 void ConnectionCore::close(Deadline deadline) noexcept {
+  if (process_.is_left()) return;
   {
     const std::lock_guard lock(mutex_);
     close_deadline_ = std::min(close_deadline_, deadline);
@@ -203,7 +205,7 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) {
 void ConnectionCore::end(const std::optional<ErrorDetails>& error) {
   {
     const std::lock_guard lock(mutex_);
-    error_ = error.value_or(closed_by_us);
+    error_ = error.value_or(closed_by_us());
     recovering_ = false;
     ended_ = true;
   }
@@ -215,7 +217,7 @@ void ConnectionCore::end(const std::optional<ErrorDetails>& error) {
     events_.log(LogLevel::info, "the connection is closed");
     enter(ConnectionState::closed);
   }
-  fail_channels(error.value_or(closed_by_us));
+  fail_channels(error.value_or(closed_by_us()));
   std::vector<std::weak_ptr<Recoverable>> recoverables;
   {
     const std::lock_guard lock(mutex_);
@@ -223,7 +225,7 @@ void ConnectionCore::end(const std::optional<ErrorDetails>& error) {
     changed_.notify_all();
   }
   for (const auto& each : recoverables) {
-    if (const auto recoverable = each.lock()) recoverable->abandon(error.value_or(closed_by_us));
+    if (const auto recoverable = each.lock()) recoverable->abandon(error.value_or(closed_by_us()));
   }
 }
 

@@ -25,6 +25,7 @@
 #include "engine/deadline.hpp"
 #include "engine/events.hpp"
 #include "engine/outbox.hpp"
+#include "engine/system.hpp"
 #include "engine/topology.hpp"
 #include "wire/transport.hpp"
 
@@ -97,7 +98,8 @@ class ConnectionCore : private DirectWriter {
   /// Cuts a link on which the broker doesn't answer, so that it is recovered. Any thread.
   void drop(const std::string& reason);
   void add(std::weak_ptr<Recoverable> recoverable);
-  /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread.
+  /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread. Does
+  /// nothing in a child of fork().
   void close(Deadline deadline) noexcept;
 
   [[nodiscard]] ConnectionState state() const;
@@ -110,6 +112,8 @@ class ConnectionCore : private DirectWriter {
   /// Asks for the channel's tick within ack_delay. Any thread.
   void request_tick(std::shared_ptr<ChannelCore> channel);
 
+  /// The one that made it.
+  [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
   [[nodiscard]] Deadline operation_deadline(Deadline from = std::chrono::steady_clock::now()) const {
@@ -161,6 +165,7 @@ class ConnectionCore : private DirectWriter {
   std::optional<Reply> declare_again(std::shared_ptr<ChannelCore>& channel, const std::string& operation,
                                      std::uint32_t expected, Encode&& encode);
 
+  const OwnProcess process_;
   const std::vector<Endpoint> endpoints_;
   const ConnectionOptions options_;
   Events events_;

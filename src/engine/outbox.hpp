@@ -84,6 +84,7 @@ class Outbox {
  private:
   template <typename Add>  // says whether there is more than before
   Admission admit(Entry entry, Add&& add) {
+    if (process_.seems_left()) return Admission::closed;  // the socket is the parent's
     const std::lock_guard lock(mutex_);
     if (!open_) return Admission::closed;
     if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
@@ -93,6 +94,7 @@ class Outbox {
   }
   void appended(Entry entry, bool was_empty);
 
+  const OwnProcess process_;
   std::mutex mutex_;
   std::condition_variable space_;
   Output pending_;

@@ -81,10 +81,10 @@ void PublishWindow::recover(Deadline deadline) {
 }
 
 void PublishWindow::resend(ChannelCore& channel) {
-  static const ErrorDetails expired{.operation = operation,
-                                    .text = "the connection was lost, and came back after the deadline",
-                                    .scope = ErrorScope::connection,
-                                    .in_doubt = true};
+  const ErrorDetails expired{.operation = operation,
+                             .text = "the connection was lost, and came back after the deadline",
+                             .scope = ErrorScope::connection,
+                             .in_doubt = true};
   while (!resend_.empty()) {
     PublishSlot& slot = *resend_.front();
     if (Clock::now() >= slot.deadline) {  // its caller was told that it is in doubt

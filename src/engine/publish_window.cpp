@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/deadline.hpp"
+#include "wire/scratch.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -140,7 +141,8 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   const std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
   const std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
 
-  thread_local ContentFrames frames;  // swapped with a slot's, so that neither allocates for long
+  wire::Scratch<ContentFrames> scratch;  // swapped with a slot's, so that neither allocates for long
+  ContentFrames& frames = *scratch;
   frames.assign(number, options.exchange.value_or(options_.exchange),
                 options.routing_key.value_or(options_.routing_key), options_.mandatory, message,
                 options_.mandatory ? std::optional(stamp) : std::nullopt, frame_max,
@@ -262,20 +264,23 @@ void PublishWindow::pass_on_room() noexcept {
 }
 
 bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
-  static const ErrorDetails refused{
-      .operation = operation, .text = "the broker refused the message (basic.nack)", .in_doubt = true};
   // Who is woken under the lock runs into it and sleeps again, so most are told after it. Slots live as long
   // as the window: the worst is to wake another publish's waiter, who looks for himself.
   std::array<PublishSlot*, 16> awaited;
   std::size_t count = 0;
   Lock lock(mutex_);
+  std::optional<ErrorDetails> refused;
+  if (!acknowledged) {
+    refused = {
+        .operation = operation, .text = "the broker refused the message (basic.nack)", .in_doubt = true};
+  }
   const bool known = tracker_.settle(tag, multiple, [&](PublishSlot* slot) {
     if (slot->waiting && count < awaited.size()) {
       slot->waiting = false;  // told below
       awaited[count++] = slot;
     }
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
-           acknowledged ? nullptr : &refused);
+           refused ? &*refused : nullptr);
   });
   // At half a window rather than at the first free slot: a publisher woken for each message costs more.
   const bool room = takes_next(options_.window / 2, options_.window_bytes / 2);

@@ -50,6 +50,7 @@ class PublishWindow final : public ChannelSink,
 
   PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options);
 
+  [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
   /// Opens the channel ahead of the first publish; once. @throws as Publisher's constructor
   void open();
   /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.

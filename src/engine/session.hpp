@@ -22,6 +22,7 @@ class Session {
       : connection_(std::move(connection)), channel_(std::move(channel)) {}
 
   [[nodiscard]] ConnectionCore& connection() const noexcept { return *connection_; }
+  [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
   /// The channel of this moment, whatever became of it.
   [[nodiscard]] std::shared_ptr<ChannelCore> channel() const;
   /// The channel to use: another one where it was lost with its connection, once that is open again.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -27,12 +28,27 @@ void set_up(int descriptor) {
   ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
 }
 
+// A fault of the thread itself raises one of these, and a profiler samples each thread with SIGPROF. The
+// kernel ends the process without asking its handler if a fault's signal is blocked, so no thread blocks
+// them.
+constexpr int never_blocked[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
+
+void allow_faults() noexcept {
+  sigset_t faults;
+  ::sigemptyset(&faults);
+  for (const int signal : never_blocked) ::sigaddset(&faults, signal);
+  ::pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+}
+
+// For the start of a thread, which inherits the mask. Faults stay as they are here, and the new thread allows
+// them: a signal that the caller holds back must not be delivered in the meantime.
 class AllSignalsBlocked {
  public:
   AllSignalsBlocked() noexcept {
     sigset_t all;
     ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+    for (const int signal : never_blocked) ::sigdelset(&all, signal);
+    ::pthread_sigmask(SIG_BLOCK, &all, &before_);
   }
   ~AllSignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
   AllSignalsBlocked(const AllSignalsBlocked&) = delete;
@@ -88,11 +104,34 @@ std::thread start_thread(const char* name, std::function<void()> body) {
   const AllSignalsBlocked inherited;
   try {
     return std::thread([name, body = std::move(body)] {
+      allow_faults();
       ::pthread_setname_np(::pthread_self(), name);
       body();
     });
   } catch (const std::system_error& failure) {
     exhausted("start a thread", failure.code().value());
+  }
+}
+
+OwnProcess::OwnProcess() noexcept : id_(::getpid()) {
+  // Without memory for it, is_left() tells all the same.
+  static const int noted =
+      ::pthread_atfork(nullptr, nullptr, [] { current_.store(::getpid(), std::memory_order_relaxed); });
+  (void)noted;
+  current_.store(id_, std::memory_order_relaxed);
+}
+
+bool OwnProcess::is_left() const noexcept { return id_ != ::getpid(); }
+
+void keep_for_ever(void* object) noexcept {
+  struct Kept {
+    void* object;
+    Kept* next;
+  };
+  static constinit std::atomic<Kept*> first{nullptr};
+  auto* const kept = new (std::nothrow) Kept{object, first.load()};
+  if (kept == nullptr) return;
+  while (!first.compare_exchange_weak(kept->next, kept)) {
   }
 }
 

@@ -2,10 +2,13 @@
 
 // What the engine needs of the operating system, in one place: POSIX so far.
 
+#include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace warren::inline v0::engine {
 
@@ -34,10 +37,47 @@ class Wakeup {
   int write_end_ = -1;
 };
 
-/// Starts a thread with all signals blocked, since they are for the application's own threads.
+/// Starts a thread with signals blocked, since they are for the application's own threads. Those that a fault
+/// of the thread raises (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS) are not blocked, and
+/// neither is SIGPROF.
 /// @param name  shown by debuggers, at most 15 bytes
 /// @throws ConnectionError where the system has no thread left
 [[nodiscard]] std::thread start_thread(const char* name, std::function<void()> body);
+
+/// The process that made an object. A child of fork() has a copy of the object and shares its socket, but it
+/// has none of the threads, and a lock that one of them held is never released there.
+class OwnProcess {
+ public:
+  OwnProcess() noexcept;
+  /// Whether this is another process. Asks the system, for destructors and what else is not called often.
+  [[nodiscard]] bool is_left() const noexcept;
+  /// The same, by what fork() itself noted: the cost of a load. A child of a raw clone() is not noticed.
+  [[nodiscard]] bool seems_left() const noexcept { return id_ != current_.load(std::memory_order_relaxed); }
+
+ private:
+  static inline std::atomic<int> current_{0};
+  int id_ = 0;
+};
+
+/// Keeps the address, so that a leak checker finds the object. Never throws.
+void keep_for_ever(void* object) noexcept;
+
+/// Deletes an object in the process that made it. In a child the object stays: its destructor would join
+/// threads that are not there, and say farewell over a socket that is the parent's.
+struct DeleteAtHome {
+  OwnProcess process{};
+  template <typename T>
+  void operator()(T* object) const noexcept {
+    if (process.is_left()) return keep_for_ever(object);
+    delete object;
+  }
+};
+
+/// As std::make_shared, for what must not be destroyed in a child of fork().
+template <typename T, typename... Arguments>
+[[nodiscard]] std::shared_ptr<T> make_at_home(Arguments&&... arguments) {
+  return std::shared_ptr<T>(new T(std::forward<Arguments>(arguments)...), DeleteAtHome{});
+}
 
 /// The machine's name, for people to read; "unknown" where it has none.
 [[nodiscard]] std::string host_name();

@@ -8,6 +8,7 @@
 #include "wire/check.hpp"
 #include "wire/method_frame.hpp"
 #include "wire/properties_codec.hpp"
+#include "wire/scratch.hpp"
 
 namespace warren::inline v0::wire {
 namespace {
@@ -139,7 +140,8 @@ void append_head(Bytes& out, std::uint16_t channel, std::string_view exchange, s
   if (body_size > max_body) {
     refuse("basic.publish", "the body is " + std::to_string(body_size) + " bytes, above 512 MiB");
   }
-  thread_local Pool pool;  // its pages are kept from message to message
+  Scratch<Pool> scratch;  // its pages are kept from message to message
+  Pool& pool = *scratch;
   pool.recycle();
   amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp, default_mode);
   append_publish(out, channel, exchange, routing_key, mandatory);

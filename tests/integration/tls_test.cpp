@@ -6,7 +6,9 @@
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
+#include "support/child.hpp"
 #include "support/scripted_peer.hpp"
+#include "support/test_queue.hpp"
 #include "support/thrown.hpp"
 #include "support/tls_broker.hpp"
 #include "support/tls_peer.hpp"
@@ -332,5 +334,19 @@ TEST_CASE("no TLS on that port, or nobody at all, is worth another try, and boun
   }
   SECTION("nobody") {
     CHECK_FALSE(refused({.host = "127.0.0.1", .port = 1, .tls = TlsOptions{}}).permanent());
+  }
+}
+
+TEST_CASE("a forked child that exits sends no farewell over the parent's TLS", "[tls]") {
+  const TestQueue queue({}, tls_broker());
+  const std::string url = "amqps://localhost:" + std::to_string(tls_broker().tls_endpoint().port) +
+                          "?cacertfile=" + certificates().ca();
+  for (const char* mode : {"fork", "fork_consuming"}) {
+    CAPTURE(mode);
+    const ChildResult result =
+        run_child({WARREN_PROCESS_CHILD},
+                  {{"WARREN_CHILD", mode}, {"WARREN_CHILD_QUEUE", queue.name()}, {"AMQP_URL", url}});
+    CHECK(result.output.empty());
+    CHECK(result.code == 0);
   }
 }
