@@ -78,7 +78,7 @@ std::optional<nlohmann::json> id_field(const httplib::Request& request, const st
     const nlohmann::json body = nlohmann::json::parse(content, nullptr, false);
     if (!body.is_object() || !body.contains(name)) return std::nullopt;
     const nlohmann::json& value = body.at(name);
-    if (value.is_number_integer()) return value;
+    if (value.is_number_integer()) return std::make_optional<nlohmann::json>(value);
     if (!value.is_string()) return std::nullopt;
     text = value.get<std::string>();
   }
