@@ -127,7 +127,7 @@ class Api(BrokerTest):
             self.assertEqual(self.request("POST", "/orders/?order_id=7")[0], 503)
         finally:
             self.broker.run("ctl", "change_password", "guest", "guest")
-        eventually(lambda: self.request("GET", "/health")[0] == 200, "it is healthy again", 10)
+        eventually(lambda: self.request("GET", "/health")[0] == 200, "it is healthy again")
         self.assertEqual(self.request("POST", "/orders/?order_id=8")[0], 200)
         self.assertEqual(self.ids("orders"), ["8"])
 
