@@ -26,7 +26,7 @@ class Readme(unittest.TestCase):
         producer = self.start("readme_producer")
         self.assertEqual(producer.wait(), 0, producer)
         eventually(lambda: consumer.process.poll() is not None or self.queues() == {"orders_parked": (1, False)},
-                   "it is parked")
+                   "it is parked", 180)  # 15 s of delays, and rabbitmqctl's
         self.assertIsNone(consumer.process.poll(), consumer)
         BrokerTest.url = self.broker.url
         async def parked(channel):
