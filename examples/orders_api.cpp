@@ -51,12 +51,16 @@ void answer(httplib::Response& response, int status, const nlohmann::json& body)
 
 constexpr std::size_t longest_body = 64 * 1024;
 
+// A request with neither header has no body (RFC 9112, section 6.3).
+bool has_body(const httplib::Request& request) {
+  return request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+}
+
 // Nothing where it can't be read, or is too long; that is answered.
 std::optional<std::string> read_body(const httplib::Request& request, httplib::Response& response,
                                      const httplib::ContentReader& read) {
   std::string body;
-  // Where neither is there, there is no body (RFC 9112 section 6.3): httplib would wait for one.
-  if (!request.has_header("Content-Length") && !request.has_header("Transfer-Encoding")) return body;
+  if (!has_body(request)) return body;  // httplib would wait for one
   bool fits = true;
   const bool whole = read([&](const char* data, std::size_t size) {
     fits = fits && body.size() + size <= longest_body;
@@ -78,7 +82,7 @@ std::optional<nlohmann::json> id_field(const httplib::Request& request, const st
     const nlohmann::json body = nlohmann::json::parse(content, nullptr, false);
     if (!body.is_object() || !body.contains(name)) return std::nullopt;
     const nlohmann::json& value = body.at(name);
-    if (value.is_number_integer()) return value;
+    if (value.is_number_integer()) return std::make_optional<nlohmann::json>(value);
     if (!value.is_string()) return std::nullopt;
     text = value.get<std::string>();
   }
@@ -147,6 +151,13 @@ class Api {
     server_.set_socket_options([](auto socket) {
       const int yes = 1;
       ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
+    // After such an answer httplib 0.41 reads up to five seconds for a body that is not there, and drops the next
+    // request of that connection. The client is told to close it.
+    server_.set_post_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+      if (request.method != "POST" || has_body(request) || response.has_header("Connection")) return;
+      response.headers.erase("Keep-Alive");
+      response.set_header("Connection", "close");
     });
     server_.set_keep_alive_timeout(1);  // an idle client holds up the end for so long
   }

@@ -2,13 +2,14 @@
 # Installs the Debian packages that building and testing warren needs, those
 # that are missing only. No system service is started by it.
 #
-#   install_packages.sh [--clang] [--tidy] [--coverage] [--docs] [--matrix]
+#   install_packages.sh [--clang] [--newest-clang] [--tidy] [--coverage] [--docs] [--matrix]
 #
-#   --clang     the second compiler too, for CI
-#   --tidy      also clang-tidy and clang-format
-#   --coverage  gcovr
-#   --docs      doxygen
-#   --matrix    what tests/matrix.sh makes another Debian with
+#   --clang         the second compiler too, for CI
+#   --newest-clang  also the newest clang-N that apt offers; newest_clang.sh says which one it is
+#   --tidy          also clang-tidy and clang-format
+#   --coverage      gcovr
+#   --docs          doxygen
+#   --matrix        what tests/matrix.sh makes another Debian with
 set -eu
 
 packages=(
@@ -20,12 +21,17 @@ packages=(
 for option; do
     case $option in
         --clang) packages+=(clang) ;;
+        --newest-clang)
+            # A fresh container has no list of packages to look in.
+            newest=$("${0%/*}/newest_clang.sh") || { apt-get update && newest=$("${0%/*}/newest_clang.sh"); }
+            packages+=("$newest")
+            ;;
         --tidy) packages+=(clang clang-tidy clang-format) ;;
         --coverage) packages+=(gcovr) ;;
         --docs) packages+=(doxygen) ;;
         --matrix) packages+=(debootstrap rsync git) ;;
         *)
-            echo "usage: ${0##*/} [--clang] [--tidy] [--coverage] [--docs] [--matrix]" >&2
+            echo "usage: ${0##*/} [--clang] [--newest-clang] [--tidy] [--coverage] [--docs] [--matrix]" >&2
             exit 2
             ;;
     esac

@@ -49,7 +49,7 @@ struct CrashGuardOptions {
 /// and its outcome closes the circuit, or opens it again; one that is parked for its own sake, or ignored,
 /// says nothing, and the next is tried. With a crash guard the suspect queue pauses, too, and one message of
 /// each is tried. Not for a queue that is deleted with its last consumer. With a prefetch above 1, messages
-/// come redelivered after a pause, which a quorum queue counts towards its delivery limit
+/// come redelivered after a pause, which a quorum queue counts towards its delivery limit before RabbitMQ 4.3
 /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 struct CircuitBreakerOptions {
   double failure_share = 0.5;               ///< of the window, above 0, to 1
@@ -67,7 +67,8 @@ enum class CircuitState : std::uint8_t {
 /// How a consumer consumes. The default: one handler at a time, 64 messages prefetched, no retry.
 struct ConsumerOptions {
   /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
-  /// broker's acknowledgement timeout, 30 minutes by default, counts those that wait here too
+  /// broker's consumer timeout, 30 minutes by default, counts those that wait here too. It holds on every queue
+  /// before RabbitMQ 4.3, and on quorum queues alone from 4.3 on
   /// (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
   std::uint16_t prefetch = 64;
   std::size_t concurrency = 1;  ///< handlers at once, each on a thread of the consumer's, from 1

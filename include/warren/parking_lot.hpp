@@ -55,7 +55,7 @@ struct ParkedSelection {
   std::function<bool(const ParkedMessage&)> predicate{};
   std::optional<std::uint64_t> limit{};  ///< so many messages at most
   bool dry_run = false;                  ///< only counts
-  /// For the whole call. Keep it below the broker's acknowledgement timeout, 30 minutes by default.
+  /// For the whole call. Keep it below the broker's consumer timeout, 30 minutes by default.
   std::chrono::milliseconds timeout{600'000};
   std::stop_token stop{};  ///< ends the call between two messages; what it did until then is in its result
 };
@@ -91,7 +91,8 @@ struct ParkingLotOptions {
 /// as were ready when it began; what it does not replay or discard goes back with the end of that channel, to
 /// where it was. In between others don't see these messages: one call at a time for each queue. One message
 /// at a time is in memory, and what is published and not yet confirmed, at most 64 messages and 16 MiB. A
-/// quorum queue counts each look as a delivery, and deletes a message above its delivery limit, which is 20
+/// quorum queue counts each look as a delivery (before RabbitMQ 4.3; from then on a look whose connection is
+/// lost), and deletes a message above its delivery limit, which is 20
 /// by default from RabbitMQ 4.0 on: declare a parking lot of that type with a QueueOptions::delivery_limit
 /// that is never reached, such as 1'000'000'000.
 ///

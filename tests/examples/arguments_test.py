@@ -65,7 +65,7 @@ class NoBroker(unittest.TestCase):
         program = start(name, f"amqp://guest:sesame@127.0.0.1:{port}/", "--connect-timeout", "1")
         self.addCleanup(program.close)
         self.assertEqual(program.wait(), 1)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)  # without the option: 30 s
         self.assertEqual(program.lines, [])
         self.assertEqual(len(program.errors), 1, program)
         self.assertIn("can't be reached", program.errors[0])

@@ -91,7 +91,7 @@ class Ledger(BrokerTest):
             self.assertEqual(program.wait(), -9, program)
             programs.append(program)
             # It was at work: orders are left.
-            eventually(lambda: self.count("orders") > 0, "orders are back in their queue", 10)
+            eventually(lambda: self.count("orders") > 0, "orders are back in their queue")
         programs += self.run_until_idle("orders_consumer")
         programs += self.run_until_idle("orders_retry_consumer")
         self.check(sent, programs)
@@ -109,7 +109,7 @@ class Ledger(BrokerTest):
             self.assertEqual(program.wait(), -9)
         finally:
             self.broker.unblock()
-        eventually(lambda: self.ids("orders") == ["1", "2", "3", "4", "5"], "all are back", 10)
+        eventually(lambda: self.ids("orders") == ["1", "2", "3", "4", "5"], "all are back")
 
     def test_a_killed_retry_consumer(self):
         seed = random.randrange(2**32)

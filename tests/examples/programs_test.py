@@ -226,7 +226,7 @@ class Consumers(BrokerTest):
                 self.assertEqual(len(program.ids("Processing order")), len(processed))
                 self.assertTrue(100 < 2 * len(processed) < 2 * 30_000)
                 # What was processed was acknowledged; what was not begun is back.
-                eventually(lambda: self.count("orders") == 30_000 - len(processed), "the others are back", 10)
+                eventually(lambda: self.count("orders") == 30_000 - len(processed), "the others are back")
                 self.assertEqual(sorted(processed + self.ids("orders"), key=int),
                                  [str(id) for id in range(1, 30_001)])
 
@@ -285,7 +285,7 @@ class Consumers(BrokerTest):
                 try:
                     eventually(lambda: program.errors, "it has noticed")
                     program.stop()
-                    self.assertEqual(program.wait(10), 0, program)
+                    self.assertEqual(program.wait(), 0, program)
                 finally:
                     self.broker.restart()
 

@@ -20,7 +20,6 @@ using warren::ConnectionState;
 namespace {
 
 constexpr auto close_timeout = 500ms;
-constexpr auto slack = 700ms;  // for a loaded machine
 
 warren::ConnectionOptions closing_options(Watch& watch) {
   warren::ConnectionOptions options = watch.options();
@@ -43,7 +42,10 @@ void check_close(std::optional<Connection>& connection, const Watch& watch, bool
   if (!connection) return;
   CHECK(connection->state() == ConnectionState::closed);
   CHECK_THROWS_AS(connection->open_channel(), ConnectionError);
-  CHECK(time_of([&] { connection->close(); }) < 100ms);
+  // The machine may hold up one of them, but not all.
+  auto soonest = close_timeout;
+  for (int i = 0; i < 10; ++i) soonest = std::min(soonest, time_of([&] { connection->close(); }));
+  CHECK(soonest < 100ms);
 }
 
 }  // namespace
@@ -119,7 +121,7 @@ TEST_CASE("close() ends in time, for good, while the topology is declared again 
     return thrown<ConnectionError>([&] { channel.declare_queue("p"); }).details();
   });
   check_close(connection, watch, destroy, [&] { return peer.connections(); });
-  REQUIRE(waiting.wait_for(2s) == std::future_status::ready);
+  REQUIRE(waiting.wait_for(slack) == std::future_status::ready);
   CHECK_FALSE(waiting.get().in_doubt);
 }
 
@@ -160,7 +162,7 @@ TEST_CASE("close() tells all who wait for the recovery", "[faults][close]") {
   CHECK(declaring.wait_for(300ms) == std::future_status::timeout);
   CHECK(time_of([&] { connection.close(); }) < close_timeout + slack);
   for (auto* each : {&declaring, &publishing, &confirming, &consuming}) {
-    REQUIRE(each->wait_for(2s) == std::future_status::ready);
+    REQUIRE(each->wait_for(slack) == std::future_status::ready);
   }
   CHECK_FALSE(declaring.get().in_doubt);
   CHECK_FALSE(publishing.get().in_doubt);
@@ -174,13 +176,13 @@ TEST_CASE("a try to connect that close() left behind ends by its own deadline, a
   {
     Watch watch;
     warren::ConnectionOptions options = closing_options(watch);
-    options.connect_timeout = 2s;
+    options.connect_timeout = 5s;
     Connection connection{proxy.endpoint(), options};
     proxy.stall();
     proxy.cut();
     REQUIRE(eventually([&] { return proxy.links_seen() == 2; }));
   }
-  CHECK(eventually([&] { return resources().threads <= before.threads; }, 5s));
+  CHECK(eventually([&] { return resources().threads <= before.threads; }));
   proxy.resume();
-  CHECK(eventually([&] { return resources().descriptors <= before.descriptors; }, 5s));
+  CHECK(eventually([&] { return resources().descriptors <= before.descriptors; }));
 }

@@ -130,9 +130,9 @@ TEST_CASE("OnLoss::fail ends what was in flight as unknown at once, and nothing 
   });
   REQUIRE(eventually([&] { return publisher.in_flight() == 2; }));
   on.lose();
-  REQUIRE(waiting.wait_for(2s) == std::future_status::ready);
+  REQUIRE(waiting.wait_for(slack) == std::future_status::ready);
   CHECK(waiting.get().in_doubt);
-  CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }, 2s));
+  CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }, slack));
   CHECK(thrown<ConnectionError>([&] { confirmation.wait(); }).in_doubt());
   on.proxy.forget_frames();
   on.heal();
@@ -163,7 +163,7 @@ TEST_CASE("a publish whose deadline comes during an outage says whether it was s
     const auto took =
         time_of([&] { error = thrown<ConnectionError>([&] { publisher.publish(message("late")); }); });
     CHECK(took >= 350ms);
-    CHECK(took < 2s);
+    CHECK(took < 400ms + slack);
     CHECK_FALSE(error->in_doubt());
     on.heal();
     publisher.publish(message("after"), {.timeout = 10s});
@@ -266,8 +266,8 @@ TEST_CASE("a publisher that is closed during an outage ends what was in flight a
   on.proxy.stall(Direction::to_client);
   warren::Confirmation confirmation = publisher.publish_async(message("in flight"));
   on.lose();
-  CHECK(time_of([&] { publisher.close(); }) < 1s);
-  CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }, 1s));
+  CHECK(time_of([&] { publisher.close(); }) < slack);
+  CHECK(eventually([&] { return confirmation.outcome() == PublishOutcome::unknown; }, slack));
   on.proxy.forget_frames();
   on.heal();
   CHECK(on.published_frames() == 0);
@@ -304,7 +304,7 @@ TEST_CASE(
   closed = true;
   REQUIRE(watch.opened(2));
   CHECK_THROWS_AS(publisher.publish(message("after")), warren::ChannelError);
-  CHECK(eventually([&] { return channel_closed.load(); }, 3s));
+  CHECK(eventually([&] { return channel_closed.load(); }));
 }
 
 TEST_CASE("flush() waits for what is sent again", "[faults][publisher]") {
@@ -397,7 +397,7 @@ TEST_CASE("a broker that blocks during the recovery is waited for, not dropped (
   });
   Watch watch;
   warren::ConnectionOptions options = watch.options();
-  options.operation_timeout = 1s;
+  options.operation_timeout = 3s;
   options.close_timeout = 100ms;  // the peer answers no close
   Connection connection{peer.endpoint(), options};
   warren::Publisher one{connection, {.routing_key = "q"}};

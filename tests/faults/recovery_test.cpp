@@ -94,14 +94,18 @@ TEST_CASE("everything returns after the broker's death, within a second of its l
     const auto lost_at = Clock::now();
     CHECK(eventually([&] { return watch.loss().code == (killed ? 0 : 320); }));
     Clock::time_point listening;
-    std::thread looking([&] { listening = accepted_at(broker.endpoint()); });
+    std::chrono::milliseconds login{};
+    std::thread looking([&] {
+      listening = accepted_at(broker.endpoint());
+      login = time_of_login(broker.endpoint());
+    });
     broker.restart();
     looking.join();
     REQUIRE(watch.opened(openings + 1));
     const auto took = watch.time_of_last(ConnectionState::open) - listening;
     const bool within_a_minute = listening - lost_at < 1min;
     INFO(watch.log());
-    CHECK((took < 1s || !within_a_minute));  // beyond, on a busy machine, the pauses have grown
+    CHECK((took < 1s + 4 * login || !within_a_minute));  // beyond, on a busy machine, the pauses have grown
     application.check(killed ? "after SIGKILL" : "after a shutdown");
   }
 }
@@ -155,7 +159,7 @@ TEST_CASE("a black hole is noticed within two heartbeats and a bit, and recovere
   Proxy proxy(shared_broker().endpoint());
   Watch watch;
   warren::ConnectionOptions options = watch.options();
-  options.heartbeat = 1s;
+  options.heartbeat = 3s;
   Connection connection{proxy.endpoint(), options};
   Application application(connection);
   if (both_ways) {
@@ -164,8 +168,8 @@ TEST_CASE("a black hole is noticed within two heartbeats and a bit, and recovere
     proxy.stall(Direction::to_client);
   }
   const auto silence = time_of([&] { REQUIRE(eventually([&] { return !connection.is_open(); })); });
-  CHECK(silence > 1s);
-  CHECK(silence < 2'500ms);
+  CHECK(silence > 3s);
+  CHECK(silence < 9s);
   // Told on another thread, a moment later.
   CHECK(eventually([&] { return contains(watch.loss().text, "heartbeat"); }));
   proxy.resume();
@@ -210,7 +214,7 @@ TEST_CASE("a broker that ends the connection during the handshake is tried again
   });
   Watch watch;
   warren::ConnectionOptions options = watch.options();
-  options.connect_timeout = 2s;
+  options.connect_timeout = 10s;
   options.close_timeout = 100ms;  // the peer answers no close
   Connection connection{peer.endpoint(), options};
   REQUIRE(watch.opened(2));
@@ -237,7 +241,7 @@ TEST_CASE("a close right behind open-ok is not missed", "[faults][recovery]") {
   warren::ConnectionOptions options = watch.options();
   options.close_timeout = 100ms;  // the peer answers no close
   Connection connection{peer.endpoint(), options};
-  CHECK(eventually([&] { return connections == 3 && connection.is_open(); }, 5s));
+  CHECK(eventually([&] { return connections == 3 && connection.is_open(); }));
 }
 
 TEST_CASE("failures during the recovery are recovered from, and nothing leaks over 50 cuts (behaviour 6)",
@@ -290,7 +294,7 @@ TEST_CASE("endpoints are tried in turn, each with a time budget of its own (beha
   }
   Watch watch;
   warren::ConnectionOptions options = watch.options();
-  options.connect_timeout = 700ms;
+  options.connect_timeout = 4s;
   Connection connection{{nobody, silent.endpoint(), first.endpoint(), second.endpoint()}, options};
   CHECK(first.links() == 1);
 
@@ -344,7 +348,7 @@ TEST_CASE("while a lost channel is opened again, nobody waits but who calls on i
     link.shake_hands();
     link.receive(method::channel_open);
     const bool first = ++connections == 1;
-    if (!first) (void)eventually([&] { return looked.load(); }, 2s);
+    if (!first) (void)eventually([&] { return looked.load(); });
     link.send(method_frame(1, 0x0014000B, number(0, 4)));
     for (;;) {
       const std::uint32_t method = link.receive().method;
@@ -383,7 +387,7 @@ TEST_CASE("while a lost channel is opened again, nobody waits but who calls on i
 TEST_CASE("a call that an outage outlasts ends with its deadline, not in doubt", "[faults][recovery]") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = recovering_options();
-  options.operation_timeout = 400ms;
+  options.operation_timeout = 3s;
   Connection connection{proxy.endpoint(), options};
   warren::Channel channel = connection.open_channel();
   proxy.take_new(false);
@@ -392,8 +396,8 @@ TEST_CASE("a call that an outage outlasts ends with its deadline, not in doubt",
   std::optional<ConnectionError> error;
   const auto took = time_of(
       [&] { error = thrown<ConnectionError>([&] { channel.declare_queue("", {.exclusive = true}); }); });
-  CHECK(took >= 350ms);
-  CHECK(took < 2s);
+  CHECK(took >= 2'900ms);
+  CHECK(took < 3s + slack);
   CHECK_FALSE(error->in_doubt());
   CHECK_FALSE(error->permanent());
   CHECK_FALSE(error->text().empty());
@@ -444,7 +448,7 @@ TEST_CASE("recovery ends where its limits say so, and fails what is outstanding"
   proxy.cut();
   const auto took =
       time_of([&] { REQUIRE(eventually([&] { return connection.state() == ConnectionState::failed; })); });
-  CHECK(took < 3s);
+  CHECK(took < 600ms + slack);
   if (options.recovery.max_tries) CHECK(proxy.links_seen() == seen + 3);
   if (options.recovery.give_up_after) CHECK(took >= 500ms);
   if (!options.recovery.enabled) CHECK(proxy.links_seen() == seen);

@@ -48,8 +48,8 @@ void finish(Workload& work, const Ledger& ledger, const std::map<std::string, st
 
 void check_no_leaks(const support::Resources& before) {
   // A try to connect that nobody waits for any more ends by its own deadline.
-  CHECK(support::eventually([&] { return support::resources().threads <= before.threads; }, 15s));
-  CHECK(support::eventually([&] { return support::resources().descriptors <= before.descriptors; }, 5s));
+  CHECK(support::eventually([&] { return support::resources().threads <= before.threads; }));
+  CHECK(support::eventually([&] { return support::resources().descriptors <= before.descriptors; }));
   const support::Resources after = support::resources();
   INFO("threads: " << support::thread_names() << "\ndescriptors: " << support::descriptor_names());
   CHECK(after.threads <= before.threads);

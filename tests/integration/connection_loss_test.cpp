@@ -47,7 +47,7 @@ struct Waiting {
   void end_in_doubt() {
     for (auto& [name, result] : calls) {
       INFO(name);
-      REQUIRE(result.wait_for(10s) == std::future_status::ready);
+      REQUIRE(result.wait_for(20s) == std::future_status::ready);
       const warren::ErrorDetails error = result.get();
       CHECK(error.in_doubt);
       CHECK_FALSE(error.permanent);
@@ -79,7 +79,7 @@ TEST_CASE("a connection that is cut ends every call that waits, in doubt, and ev
   CHECK_FALSE(later.in_doubt());
   CHECK_THROWS_AS(connection.open_channel(), ConnectionError);
   CHECK_THROWS_AS(publisher.publish(warren::Message("later")), ConnectionError);
-  CHECK(time_of([&] { connection.close(); }) < 2s);
+  CHECK(time_of([&] { connection.close(); }) < slack);
 }
 
 TEST_CASE("a connection that is cut within a frame ends in an error, not in a message cut short", "[loss]") {
@@ -106,7 +106,7 @@ TEST_CASE("close() by another thread ends every call that waits", "[loss]") {
   warren::Publisher publisher{connection, {.routing_key = queue.name()}};
 
   Waiting waiting(proxy, connection, channel, publisher, queue, exchange);
-  CHECK(time_of([&] { connection.close(); }) < 3s);
+  CHECK(time_of([&] { connection.close(); }) < 500ms + slack);
   waiting.end_in_doubt();
 }
 
@@ -150,7 +150,7 @@ TEST_CASE("a connection that the operator closes ends with the operator's reason
 TEST_CASE("a black hole is noticed within two heartbeats and a bit (behaviour 3)", "[loss]") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
-  options.heartbeat = 1s;
+  options.heartbeat = 3s;
   Connection connection{proxy.endpoint(), options};
   warren::Channel channel = connection.open_channel();
   const bool both_ways = GENERATE(true, false);
@@ -161,13 +161,13 @@ TEST_CASE("a black hole is noticed within two heartbeats and a bit (behaviour 3)
   }
   auto call = waits([&] { channel.declare_queue("", {.exclusive = true}); });
   const auto silence = time_of([&] { REQUIRE(eventually([&] { return !connection.is_open(); })); });
-  CHECK(silence > 1s);
-  CHECK(silence < 3s);
-  REQUIRE(call.wait_for(2s) == std::future_status::ready);
+  CHECK(silence > 3s);
+  CHECK(silence < 9s);
+  REQUIRE(call.wait_for(slack) == std::future_status::ready);
   const warren::ErrorDetails error = call.get();
   CHECK(error.in_doubt);
   CHECK(contains(error.text, "heartbeat"));
-  CHECK(time_of([&] { connection.close(); }) < 2s);
+  CHECK(time_of([&] { connection.close(); }) < slack);
 }
 
 TEST_CASE("the destructor ends in close_timeout where the broker answers nothing", "[loss]") {
@@ -179,7 +179,7 @@ TEST_CASE("the destructor ends in close_timeout where the broker answers nothing
   proxy.stall();
   const auto took = time_of([&] { connection.reset(); });
   CHECK(took >= 250ms);  // it tried
-  CHECK(took < 2s);
+  CHECK(took < 300ms + slack);
   CHECK_THROWS_AS(channel.declare_queue("x"), ConnectionError);
 }
 
@@ -189,7 +189,7 @@ TEST_CASE(
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
   options.close_timeout = 300ms;
-  options.operation_timeout = 300ms;
+  options.operation_timeout = 4s;
   std::optional<Connection> connection(std::in_place, proxy.endpoint(), options);
   warren::Channel channel = connection->open_channel();
   proxy.stall();
@@ -199,14 +199,14 @@ TEST_CASE(
     for (int i = 0; i < 200; ++i) channel.publish("", "nowhere", message);
   });
   CHECK_FALSE(full.in_doubt());
-  CHECK(time_of([&] { connection.reset(); }) < 2s);
+  CHECK(time_of([&] { connection.reset(); }) < 300ms + slack);
 }
 
 TEST_CASE("a call without an answer ends with its deadline, in doubt, and later answers find their callers",
           "[loss]") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
-  options.operation_timeout = 500ms;
+  options.operation_timeout = 4s;
   Connection connection{proxy.endpoint(), options};
   warren::Channel channel = connection.open_channel();
   proxy.stall(Direction::to_client);
@@ -215,8 +215,8 @@ TEST_CASE("a call without an answer ends with its deadline, in doubt, and later 
   const auto took = time_of([&] {
     error = thrown<warren::TimeoutError>([&] { channel.declare_queue(late, {.exclusive = true}); });
   });
-  CHECK(took >= 500ms);
-  CHECK(took < 5s);
+  CHECK(took >= 4s);
+  CHECK(took < 4s + slack);
   CHECK(error->in_doubt());
   CHECK(contains(error->operation(), late));
   proxy.resume();
@@ -229,7 +229,7 @@ TEST_CASE("a call without an answer ends with its deadline, in doubt, and later 
 TEST_CASE("a message that basic.get brings after its caller gave up goes back to its queue", "[loss]") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
-  options.operation_timeout = 500ms;
+  options.operation_timeout = 4s;
   Connection connection{proxy.endpoint(), options};
   warren::Channel channel = connection.open_channel();
   const warren::Queue queue = channel.declare_queue("", {.exclusive = true});

@@ -66,7 +66,7 @@ struct Nonsense {
 TEST_CASE("a peer that says nothing in the handshake: connect_timeout holds", "[peer]") {
   const auto attempt = connect_to_peer([](Link& link) { link.wait_for_end(); }, 500ms);
   CHECK(attempt.took >= 450ms);
-  CHECK(attempt.took < 3s);
+  CHECK(attempt.took < 500ms + slack);
   CHECK_FALSE(attempt.error.permanent());
 }
 
@@ -78,7 +78,7 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
                 link.wait_for_end();
               },
               500ms)
-              .took < 3s);
+              .took < 500ms + slack);
   }
   SECTION("after start") {
     CHECK(connect_to_peer(
@@ -87,7 +87,7 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
                 link.wait_for_end();
               },
               500ms)
-              .took < 3s);
+              .took < 500ms + slack);
   }
   SECTION("with heartbeats only") {
     CHECK(connect_to_peer(
@@ -99,7 +99,7 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
                 }
               },
               500ms)
-              .took < 3s);
+              .took < 500ms + slack);
   }
 }
 
@@ -123,21 +123,21 @@ TEST_CASE("a peer that never stops talking behind its welcome: connect_timeout h
     } catch (const ConnectionError&) {  // else it paused, by chance, between two frames
     }
   });
-  CHECK(took < 2s);
+  CHECK(took < 200ms + slack);
 }
 
 TEST_CASE("a peer that closes in the handshake: a clear error at once", "[peer]") {
   SECTION("by an end, at once") {
-    CHECK(connect_to_peer([](Link&) {}).took < 3s);
+    CHECK(connect_to_peer([](Link&) {}).took < 500ms + slack);
   }
   SECTION("by a reset, at once") {
-    CHECK(connect_to_peer([](Link& link) { link.reset(); }).took < 3s);
+    CHECK(connect_to_peer([](Link& link) { link.reset(); }).took < 500ms + slack);
   }
   SECTION("after start-ok") {
     CHECK(connect_to_peer([](Link& link) {
             link.send(start("PLAIN"));
             link.receive(0x000A000B);
-          }).took < 3s);
+          }).took < 500ms + slack);
   }
   SECTION("with a reason: its code and text") {
     const auto attempt = connect_to_peer([](Link& link) {
@@ -146,7 +146,7 @@ TEST_CASE("a peer that closes in the handshake: a clear error at once", "[peer]"
       link.send(close_connection(403, "ACCESS_REFUSED - not you"));
       link.wait_for_end();
     });
-    CHECK(attempt.took < 3s);
+    CHECK(attempt.took < 500ms + slack);
     CHECK(attempt.error.code() == 403);
     CHECK(attempt.error.permanent());
     CHECK(contains(attempt.error.text(), "not you"));
@@ -161,15 +161,16 @@ TEST_CASE("a peer that speaks another protocol: a clear error at once", "[peer]"
            })
         .took;
   };
-  SECTION("HTTP") { CHECK(speaks("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n") < 3s); }
+  SECTION("HTTP") { CHECK(speaks("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n") < 500ms + slack); }
   SECTION("another version of AMQP") {
-    CHECK(connect_to_peer([](Link& link) { link.send(std::string("AMQP\0\1\0\0", 8)); }).took < 3s);
+    CHECK(connect_to_peer([](Link& link) { link.send(std::string("AMQP\0\1\0\0", 8)); }).took <
+          500ms + slack);
   }
-  SECTION("zeros") { CHECK(speaks(std::string(64, '\0')) < 3s); }
+  SECTION("zeros") { CHECK(speaks(std::string(64, '\0')) < 500ms + slack); }
   SECTION("a frame of 4 GiB") {
-    CHECK(speaks(number(1, 1) + number(0, 2) + number(0xFFFFFFF0, 4) + "data") < 3s);
+    CHECK(speaks(number(1, 1) + number(0, 2) + number(0xFFFFFFF0, 4) + "data") < 500ms + slack);
   }
-  SECTION("a method that does not belong here") { CHECK(speaks(answer_to_nobody()) < 3s); }
+  SECTION("a method that does not belong here") { CHECK(speaks(answer_to_nobody()) < 500ms + slack); }
 }
 
 TEST_CASE("a peer without our login mechanism: a permanent error", "[peer]") {
@@ -177,7 +178,7 @@ TEST_CASE("a peer without our login mechanism: a permanent error", "[peer]") {
     link.send(start("AMQPLAIN"));
     link.wait_for_end();
   });
-  CHECK(attempt.took < 3s);
+  CHECK(attempt.took < 500ms + slack);
   CHECK(attempt.error.permanent());
 }
 
@@ -187,7 +188,7 @@ TEST_CASE("a negotiated frame_max below 8192 is refused, permanently, with both 
     link.shake_hands({.frame_max = 4'096});
     link.wait_for_end();
   });
-  CHECK(attempt.took < 3s);
+  CHECK(attempt.took < 500ms + slack);
   CHECK(attempt.error.permanent());
   CHECK(contains(attempt.error.text(), "frame_max"));
   CHECK(contains(attempt.error.text(), "4096"));
@@ -209,7 +210,7 @@ TEST_CASE("a peer that shakes hands and speaks sense is served: the scripted pee
   Connection connection{peer.endpoint(), test_options()};
   warren::Channel channel = connection.open_channel();
   CHECK(channel.declare_queue("q").name() == "q");
-  CHECK(time_of([&] { connection.close(); }) < 3s);
+  CHECK(time_of([&] { connection.close(); }) < 500ms + slack);
 }
 
 TEST_CASE("a peer that talks nonsense after the handshake loses the connection, with a clear error",
@@ -255,7 +256,7 @@ TEST_CASE("a peer that talks nonsense after the handshake loses the connection, 
   Connection connection{peer.endpoint(), options};
   warren::Channel channel = connection.open_channel();
   std::optional<ConnectionError> error;
-  CHECK(time_of([&] { error = thrown<ConnectionError>([&] { return channel.get("q"); }); }) < 3s);
+  CHECK(time_of([&] { error = thrown<ConnectionError>([&] { return channel.get("q"); }); }) < 500ms + slack);
   CHECK(error->in_doubt());
   CHECK_FALSE(error->text().empty());
   CHECK(eventually([&] { return connection.state() == warren::ConnectionState::failed; }));
@@ -263,7 +264,7 @@ TEST_CASE("a peer that talks nonsense after the handshake loses the connection, 
     const std::lock_guard lock(mutex);
     return told && told->text == error->text();
   }));
-  CHECK(time_of([&] { connection.close(); }) < 2s);
+  CHECK(time_of([&] { connection.close(); }) < slack);
 }
 
 TEST_CASE("a connection that the peer closes ends with the peer's code and text; close-ok is sent",
@@ -282,5 +283,5 @@ TEST_CASE("a connection that the peer closes ends with the peer's code and text;
   CHECK(error.code() == 320);
   CHECK(error.text() == "CONNECTION_FORCED - going down");
   CHECK_FALSE(error.permanent());
-  CHECK(answered.get_future().wait_for(5s) == std::future_status::ready);
+  CHECK(answered.get_future().wait_for(slack) == std::future_status::ready);
 }

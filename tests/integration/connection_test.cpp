@@ -35,10 +35,11 @@ std::uint16_t port_where_nobody_listens() { return listen_here().second; }
 TEST_CASE("a wrong password is permanent and reported at once, without the password (behaviour 8)") {
   warren::Endpoint endpoint = shared_broker().endpoint();
   endpoint.password = "not the password";
+  const auto login = time_of_login(shared_broker().endpoint());
   std::optional<ConnectionError> error;
   CHECK(time_of([&] {
           error = thrown<ConnectionError>([&] { Connection{endpoint, test_options()}; });
-        }) < 1s);
+        }) < 1s + 4 * login);
   CHECK(error->code() == 403);
   CHECK(error->permanent());
   CHECK(error->scope() == warren::ErrorScope::connection);
@@ -49,10 +50,11 @@ TEST_CASE("a wrong password is permanent and reported at once, without the passw
 TEST_CASE("an unknown virtual host is permanent and reported at once (behaviour 8)") {
   warren::Endpoint endpoint = shared_broker().endpoint();
   endpoint.vhost = "there-is-none";
+  const auto login = time_of_login(shared_broker().endpoint());
   std::optional<ConnectionError> error;
   CHECK(time_of([&] {
           error = thrown<ConnectionError>([&] { Connection{endpoint, test_options()}; });
-        }) < 1s);
+        }) < 1s + 4 * login);
   CHECK(error->code() == 530);
   CHECK(error->permanent());
   CHECK(contains(error->text(), "there-is-none"));
@@ -65,11 +67,11 @@ TEST_CASE(
   warren::Endpoint refuses = shared_broker().endpoint();
   refuses.port = port_where_nobody_listens();
   warren::ConnectionOptions options = test_options();
-  options.connect_timeout = 500ms;
+  options.connect_timeout = 4s;  // of each, the broker among them
 
   std::optional<Connection> connection;
   const std::vector endpoints{refuses, silent.endpoint(), shared_broker().endpoint()};
-  CHECK(time_of([&] { connection.emplace(endpoints, options); }) < 5s);
+  CHECK(time_of([&] { connection.emplace(endpoints, options); }) < 4s + slack);
   CHECK(silent.connections() == 1);
   CHECK(connection->is_open());
   CHECK(connection->open_channel().declare_queue("", {.exclusive = true}).message_count() == 0);
@@ -129,7 +131,7 @@ TEST_CASE("a URI's parameters hold: channel_max, connection_timeout") {
   ScriptedPeer silent([](ScriptedPeer::Link& link) { link.wait_for_end(); });
   const std::string url =
       "amqp://127.0.0.1:" + std::to_string(silent.endpoint().port) + "?connection_timeout=300";
-  CHECK(time_of([&] { CHECK_THROWS_AS(Connection(url, test_options()), ConnectionError); }) < 3s);
+  CHECK(time_of([&] { CHECK_THROWS_AS(Connection(url, test_options()), ConnectionError); }) < 300ms + slack);
 }
 
 TEST_CASE("options that can't be right are InvalidArgument, before anything is connected") {
@@ -173,7 +175,7 @@ TEST_CASE("close() twice does nothing more; what is called afterwards says that 
   CHECK(connection.state() == warren::ConnectionState::open);
   connection.close();
   CHECK(connection.state() == warren::ConnectionState::closed);
-  CHECK(time_of([&] { connection.close(); }) < 1s);
+  CHECK(time_of([&] { connection.close(); }) < slack);
   const auto error = thrown<ConnectionError>([&] { return connection.open_channel(); });
   CHECK(error.scope() == warren::ErrorScope::connection);
   CHECK_FALSE(error.in_doubt());

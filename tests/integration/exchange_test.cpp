@@ -34,7 +34,7 @@ struct Fixture {
     channel.publish(exchange.name(), key, warren::Message("m", std::move(properties)));
   }
   bool gets(const Queue& queue, std::uint32_t count) {
-    return eventually([&] { return arrived(queue) == count; }, 5s);
+    return eventually([&] { return arrived(queue) == count; });
   }
 };
 

@@ -66,7 +66,7 @@ TEST_CASE(
   std::optional<BlockedError> first;
   const auto first_took = time_of([&] { first = thrown<BlockedError>(publish_2s); });
   CHECK(first_took >= 2s);
-  CHECK(first_took < 3s);
+  CHECK(first_took < 2s + slack);
   CHECK(first->in_doubt());
   CHECK(contains(first->what(), "block"));
   CHECK(contains(first->text(), "memory"));
@@ -80,7 +80,7 @@ TEST_CASE(
     std::optional<BlockedError> later;
     const auto took = time_of([&] { later = thrown<BlockedError>(publish_2s); });
     CHECK(took >= 2s);
-    CHECK(took < 3s);
+    CHECK(took < 2s + slack);
     CHECK_FALSE(later->in_doubt());
     CHECK(contains(later->what(), "block"));
     CHECK_FALSE(later->permanent());
@@ -109,7 +109,7 @@ TEST_CASE(
   CHECK_FALSE(connection.blocked().has_value());
   CHECK(eventually([&] { return states.last_is(false); }));
   CHECK_NOTHROW(publisher.publish(Message("after")));
-  CHECK_NOTHROW(publisher.flush(10s));
+  CHECK_NOTHROW(publisher.flush(30s));
   // What was in doubt came through; what was not sent never did.
   CHECK(queue.take_all() == std::multiset<std::string>{"before", "blocked", "waited", "waited", "after"});
 }
@@ -118,7 +118,7 @@ TEST_CASE("under a memory alarm destructors and close() are bounded by close_tim
   PrivateBroker broker;
   TestQueue queue({}, broker);
   warren::ConnectionOptions options = test_options();
-  options.close_timeout = 1s;
+  options.close_timeout = 4s;
   auto connection = std::make_optional<Connection>(broker.endpoint(), options);
   auto publisher =
       std::make_optional<Publisher>(*connection, warren::PublisherOptions{.routing_key = queue.name()});
@@ -132,17 +132,17 @@ TEST_CASE("under a memory alarm destructors and close() are bounded by close_tim
   CHECK(waiting.wait_for(200ms) == std::future_status::timeout);
 
   SECTION("Connection::close(), with a publish that waits") {
-    CHECK(time_of([&] { connection->close(); }) < 1'500ms);
-    REQUIRE(waiting.wait_for(5s) == std::future_status::ready);
+    CHECK(time_of([&] { connection->close(); }) < 4s + slack);
+    REQUIRE(waiting.wait_for(slack) == std::future_status::ready);
     CHECK_FALSE(waiting.get().in_doubt);
     CHECK(thrown<warren::ConnectionError>([&] { open.wait(); }).in_doubt());
     CHECK(open.outcome() == PublishOutcome::unknown);
-    CHECK(time_of([&] { publisher.reset(); }) < 500ms);
+    CHECK(time_of([&] { publisher.reset(); }) < 2s);
   }
   SECTION("Connection's destructor") {
-    CHECK(time_of([&] { connection.reset(); }) < 1'500ms);
-    REQUIRE(waiting.wait_for(5s) == std::future_status::ready);
+    CHECK(time_of([&] { connection.reset(); }) < 4s + slack);
+    REQUIRE(waiting.wait_for(slack) == std::future_status::ready);
     CHECK(thrown<warren::ConnectionError>([&] { open.wait(); }).in_doubt());
-    CHECK(time_of([&] { publisher.reset(); }) < 500ms);
+    CHECK(time_of([&] { publisher.reset(); }) < 2s);
   }
 }

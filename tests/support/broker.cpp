@@ -12,6 +12,9 @@
 #include <sstream>
 #include <stdexcept>
 
+#include <warren/connection.hpp>
+#include <warren/error.hpp>
+
 namespace support {
 namespace {
 
@@ -139,6 +142,20 @@ std::string unique_name(std::string_view prefix) {
   std::ostringstream name;
   name << prefix << '-' << std::hex << run << '-' << ++count;
   return name.str();
+}
+
+std::chrono::milliseconds time_of_login(const warren::Endpoint& endpoint) {
+  return time_of([&] {
+    const auto logs_in = [&] {
+      try {
+        const warren::Connection connection{endpoint, test_options()};
+        return true;
+      } catch (const warren::ConnectionError&) {
+        return false;
+      }
+    };
+    if (!eventually(logs_in)) throw std::runtime_error("the broker takes no login");
+  });
 }
 
 warren::ConnectionOptions test_options(std::string name) {

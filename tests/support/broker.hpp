@@ -75,9 +75,14 @@ std::string unique_name(std::string_view prefix);
 /// same. Without recovery, which has tests of its own in faults/: a lost connection stays lost.
 warren::ConnectionOptions test_options(std::string name = {});
 
-/// Polls until the condition holds; false where it does not in time.
+/// What a busy machine may add to a call that ends by its deadline, or at once. A deadline plus this is below
+/// the other deadlines of test_options(): a bound of both tells which deadline ended the call.
+inline constexpr std::chrono::milliseconds slack = 5s;
+
+/// Polls until the condition holds; false if it does not in time, which is less than two heartbeats of
+/// test_options().
 template <typename Condition>
-bool eventually(Condition&& holds, std::chrono::milliseconds within = 15s) {
+bool eventually(Condition&& holds, std::chrono::milliseconds within = 30s) {
   const auto deadline = std::chrono::steady_clock::now() + within;
   for (;;) {
     if (holds()) return true;
@@ -95,5 +100,9 @@ std::chrono::milliseconds time_of(Call&& call) {
   call();
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
 }
+
+/// How long a login takes now, on a machine that may be busy, with a broker that may be starting. A bound for
+/// what is measured beside it can be relative to that. Retries until the broker takes the login.
+std::chrono::milliseconds time_of_login(const warren::Endpoint& endpoint);
 
 }  // namespace support

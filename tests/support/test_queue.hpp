@@ -36,7 +36,7 @@ class TestQueue {
   [[nodiscard]] std::uint32_t ready() { return queue().message_count(); }
   [[nodiscard]] std::uint32_t consumers() { return queue().consumer_count(); }
   /// Ready, once that count has come; false where it does not.
-  bool holds(std::uint32_t count, std::chrono::milliseconds within = 15s) {
+  bool holds(std::uint32_t count, std::chrono::milliseconds within = 30s) {
     return eventually([&] { return ready() == count; }, within);
   }
 

@@ -20,7 +20,7 @@ TEST_CASE("a slot that is left beside an urgent one's is taken by who waited beh
     std::promise<void> entered;
     auto urgent = std::async(std::launch::async, [&] {
       const auto slot = slots.enter(true);
-      return entered.get_future().wait_for(5s) == std::future_status::ready;  // it needs one of two
+      return entered.get_future().wait_for(30s) == std::future_status::ready;  // it needs one of two
     });
     std::this_thread::sleep_for(1ms);  // it waits now, or comes first all the same
     first.reset();
