@@ -72,6 +72,20 @@ bool is_permanent_alert(int description) {
   }
 }
 
+// What OpenSSL makes of the first words of a server without TLS.
+bool is_about_plain_peer(unsigned long error) {
+  if (ERR_GET_LIB(error) != ERR_LIB_SSL) return false;
+  switch (ERR_GET_REASON(error)) {
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_PACKET_LENGTH_TOO_LONG:
+    case SSL_R_BAD_RECORD_TYPE:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::string alert_text(int alert) {
   // OpenSSL 3.0 has no words for it.
   if ((alert & 0xff) == SSL_AD_CERTIFICATE_REQUIRED) return "it requires a client's certificate";
@@ -124,7 +138,10 @@ class OpenSslSession final : public TlsSession {
       fail(operation, "the TLS handshake was not finished in time", false);
     }
     if (status != AMQP_STATUS_SSL_CONNECTION_FAILED && status != AMQP_STATUS_SSL_ERROR) return;
-    const std::string why = reason();
+    std::string why = reason();
+    if (!shaken_ && is_about_plain_peer(ERR_peek_error())) {
+      why += "; the server does not speak TLS on this port, perhaps: AMQP without TLS is amqp://, port 5672";
+    }
     const bool too_old = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_SSL &&
                          ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNSUPPORTED_PROTOCOL;
     fail(operation,

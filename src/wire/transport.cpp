@@ -11,6 +11,7 @@
 #include <warren/version.hpp>
 
 #include "wire/amqp.hpp"
+#include "wire/login.hpp"
 #include "wire/resolver.hpp"
 #include "wire/status.hpp"
 #include "wire/table_codec.hpp"
@@ -89,6 +90,12 @@ void empty_library_buffers(amqp_connection_state_t state, Clock::time_point dead
 
 }  // namespace
 
+// What connection.start-ok holds, the same for each address.
+struct Transport::LoginFrame {
+  const amqp_table_t* properties = nullptr;
+  std::size_t bytes = 0;
+};
+
 struct Transport::State {
   // Throws where the status of a call of rabbitmq-c's is an error.
   void check(int status, const std::string& operation) const {
@@ -115,9 +122,14 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
     if (text->find('\0') != std::string::npos)
       refuse(operation, "host, virtual host, user and password cannot hold a NUL byte");
   }
-  for (const std::string* text : {&endpoint.vhost, &endpoint.user, &endpoint.password}) {
-    if (text->size() > longest_name)
-      refuse(operation, "virtual host, user and password are at most 255 bytes");
+  if (endpoint.vhost.size() > longest_name) refuse(operation, "the virtual host is above 255 bytes");
+  Pool pool;
+  const FieldTable properties = client_properties(options.client_properties);
+  const amqp_table_t encodable = to_amqp(properties, pool);
+  const std::size_t login_bytes = login_size(endpoint, encodable);
+  if (login_bytes > longest_login) {
+    refuse(operation, fmt::format("user, password and client properties make a login of {} bytes, above {}",
+                                  login_bytes, longest_login));
   }
   const Clock::time_point deadline =
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
@@ -126,7 +138,8 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
     // An address that swallows packets must leave time for those behind it.
     const auto share = (deadline - Clock::now()) / static_cast<int>(addresses.size() - i);
     try {
-      return connect(addresses[i], endpoint, options, Clock::now() + share, operation);
+      return connect(addresses[i], endpoint, options, {&encodable, login_bytes}, Clock::now() + share,
+                     operation);
     } catch (const ConnectionError& error) {
       if (error.code() != 0 || error.permanent() || i + 1 == addresses.size()) throw;
     }
@@ -134,8 +147,8 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
 }
 
 std::unique_ptr<Transport> Transport::connect(const std::string& address, const Endpoint& endpoint,
-                                              const LoginOptions& options, Clock::time_point deadline,
-                                              const std::string& operation) {
+                                              const LoginOptions& options, const LoginFrame& login,
+                                              Clock::time_point deadline, const std::string& operation) {
   auto state = std::make_unique<State>();
   state->connection.reset(amqp_new_connection());
   if (!state->connection) throw std::bad_alloc();
@@ -157,10 +170,11 @@ std::unique_ptr<Transport> Transport::connect(const std::string& address, const 
   if (state->tls) state->tls->take_output();
   left = until(deadline);
   check_status(amqp_set_handshake_timeout(connection, &left), operation);
-  Pool pool;
-  const FieldTable properties = client_properties(options.client_properties);
-  const amqp_rpc_reply_t reply = log_in(connection, endpoint, options, to_amqp(properties, pool));
-  if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) state->check(reply.library_error, operation);
+  const amqp_rpc_reply_t reply = log_in(connection, endpoint, options, *login.properties);
+  if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) {
+    if (state->tls) state->tls->explain(reply.library_error, operation);
+    fail_login(reply.library_error, connection, endpoint, login.bytes, operation);
+  }
   check_reply(reply, operation);
   empty_library_buffers(connection, deadline, operation);
 

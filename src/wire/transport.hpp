@@ -73,9 +73,10 @@ class Transport {
 
  private:
   struct State;
+  struct LoginFrame;
   explicit Transport(std::unique_ptr<State> state) noexcept;
   static std::unique_ptr<Transport> connect(const std::string& address, const Endpoint& endpoint,
-                                            const LoginOptions& options,
+                                            const LoginOptions& options, const LoginFrame& login,
                                             std::chrono::steady_clock::time_point deadline,
                                             const std::string& operation);
   std::unique_ptr<State> state_;
