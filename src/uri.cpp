@@ -88,12 +88,12 @@ std::optional<std::uint32_t> number(std::string_view text, std::uint32_t min, st
 
 void parse_userinfo(Part part, Endpoint& endpoint) {
   const auto colon = part.text.find(':');
-  endpoint.user = decode_short(part.sub(0, colon), "user");
+  endpoint.user = decode(part.sub(0, colon));
   if (colon == npos) return;
   const Part password = part.sub(colon + 1);
   if (const auto second = password.text.find(':'); second != npos)
     fail_at("a second ':' before the '@' (write %3A for one in the password)", password.offset + second);
-  endpoint.password = decode_short(password, "password");
+  endpoint.password = decode(password);
 }
 
 void parse_port(Part part, Endpoint& endpoint) {

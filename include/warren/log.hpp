@@ -16,7 +16,7 @@ enum class LogLevel : std::uint8_t { debug, info, warning, error };
 /// One thing that happened, for people to read.
 struct LogEvent {
   LogLevel level = LogLevel::info;  ///< how much it matters
-  std::string text{};               ///< one line, no password in it
+  std::string text{};               ///< one line without control characters, no password in it
 };
 
 /// What a connection does at a moment.

@@ -39,8 +39,11 @@ struct WARREN_EXPORT Endpoint {
   std::string host = "localhost";                  ///< name or address; IPv6 without brackets
   std::uint16_t port = 0;                          ///< 0: 5672, with TLS 5671
   std::string vhost = "/";                         ///< at most 255 bytes
-  std::string user = "guest";                      ///< at most 255 bytes
-  std::string password = "guest";                  ///< at most 255 bytes
+  std::string user = "guest";                      ///< see `password`
+  /// An OAuth 2 token, too. User and password share one frame with the client properties, about 500 bytes:
+  /// RabbitMQ takes 4096 bytes of it before 4.1 and 8192 from then on, unless its `initial_frame_max` says
+  /// otherwise. A login above 64 KiB is refused before connecting.
+  std::string password = "guest";
   AuthMechanism mechanism = AuthMechanism::plain;  ///< how to log in
   std::optional<TlsOptions> tls{};                 ///< not set: the connection is not encrypted
 
@@ -64,7 +67,7 @@ struct WARREN_EXPORT Uri {
   ///   keeps the password `guest`.
   /// - Each part may be percent-encoded, to any bytes but 0; `+` is a plus. In the user and the password `/`,
   ///   `@` and `:` must be (`%2F`, `%40`, `%3A`), in the vhost `/`; else they end the part that they are in.
-  /// - Virtual host, user and password are at most 255 bytes once decoded.
+  /// - The virtual host is at most 255 bytes once decoded. For the user and the password see Endpoint.
   /// - Deviation: `amqp://host/` names the virtual host `/`, as in most clients. By the specification it is
   ///   the empty one, which never exists.
   /// - Stricter than the specification: a colon after the host must be followed by a port.

@@ -29,7 +29,7 @@ std::string current_type() {
 #ifdef WARREN_HAS_CXXABI
   if (const std::type_info* type = abi::__cxa_current_exception_type()) return name_of(*type);
 #endif
-  return {};
+  return "unknown exception type";
 }
 
 std::string text_of(const char* text) { return text == nullptr ? std::string() : std::string(text); }
@@ -80,6 +80,7 @@ Failure describe(const std::exception_ptr& error, std::uint32_t runs) {
     failure.error_message = text_of(text);
   } catch (...) {
     failure.error_type = current_type();
+    failure.error_message = "an exception that is no std::exception: " + failure.error_type;
   }
   return failure;
 }

@@ -22,7 +22,8 @@ using namespace std::string_view_literals;
 
 constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
 constexpr std::string_view protocol_header = "AMQP\0\0\x09\x01"sv;
-constexpr std::size_t shown_bytes = 8;  // of what is no AMQP
+constexpr std::size_t smallest_initial_frame_max = 4'096;  // RabbitMQ's before 4.1
+constexpr std::size_t shown_bytes = 8;                     // of what is no AMQP
 
 // The methods of the handshake: they come at no other time.
 constexpr std::uint32_t start = 0x000A000A;
@@ -62,6 +63,35 @@ Number lower(Number ours, Number theirs) noexcept {
   return ours == 0 ? theirs : theirs == 0 ? ours : std::min(ours, theirs);
 }
 
+// What RabbitMQ, or what stands beside it, expects on a port of its own.
+std::string_view use_of(std::uint16_t port) noexcept {
+  switch (port) {
+    case 80:
+    case 443:
+    case 15'671:
+    case 15'672:
+      return "HTTP (the management page)";
+    case 5'671:
+      return "AMQP with TLS";
+    case 5'672:
+      return "AMQP without TLS";
+    case 5'551:
+    case 5'552:
+      return "the stream protocol";
+    case 1'883:
+    case 8'883:
+      return "MQTT";
+    case 61'613:
+    case 61'614:
+      return "STOMP";
+    case 4'369:
+    case 25'672:
+      return "Erlang's own distribution";
+    default:
+      return {};
+  }
+}
+
 std::string hexadecimal(std::string_view bytes) {
   std::string text;
   for (const char byte : bytes.substr(0, shown_bytes)) {
@@ -97,6 +127,33 @@ std::string_view Login::awaited() const noexcept {
   }
 }
 
+std::string Login::port_hint() const {
+  const std::uint16_t port = endpoint_.effective_port();
+  const std::string_view use = use_of(port);
+  if (use.empty() || port == (endpoint_.tls ? 5'671 : 5'672)) return {};
+  return fmt::format(". Port {} is usually for {}", port, use);
+}
+
+std::string Login::closed_text() const {
+  if (!has_begun_) {
+    return fmt::format(
+        "the connection was closed before a word of AMQP came: {}, or that of a proxy without a "
+        "broker behind it{}",
+        endpoint_.tls ? "this is perhaps no broker's port (AMQP with TLS is usually on 5671)"
+                      : "this may be a port that expects TLS (amqps, usually 5671)",
+        port_hint());
+  }
+  std::string text =
+      fmt::format("the connection was closed before {} came; the broker's log says why", awaited());
+  if (step_ == Step::tune && login_bytes_ > smallest_initial_frame_max) {
+    text += fmt::format(
+        ". User, password and client properties make a frame of {} bytes: RabbitMQ takes 4096 before "
+        "4.1 and 8192 since, unless its initial_frame_max says otherwise",
+        login_bytes_);
+  }
+  return text;
+}
+
 void Login::check_protocol(std::string_view input) const {
   const auto begins = [&](std::string_view words) { return input.starts_with(words); };
   const bool frame = input.front() == static_cast<char>(FrameType::method);
@@ -107,14 +164,17 @@ void Login::check_protocol(std::string_view input) const {
                      hexadecimal(input.substr(4))),
          true);
   }
-  if (begins("HTTP/"))
-    fail("an HTTP server answered: this may be the port of the management page or of a proxy");
+  if (begins("HTTP/")) {
+    fail("an HTTP server answered: this may be the port of the management page or of a proxy" + port_hint());
+  }
   if (begins("SSH-")) fail("an SSH server answered: this is not a broker's port");
   if (begins("\x15\x03") || begins("\x16\x03")) {
     fail(
-        "a TLS server answered: this may be the broker's port for TLS. Use amqps, or the port for plain TCP");
+        "a TLS server answered: this may be the broker's port for TLS. Use amqps, or the port for plain TCP" +
+        port_hint());
   }
-  fail(fmt::format("what answered speaks no AMQP 0-9-1 (it began with the bytes {})", hexadecimal(input)));
+  fail(fmt::format("what answered speaks no AMQP 0-9-1 (it began with the bytes {}){}", hexadecimal(input),
+                   port_hint()));
 }
 
 void Login::receive(std::string_view& input) {
@@ -190,7 +250,9 @@ void Login::on_start(std::string_view arguments) {
   method.mechanism = to_bytes(mechanism);
   method.response = to_bytes(response);
   method.locale = to_bytes("en_US");
+  const std::size_t before = output_.size();
   append_method(output_, 0, AMQP_CONNECTION_START_OK_METHOD, &method);
+  login_bytes_ = output_.size() - before;
   step_ = Step::tune;
 }
 

@@ -55,6 +55,8 @@ class Login {
   [[nodiscard]] const FieldTable& server_properties() const noexcept { return server_properties_; }
   /// What the peer has yet to say, for the text of an error.
   [[nodiscard]] std::string_view awaited() const noexcept;
+  /// What is likely wrong if the peer closes the connection now.
+  [[nodiscard]] std::string closed_text() const;
 
  private:
   enum class Step { start, tune, open_ok, done };
@@ -65,12 +67,15 @@ class Login {
   [[noreturn]] void fail(std::string text, bool permanent = false) const;
   /// What speaks there, if the first bytes show that it is no broker for AMQP 0-9-1.
   void check_protocol(std::string_view input) const;
+  /// For what the endpoint's port is usually used, if that is not AMQP; else empty.
+  [[nodiscard]] std::string port_hint() const;
 
   const Endpoint endpoint_;
   const Proposal proposal_;
   const std::string operation_;
   Step step_ = Step::start;
-  bool has_begun_ = false;  // the first bytes were looked at
+  bool has_begun_ = false;       // the first bytes were looked at
+  std::size_t login_bytes_ = 0;  // of connection.start-ok
   std::size_t received_ = 0;
   Bytes output_;
   Negotiated negotiated_;

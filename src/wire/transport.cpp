@@ -49,10 +49,7 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
     if (text->find('\0') != std::string::npos)
       refuse(operation, "host, virtual host, user and password cannot hold a NUL byte");
   }
-  for (const std::string* text : {&endpoint.vhost, &endpoint.user, &endpoint.password}) {
-    if (text->size() > longest_name)
-      refuse(operation, "virtual host, user and password are at most 255 bytes");
-  }
+  if (endpoint.vhost.size() > longest_name) refuse(operation, "the virtual host is above 255 bytes");
   const Clock::time_point deadline =
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
   const auto addresses = resolve(endpoint.host, endpoint.effective_port(), deadline, options.wait, operation);
@@ -111,9 +108,8 @@ void Transport::log_in(Login& login, Clock::time_point deadline, const Wait& wai
     more_to_read = got.bytes == chunk;
     if (got.status == Status::closed) {
       if (state_->tls) state_->tls->explain();
-      throw ConnectionError({.operation = operation,
-                             .text = fmt::format("the connection was closed before {} came", login.awaited()),
-                             .scope = ErrorScope::connection});
+      throw ConnectionError(
+          {.operation = operation, .text = login.closed_text(), .scope = ErrorScope::connection});
     }
     std::string_view rest = input;
     try {
