@@ -19,6 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t longest_name = 255;  // RabbitMQ's limit
+constexpr std::size_t longest_credentials = std::size_t{64} << 10;  // the broker's own limit is lower
 // So that no clock overflows.
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
 
@@ -50,6 +51,8 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
       refuse(operation, "host, virtual host, user and password cannot hold a NUL byte");
   }
   if (endpoint.vhost.size() > longest_name) refuse(operation, "the virtual host is above 255 bytes");
+  if (endpoint.user.size() + endpoint.password.size() > longest_credentials)
+    refuse(operation, "user and password are together above 64 KiB");
   const Clock::time_point deadline =
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
   const auto addresses = resolve(endpoint.host, endpoint.effective_port(), deadline, options.wait, operation);
