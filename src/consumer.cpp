@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include <warren/connection.hpp>
@@ -45,6 +47,9 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.ack_mode == AckMode::manual)
     wire::refuse(operation, "a crash guard can't tell when a handler has ended that acknowledges by itself");
   if (suspects == queue) wire::refuse(operation, "the suspect queue is the consumer's own");
+  if (suspects.starts_with("amq."))
+    wire::refuse(operation,
+                 "the broker keeps names that begin with \"amq.\" for itself: name the suspect queue");
   for (const RetryQueue& other : options.retry.topology(queue).queues) {
     if (suspects == other.name) wire::refuse(operation, "the suspect queue is one of the retry policy's");
   }
@@ -79,6 +84,8 @@ Connection open_publishing(const engine::ConnectionCore& beside) {
   options.on_log = nullptr;
   options.on_state = nullptr;
   options.recovery.enabled = false;  // who sends opens another one
+  // Whoever published a message may have had larger frames than this consumer, and its copy needs them too.
+  options.frame_max = std::max(options.frame_max, std::uint32_t{131'072});
   return Connection(beside.endpoints(), std::move(options));
 }
 
@@ -89,7 +96,8 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
       queue(std::move(name)),
       options(std::move(wanted)),
       republisher([this] { return open_publishing(*connection); }, options.retry, queue,
-                  [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }),
+                  [this](LogLevel level, const std::string& text) { connection->events().log(level, text); },
+                  [this](const std::string& named) { return connection->topology().current_name(named); }),
       watch(options.handler_timeout, [this](const std::string& what) {
         log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
                                            options.handler_timeout->count(), what));

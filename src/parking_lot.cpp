@@ -13,6 +13,8 @@
 #include "engine/connection_core.hpp"
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
+#include "retry/copy.hpp"
+#include "retry/lone_publish.hpp"
 #include "retry/parked.hpp"
 #include "wire/check.hpp"
 
@@ -181,8 +183,13 @@ class Walk {
 /// Publishes in the queue's order, some in flight, and acknowledges in the same order what is confirmed.
 class Replay {
  public:
-  Replay(Walk& walk, Publisher publisher, const std::string& lot)
-      : walk_(walk), publisher_(std::move(publisher)), lot_(lot) {}
+  Replay(Walk& walk, std::shared_ptr<ConnectionCore> connection, Publisher publisher,
+         const std::string& exchange, const std::string& lot)
+      : walk_(walk),
+        connection_(std::move(connection)),
+        publisher_(std::move(publisher)),
+        exchange_(exchange),
+        lot_(lot) {}
 
   void add(Parked parked) {
     const std::string queue = parked.message.queue;
@@ -193,10 +200,15 @@ class Replay {
     settle_confirmed();
     if (walk_.result.ended_by) return keep(queue, walk_.result.ended_by->text);
     try {
-      Confirmation confirmation =
-          publisher_.publish_async(retry::make_replay(std::move(parked.message)),
-                                   {.routing_key = queue, .timeout = walk_.time_left()});
-      in_flight_.push_back({std::move(parked.delivery), queue, std::move(confirmation)});
+      Message message = retry::make_replay(std::move(parked.message));
+      // A queue that the broker named has another name after a recovery.
+      const std::string target = connection_->topology().current_name(queue);
+      std::optional<Confirmation> confirmation = publish(message, target);
+      if (confirmation) {
+        in_flight_.push_back({std::move(parked.delivery), queue, std::move(*confirmation)});
+      } else {
+        ++(walk_.acknowledge(parked.delivery) ? walk_.result.done : walk_.result.duplicates);
+      }
     } catch (const Error& error) {  // a bad argument or no room for its headers concerns this one alone
       keep(queue, error.what());
       if (ends_all(error)) end_by(walk_.result, error);
@@ -215,6 +227,23 @@ class Replay {
 
   static bool ends_all(const Error& error) {
     return error.scope() == ErrorScope::connection || dynamic_cast<const TimeoutError*>(&error) != nullptr;
+  }
+  // Without those of our headers that do not fit a frame; nothing where it is confirmed already.
+  std::optional<Confirmation> publish(Message& message, const std::string& target) {
+    for (;;) {
+      try {
+        return publisher_.publish_async(message, {.routing_key = target, .timeout = walk_.time_left()});
+      } catch (const InvalidArgument&) {
+        if (!retry::drop_least_needed(message.properties().headers, true).empty()) continue;
+      }
+      try {
+        retry::publish_alone(connection_, exchange_, target, message, walk_.step_deadline());
+      } catch (const InvalidArgument&) {
+        message.properties().delivery_mode.reset();  // one byte, which it came without
+        retry::publish_alone(connection_, exchange_, target, message, walk_.step_deadline());
+      }
+      return std::nullopt;
+    }
   }
   void keep(const std::string& queue, std::string why) { count_failure(walk_.result, queue, std::move(why)); }
 
@@ -240,7 +269,9 @@ class Replay {
   }
 
   Walk& walk_;
+  const std::shared_ptr<ConnectionCore> connection_;
   Publisher publisher_;
+  const std::string& exchange_;
   const std::string& lot_;
   std::deque<Sent> in_flight_;
 };
@@ -272,8 +303,9 @@ ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   if (selection.dry_run) return inspect([](const ParkedMessage&) {}, selection);
   Walk walk(connection_, queue_, selection);
   // A publish that is sent again after a recovery would be confirmed too late: its original is back by then.
-  Replay replay(walk, Publisher(connection_, {.exchange = options_.exchange, .on_loss = OnLoss::fail}),
-                queue_);
+  Replay replay(walk, connection_,
+                Publisher(connection_, {.exchange = options_.exchange, .on_loss = OnLoss::fail}),
+                options_.exchange, queue_);
   std::exception_ptr thrown;
   try {
     while (std::optional<Parked> parked = walk.next()) replay.add(std::move(*parked));
