@@ -11,6 +11,7 @@
 
 #include "consumer_impl.hpp"
 #include "engine/deadline.hpp"
+#include "retry/queue_facts.hpp"
 #include "retry/text.hpp"
 #include "retry/topology.hpp"
 #include "wire/check.hpp"
@@ -53,6 +54,27 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   for (const RetryQueue& other : options.retry.topology(queue).queues) {
     if (suspects == other.name) wire::refuse(operation, "the suspect queue is one of the retry policy's");
   }
+}
+
+// A copy that comes back to a stream is appended to it, and every reader gets it.
+void check_stream(const std::shared_ptr<engine::ConnectionCore>& connection, const std::string& queue,
+                  const ConsumerOptions& options) {
+  const auto name = [&](const std::string& named) { return connection->topology().current_name(named); };
+  const RetryPolicy& policy = options.retry;
+  const char* what = nullptr;
+  if (policy.shape() == RetryPolicy::Shape::delayed) {
+    what = "a delayed retry";
+  } else if (policy.shape() == RetryPolicy::Shape::to_queue && name(policy.queue()) == name(queue)) {
+    what = "a retry to its own queue";
+  } else if (options.crash_guard) {
+    what = "a crash guard";
+  }
+  if (what == nullptr) return;
+  if (!options.arguments.contains("x-stream-offset") && !retry::is_stream(connection, queue)) return;
+  wire::refuse("consumer options",
+               fmt::format("\"{}\" is a stream, where {} would append a copy for every reader: use "
+                           "RetryPolicy::immediate(), or to_queue() with another queue",
+                           queue, what));
 }
 
 // What the guard needs beside the policy's queues. The priority is for messages whose start is written down.
@@ -221,6 +243,7 @@ ConsumerStatus Consumer::Impl::status() const {
 
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
   check(queue, options);
+  check_stream(connection.core_, queue, options);
   options.retry.declare(connection, queue);
   if (options.crash_guard) retry::declare(connection, guard_topology(queue, options));
   impl_ = std::make_shared<Impl>(connection.core_, std::move(queue), std::move(options));

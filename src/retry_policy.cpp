@@ -192,7 +192,9 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
                                            .dead_letter_strategy = DeadLetterStrategy::at_least_once}});
     if (topology.queues.back().name == parked) refuse("the parked queue is one to wait in");
   }
-  topology.queues.push_back({.name = parked});
+  // By name: the virtual host's default may be quorum, whose delivery limit deletes what is looked at too
+  // often.
+  topology.queues.push_back({.name = parked, .options = {.arguments = {{"x-queue-type", "classic"}}}});
   for (const RetryQueue& queue : topology.queues) {
     if (queue.name.size() > longest_name)
       refuse(fmt::format("the queue's name is above {} bytes: {}", longest_name, queue.name));
