@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include <warren/connection.hpp>
@@ -11,6 +13,7 @@
 #include "engine/deadline.hpp"
 #include "engine/system.hpp"
 #include "handle.hpp"
+#include "retry/queue_facts.hpp"
 #include "retry/text.hpp"
 #include "retry/topology.hpp"
 #include "wire/check.hpp"
@@ -49,9 +52,33 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.ack_mode == AckMode::manual)
     wire::refuse(operation, "a crash guard can't tell when a handler has ended that acknowledges by itself");
   if (suspects == queue) wire::refuse(operation, "the suspect queue is the consumer's own");
+  if (suspects.starts_with("amq."))
+    wire::refuse(operation,
+                 "the broker keeps names that begin with \"amq.\" for itself: name the suspect queue");
   for (const RetryQueue& other : options.retry.topology(queue).queues) {
     if (suspects == other.name) wire::refuse(operation, "the suspect queue is one of the retry policy's");
   }
+}
+
+// A copy that comes back to a stream is appended to it, and every reader gets it.
+void check_stream(const std::shared_ptr<engine::ConnectionCore>& connection, const std::string& queue,
+                  const ConsumerOptions& options) {
+  const auto name = [&](const std::string& named) { return connection->topology().current_name(named); };
+  const RetryPolicy& policy = options.retry;
+  const char* what = nullptr;
+  if (policy.shape() == RetryPolicy::Shape::delayed) {
+    what = "a delayed retry";
+  } else if (policy.shape() == RetryPolicy::Shape::to_queue && name(policy.queue()) == name(queue)) {
+    what = "a retry to its own queue";
+  } else if (options.crash_guard) {
+    what = "a crash guard";
+  }
+  if (what == nullptr) return;
+  if (!options.arguments.contains("x-stream-offset") && !retry::is_stream(connection, queue)) return;
+  wire::refuse("consumer options",
+               fmt::format("\"{}\" is a stream, where {} would append a copy for every reader: use "
+                           "RetryPolicy::immediate(), or to_queue() with another queue",
+                           queue, what));
 }
 
 // What the guard needs beside the policy's queues. The priority is for messages whose start is written down.
@@ -83,6 +110,8 @@ Connection open_publishing(const engine::ConnectionCore& beside) {
   options.on_log = nullptr;
   options.on_state = nullptr;
   options.recovery.enabled = false;  // who sends opens another one
+  // Whoever published a message may have had larger frames than this consumer, and its copy needs them too.
+  options.frame_max = std::max(options.frame_max, std::uint32_t{131'072});
   return Connection(beside.endpoints(), std::move(options));
 }
 
@@ -93,7 +122,8 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
       queue(std::move(name)),
       options(std::move(wanted)),
       republisher([this] { return open_publishing(*connection); }, options.retry, queue,
-                  [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }),
+                  [this](LogLevel level, const std::string& text) { connection->events().log(level, text); },
+                  [this](const std::string& named) { return connection->topology().current_name(named); }),
       watch(options.handler_timeout, [this](const std::string& what) {
         log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
                                            options.handler_timeout->count(), what));
@@ -218,6 +248,7 @@ ConsumerStatus Consumer::Impl::status() const {
 Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
   check(queue, options);
   (void)use(connection.core_, "Connection", "basic.consume");
+  check_stream(connection.core_, queue, options);
   options.retry.declare(connection, queue);
   if (options.crash_guard) retry::declare(connection, guard_topology(queue, options));
   impl_ = engine::make_at_home<Impl>(connection.core_, std::move(queue), std::move(options));

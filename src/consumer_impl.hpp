@@ -75,7 +75,9 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void fail(Subscription& run, const Delivery& delivery, const retry::Failure& failure,
             const std::exception_ptr& error);
   void send_copy(Subscription& run, const Delivery& delivery, const retry::Failure& failure);
-  void pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy, Counter* counter);
+  void pass_on(Subscription& run, const Delivery& delivery, retry::Copy copy, Counter* counter);
+  [[nodiscard]] bool transfer(Subscription& run, const Delivery& delivery, retry::Copy& copy);
+  void settle_original(Subscription& run, const Delivery& delivery, bool sent, Counter* counter);
   [[nodiscard]] bool is_suspects(const Subscription& run) const {
     return guard && run.queue() == guard->suspect_queue();
   }

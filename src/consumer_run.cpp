@@ -365,17 +365,44 @@ void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, cons
                                       std::chrono::system_clock::now(), engine::host_name());
   if (copy.reason == retry::Reason::crash)
     copy.message.properties().headers.set(retry::header::crash_count, std::int64_t{failure.runs});
-  log(copy.parked ? LogLevel::warning : LogLevel::info,
-      fmt::format("a message of \"{}\" failed ({}), and goes to \"{}\": {}", queue,
-                  retry::to_string(copy.reason), copy.queue, one_line(failure.error_message)));
-  pass_on(run, delivery, copy, copy.parked ? &parked : &retried);
+  const bool sent = transfer(run, delivery, copy);
+  // Said only once it is true.
+  const std::string what =
+      fmt::format("a message of \"{}\" failed ({})", queue, retry::to_string(copy.reason));
+  const std::string why = one_line(failure.error_message);
+  if (sent) {
+    log(copy.parked ? LogLevel::warning : LogLevel::info,
+        fmt::format("{}, and went to \"{}\": {}", what, copy.queue, why));
+  } else {
+    log(LogLevel::warning, fmt::format("{}, and its copy to \"{}\" was not confirmed: it comes again: {}",
+                                       what, copy.queue, why));
+  }
+  settle_original(run, delivery, sent, copy.parked ? &parked : &retried);
 }
 
-void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, const retry::Copy& copy,
+void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, retry::Copy copy,
                              Counter* counter) {
+  const bool sent = transfer(run, delivery, copy);
+  if (sent && copy.parked) {
+    log(LogLevel::warning,
+        fmt::format("a message of \"{}\" has no room for what the crash guard writes down, and was parked in "
+                    "\"{}\"",
+                    queue, copy.queue));
+    counter = &parked;
+  }
+  settle_original(run, delivery, sent, counter);
+}
+
+// Whether the copy is confirmed.
+bool Consumer::Impl::transfer(Subscription& run, const Delivery& delivery, retry::Copy& copy) {
+  copy.park_in = options.retry.parked_queue(queue);
   // A copy beside an original that comes again would be a duplicate.
-  const auto leave = [&] { return run.is_ending() || !Subscription::can_settle(delivery); };
-  if (!republisher.send(copy, leave)) return count(run.refuse(delivery, Requeue::yes), nullptr);
+  return republisher.send(copy, [&] { return run.is_ending() || !Subscription::can_settle(delivery); });
+}
+
+void Consumer::Impl::settle_original(Subscription& run, const Delivery& delivery, bool sent,
+                                     Counter* counter) {
+  if (!sent) return count(run.refuse(delivery, Requeue::yes), nullptr);
   count(run.acknowledge(delivery), counter);
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
+#include <functional>
+#include <optional>
 #include <utility>
 
 #include <warren/connection.hpp>
@@ -14,7 +16,11 @@
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "handle.hpp"
+#include "retry/copy.hpp"
+#include "retry/lone_publish.hpp"
 #include "retry/parked.hpp"
+#include "retry/queue_facts.hpp"
+#include "retry/read.hpp"
 #include "wire/check.hpp"
 
 namespace warren::inline v0 {
@@ -56,13 +62,48 @@ struct Parked {
   ParkedMessage message{};
 };
 
+// Without those of our headers that do not fit a frame. Nothing where it is confirmed already.
+std::optional<Confirmation> publish_fitting(const std::shared_ptr<ConnectionCore>& connection,
+                                            Publisher& publisher, const std::string& exchange,
+                                            const std::string& queue, Message& message,
+                                            std::chrono::milliseconds timeout) {
+  for (;;) {
+    try {
+      return publisher.publish_async(message, {.routing_key = queue, .timeout = timeout});
+    } catch (const InvalidArgument&) {
+      if (!retry::drop_least_needed(message.properties().headers, true).empty()) continue;
+    }
+    const auto deadline = engine::deadline_after(timeout);
+    try {
+      retry::publish_alone(connection, exchange, queue, message, deadline);
+    } catch (const InvalidArgument&) {
+      if (!message.properties().delivery_mode) throw;
+      message.properties().delivery_mode.reset();  // one byte, which it came without
+      retry::publish_alone(connection, exchange, queue, message, deadline);
+    }
+    return std::nullopt;
+  }
+}
+
+bool ends_all(const Error& error) {
+  return error.scope() == ErrorScope::connection || dynamic_cast<const TimeoutError*>(&error) != nullptr;
+}
+
 /// One walk over a parked queue: takes messages, and gives back at its end what nobody settled.
+///
+/// Until 4.3 a quorum queue counts each message that is given back, and deletes it above its delivery limit.
+/// One that was given back before is therefore published again, to the end of the same queue, and then
+/// acknowledged, unless the limit is known to be out of reach.
 class Walk {
  public:
   Walk(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue,
-       const ParkedSelection& selection)
-      : connection_(*connection),
-        queue_(queue),
+       const ParkedSelection& selection, const std::string& exchange,
+       std::function<Publisher()> open_publisher)
+      : shared_(connection),
+        connection_(*connection),
+        queue_(connection->topology().current_name(queue)),
+        exchange_(exchange),
+        open_publisher_(std::move(open_publisher)),
         selection_(selection),
         deadline_(engine::deadline_after(selection.timeout)) {
     constexpr const char* operation = "parking lot";
@@ -87,6 +128,8 @@ class Walk {
   }
   ~Walk() {
     try {
+      settle_all();
+      channel_->give_back_all();
       channel_->begin_close();
     } catch (...) {  // no memory for a frame: the connection's end closes it
     }
@@ -102,12 +145,45 @@ class Walk {
       if (!parked) return std::nullopt;
       --left_;
       ++result.seen;
-      if (!retry::matches(selection_, parked->message)) continue;
-      if (selection_.predicate && !selection_.predicate(parked->message)) continue;
-      ++result.selected;
-      return parked;
+      if (retry::matches(selection_, parked->message) &&
+          (!selection_.predicate || selection_.predicate(parked->message))) {
+        ++result.selected;
+        return parked;
+      }
+      keep(std::move(*parked));
     }
     return std::nullopt;
+  }
+
+  /// Whether giving it back could delete it, now or later.
+  bool is_counted(const Parked& parked) {
+    if (!parked.delivery.redelivered() || result.ended_by) return false;
+    const FieldTable& headers = parked.message.message.properties().headers;
+    const auto count = retry::read_count(headers, "x-delivery-count");
+    if (!count || *count < 1) return false;
+    // From 4.3 on only failures count: what was given back was acquired more often.
+    const auto acquired = retry::read_count(headers, "x-acquired-count");
+    if (acquired && *acquired > *count) return false;
+    if (!counts_) counts_ = has_limit();
+    return *counts_;
+  }
+
+  /// A message that stays parked.
+  void keep(Parked parked) {
+    if (!is_counted(parked)) return;  // it goes back at the end
+    settle_confirmed();
+    if (result.ended_by) return;
+    try {
+      Message message = retry::make_parked_again(std::move(parked.message));
+      std::optional<Confirmation> confirmation = publish_again(message);
+      if (confirmation) {
+        moved_.push_back({std::move(parked.delivery), std::move(*confirmation)});
+      } else {
+        acknowledge(parked.delivery);
+      }
+    } catch (const Error& error) {
+      end_by_unmoved(error);
+    }
   }
 
   /// Where the channel is gone, the message is still parked, or comes back: false.
@@ -124,7 +200,9 @@ class Walk {
 
   /// Gives back what was not settled, and returns once the broker has all acknowledgements.
   ParkedResult finish() {
+    settle_all();
     try {
+      channel_->give_back_all();
       channel_->close(std::max(step_deadline(), Clock::now() + 1s));
       if (acknowledged_ && channel_->is_lost()) {
         throw ConnectionError({.operation = "channel.close",
@@ -171,37 +249,121 @@ class Walk {
     }
   }
 
+  struct Moved {
+    Delivery delivery;
+    Confirmation confirmation;
+  };
+
+  // Whether the queue may delete what comes back; true where it does not tell.
+  bool has_limit() {
+    constexpr std::int64_t never_reached = 1'000;
+    try {
+      const std::optional<retry::DeliveryLimit> told = retry::delivery_limit(shared_, queue_);
+      if (!told) return true;
+      return told->is_quorum && !(told->limit && (*told->limit < 0 || *told->limit >= never_reached));
+    } catch (const Error& error) {
+      end_by(result, error);
+      return true;
+    }
+  }
+
+  std::optional<Confirmation> publish_again(Message& message) {
+    // A publish that is sent again after a recovery would be confirmed too late: its original is back by
+    // then.
+    if (!publisher_) publisher_ = open_publisher_();
+    try {
+      return publisher_->publish_async(message, {.routing_key = queue_, .timeout = time_left()});
+    } catch (const InvalidArgument&) {  // the broker's own headers may take more than a frame
+      retry::drop_deaths(message.properties());
+    }
+    return publish_fitting(shared_, *publisher_, exchange_, queue_, message, time_left());
+  }
+
+  void settle_confirmed() {
+    while (!moved_.empty() && (moved_.size() >= most_in_flight ||
+                               moved_.front().confirmation.outcome() != PublishOutcome::pending)) {
+      settle_first();
+    }
+  }
+  void settle_all() {
+    while (!moved_.empty()) settle_first();
+  }
+  void settle_first() {
+    Moved moved = std::move(moved_.front());
+    moved_.pop_front();
+    try {
+      moved.confirmation.wait();
+    } catch (const Error& error) {
+      return end_by_unmoved(error);
+    }
+    acknowledge(moved.delivery);
+  }
+
+  // To go on would give more of them back.
+  void end_by_unmoved(const Error& error) {
+    if (ends_all(error)) return end_by(result, error);
+    ErrorDetails details = error.details();
+    details.text = fmt::format(
+        "\"{}\" counts each look at a message, and deletes it above its delivery limit; to publish the "
+        "message "
+        "again instead failed: {}. Give the queue a limit that is never reached, by a policy of the broker "
+        "(delivery-limit 1000000000)",
+        queue_, details.text);
+    end_by(result, Error(std::move(details)));
+  }
+
+  const std::shared_ptr<ConnectionCore> shared_;
   ConnectionCore& connection_;
-  const std::string& queue_;
+  const std::string queue_;
+  const std::string& exchange_;
+  const std::function<Publisher()> open_publisher_;
   const ParkedSelection& selection_;
   const Clock::time_point deadline_;
   std::shared_ptr<engine::ChannelCore> channel_;
   std::uint32_t left_ = 0;
   bool acknowledged_ = false;
+  std::optional<bool> counts_;  // asked once a message was given back before
+  std::optional<Publisher> publisher_;
+  std::deque<Moved> moved_;
 };
 
 /// Publishes in the queue's order, some in flight, and acknowledges in the same order what is confirmed.
 class Replay {
  public:
-  Replay(Walk& walk, Publisher publisher, const std::string& lot)
-      : walk_(walk), publisher_(std::move(publisher)), lot_(lot) {}
+  Replay(Walk& walk, std::shared_ptr<ConnectionCore> connection, Publisher publisher,
+         const std::string& exchange, const std::string& lot)
+      : walk_(walk),
+        connection_(std::move(connection)),
+        publisher_(std::move(publisher)),
+        exchange_(exchange),
+        lot_(lot) {}
 
   void add(Parked parked) {
     const std::string queue = parked.message.queue;
-    if (!parked.message.fault.empty())
-      return keep(queue, "its properties can't be read: " + parked.message.fault);
-    if (queue.empty()) return keep(queue, "its headers do not say which queue it failed in");
-    if (queue == lot_) return keep(queue, "its headers name the parking lot as the queue it failed in");
+    const auto stays = [&](std::string why) {
+      keep(queue, std::move(why));
+      walk_.keep(std::move(parked));
+    };
+    if (!parked.message.fault.empty()) return stays("its properties can't be read: " + parked.message.fault);
+    if (queue.empty()) return stays("its headers do not say which queue it failed in");
+    if (queue == lot_) return stays("its headers name the parking lot as the queue it failed in");
     settle_confirmed();
-    if (walk_.result.ended_by) return keep(queue, walk_.result.ended_by->text);
+    if (walk_.result.ended_by) return stays(walk_.result.ended_by->text);
+    std::optional<ParkedMessage> again;
+    if (walk_.is_counted(parked)) again = parked.message;
     try {
-      Confirmation confirmation =
-          publisher_.publish_async(retry::make_replay(std::move(parked.message)),
-                                   {.routing_key = queue, .timeout = walk_.time_left()});
-      in_flight_.push_back({std::move(parked.delivery), queue, std::move(confirmation)});
+      Message message = retry::make_replay(std::move(parked.message));
+      // A queue that the broker named has another name after a recovery.
+      const std::string target = connection_->topology().current_name(queue);
+      std::optional<Confirmation> confirmation =
+          publish_fitting(connection_, publisher_, exchange_, target, message, walk_.time_left());
+      if (confirmation) {
+        in_flight_.push_back({std::move(parked.delivery), queue, std::move(*confirmation), std::move(again)});
+      } else {
+        ++(walk_.acknowledge(parked.delivery) ? walk_.result.done : walk_.result.duplicates);
+      }
     } catch (const Error& error) {  // a bad argument or no room for its headers concerns this one alone
-      keep(queue, error.what());
-      if (ends_all(error)) end_by(walk_.result, error);
+      failed({std::move(parked.delivery), queue, {}, std::move(again)}, error);
     }
   }
   void settle_all() {
@@ -213,12 +375,16 @@ class Replay {
     Delivery delivery;
     std::string queue;
     Confirmation confirmation;
+    std::optional<ParkedMessage> again;  // to be parked again where it fails, for giving it back would count
   };
 
-  static bool ends_all(const Error& error) {
-    return error.scope() == ErrorScope::connection || dynamic_cast<const TimeoutError*>(&error) != nullptr;
-  }
   void keep(const std::string& queue, std::string why) { count_failure(walk_.result, queue, std::move(why)); }
+
+  void failed(Sent sent, const Error& error) {
+    keep(sent.queue, error.what());
+    if (ends_all(error)) end_by(walk_.result, error);
+    if (sent.again) walk_.keep({std::move(sent.delivery), std::move(*sent.again)});
+  }
 
   // As soon as may be: what is confirmed and not acknowledged comes twice where this process dies.
   void settle_confirmed() {
@@ -234,15 +400,15 @@ class Replay {
     try {
       sent.confirmation.wait();
     } catch (const Error& error) {
-      keep(sent.queue, error.what());
-      if (ends_all(error)) end_by(walk_.result, error);
-      return;
+      return failed(std::move(sent), error);
     }
     ++(walk_.acknowledge(sent.delivery) ? walk_.result.done : walk_.result.duplicates);
   }
 
   Walk& walk_;
+  const std::shared_ptr<ConnectionCore> connection_;
   Publisher publisher_;
+  const std::string& exchange_;
   const std::string& lot_;
   std::deque<Sent> in_flight_;
 };
@@ -264,21 +430,27 @@ ParkingLot& ParkingLot::operator=(ParkingLot&&) noexcept = default;
 
 const std::string& ParkingLot::queue() const noexcept { return queue_; }
 
+// A publish that is sent again after a recovery would be confirmed too late: its original is back by then.
+Publisher ParkingLot::open_publisher() const {
+  return Publisher(connection_, {.exchange = options_.exchange, .on_loss = OnLoss::fail});
+}
+
 ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>& visit,
                                  const ParkedSelection& selection) {
   (void)use(connection_, class_name, "inspect");
-  Walk walk(connection_, queue_, selection);
-  while (const std::optional<Parked> parked = walk.next()) visit(parked->message);
+  Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
+  while (std::optional<Parked> parked = walk.next()) {
+    visit(parked->message);
+    walk.keep(std::move(*parked));
+  }
   return walk.finish();
 }
 
 ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   (void)use(connection_, class_name, "replay");
   if (selection.dry_run) return inspect([](const ParkedMessage&) {}, selection);
-  Walk walk(connection_, queue_, selection);
-  // A publish that is sent again after a recovery would be confirmed too late: its original is back by then.
-  Replay replay(walk, Publisher(connection_, {.exchange = options_.exchange, .on_loss = OnLoss::fail}),
-                queue_);
+  Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
+  Replay replay(walk, connection_, open_publisher(), options_.exchange, queue_);
   std::exception_ptr thrown;
   try {
     while (std::optional<Parked> parked = walk.next()) replay.add(std::move(*parked));
@@ -294,7 +466,7 @@ ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
 ParkedResult ParkingLot::discard(const ParkedSelection& selection) {
   (void)use(connection_, class_name, "discard");
   if (selection.dry_run) return inspect([](const ParkedMessage&) {}, selection);
-  Walk walk(connection_, queue_, selection);
+  Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
   while (const std::optional<Parked> parked = walk.next()) {
     if (walk.acknowledge(parked->delivery)) ++walk.result.done;
   }

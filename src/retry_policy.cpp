@@ -194,10 +194,19 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
                                            .dead_letter_strategy = DeadLetterStrategy::at_least_once}});
     if (topology.queues.back().name == parked) refuse("the parked queue is one to wait in");
   }
-  topology.queues.push_back({.name = parked});
+  // By name: the virtual host's default may be quorum, whose delivery limit deletes what is looked at too
+  // often.
+  topology.queues.push_back({.name = parked, .options = {.arguments = {{"x-queue-type", "classic"}}}});
   for (const RetryQueue& queue : topology.queues) {
     if (queue.name.size() > longest_name)
       refuse(fmt::format("the queue's name is above {} bytes: {}", longest_name, queue.name));
+    // https://www.rabbitmq.com/docs/queues#names
+    if (queue.name.starts_with("amq.") && queue.name != queue_) {
+      refuse(
+          fmt::format("the broker keeps names that begin with \"amq.\" for itself, so \"{}\" can't be "
+                      "declared: name the parked queue, and for a delay the consumer's queue",
+                      queue.name));
+    }
     if (!options_.exchange.empty()) topology.bindings.push_back(queue.name);
   }
   // What waited comes back by that exchange, too.

@@ -16,6 +16,7 @@ namespace warren::inline v0 {
 
 namespace engine {
 class ConnectionCore;
+class ConnectionAccess;
 }
 
 /// An AMQP connection with an I/O thread of its own, which keeps up heartbeats whatever the application does.
@@ -68,6 +69,7 @@ class WARREN_EXPORT Connection {
   friend class ParkingLot;
   friend class Publisher;
   friend class Consumer;
+  friend class engine::ConnectionAccess;
   std::shared_ptr<engine::ConnectionCore> core_;
 };
 

@@ -121,7 +121,11 @@ class WARREN_EXPORT Consumer {
   ///
   /// The connection must outlive the runs, or they end with ConnectionError. Copies go over one publishing
   /// connection beside it, opened when first needed.
-  /// @throws InvalidArgument  an option can't be right
+  /// A stream can't have a delayed policy, a to_queue() policy to itself, or a crash guard: each would append
+  /// a copy for every reader. For such a policy the constructor asks the broker what the queue is, unless
+  /// this connection declared the queue with a type; the broker logs that question as a refused queue.declare
+  /// (406).
+  /// @throws InvalidArgument  an option can't be right, or not for a stream
   /// @throws ConnectionError, ChannelError, TimeoutError  the policy's queues could not be declared
   Consumer(Connection& connection, std::string queue, ConsumerOptions options = {});
   /// As stop(). Never throws. A handler that does not end by then is left to its thread.

@@ -16,6 +16,7 @@
 namespace warren::inline v0 {
 
 class Connection;
+class Publisher;
 namespace engine {
 class ConnectionCore;
 }
@@ -139,6 +140,7 @@ class WARREN_EXPORT ParkingLot {
   [[nodiscard]] const std::string& queue() const noexcept;
 
  private:
+  [[nodiscard]] Publisher open_publisher() const;
   std::shared_ptr<engine::ConnectionCore> connection_;
   std::string queue_;
   ParkingLotOptions options_;

@@ -161,6 +161,15 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
   });
 }
 
+void ChannelCore::give_back_all() {
+  const std::lock_guard lock(mutex_);
+  if (error_ || closing_) return;
+  append_acks();
+  if (acks_.unsettled() == 0) return;
+  // Tag 0 with `multiple` means all that is outstanding (AMQP 0-9-1, basic.nack).
+  outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::basic_nack(out, number_, 0, true, true); });
+}
+
 void ChannelCore::settled_by_broker(std::uint64_t tag) {
   const std::lock_guard lock(mutex_);
   acks_.settle(tag);

@@ -140,6 +140,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void acknowledge(std::uint64_t tag, bool multiple);
   /// basic.nack, or basic.reject, now. Throws as acknowledge().
   void refuse(std::uint64_t tag, bool requeue, bool reject);
+  /// One basic.nack for all that nobody settled: back to their queues. Nothing where the channel is gone.
+  void give_back_all();
   /// The broker counts it as settled: it was sent without asking for an acknowledgement.
   void settled_by_broker(std::uint64_t tag);
   /// Whether nobody settled it yet.

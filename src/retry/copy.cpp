@@ -174,6 +174,36 @@ FieldTable kept_headers(const FieldTable& headers, std::span<const std::string_v
   return kept;
 }
 
+std::string_view drop_least_needed(FieldTable& headers, bool rests) {
+  const auto drop = [&](std::span<const std::string_view> keys) -> std::string_view {
+    for (const std::string_view key : keys) {
+      if (headers.erase(key)) return key;
+    }
+    return {};
+  };
+  const std::string_view dropped = drop(header::droppable);
+  return dropped.empty() && rests ? drop(header::droppable_at_rest) : dropped;
+}
+
+std::string_view shrink(Copy& copy) {
+  Properties& properties = copy.message.properties();
+  const std::string_view dropped = drop_least_needed(properties.headers, copy.parked);
+  if (!dropped.empty() || copy.parked || copy.park_in.empty()) return dropped;
+  copy.queue = copy.park_in;
+  copy.parked = true;
+  properties.expiration.reset();
+  if (copy.suspect) restore_priority(properties);
+  return "a place to be tried again from";
+}
+
+void restore_priority(Properties& properties) {
+  const std::optional<std::int64_t> priority = read_count(properties.headers, header::original_priority);
+  properties.priority.reset();
+  if (priority && *priority <= std::numeric_limits<std::uint8_t>::max())
+    properties.priority = static_cast<std::uint8_t>(*priority);
+  properties.headers.erase(header::original_priority);
+}
+
 void put_headers(Properties& properties, FieldTable headers, std::optional<std::int64_t> expiration,
                  std::optional<FieldArray> cc) {
   const auto set_once = [&](std::string_view key, FieldValue value) {

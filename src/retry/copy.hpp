@@ -22,6 +22,9 @@ struct Copy {
   Message message{};
   bool parked = false;
   Reason reason = Reason::exception;  ///< max_attempts or deadline where that is why it is parked
+  /// Where it is parked if its headers have no room for what another try needs. Empty: nowhere.
+  std::string park_in{};
+  bool suspect = false;  ///< a crash guard's: it has the priority of its start, not its own
 };
 
 /// Where a message was published to.
@@ -47,6 +50,19 @@ struct Origin {
 [[nodiscard]] bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery,
                                       const Failure& failure,
                                       std::chrono::system_clock::time_point now) noexcept;
+
+/// Takes the least needed of our headers off (header::droppable, then header::droppable_at_rest).
+/// @returns its name; empty if none of ours is left
+std::string_view drop_least_needed(FieldTable& headers, bool rests);
+
+/// Makes a copy smaller whose headers do not fit one frame: without the least needed of our headers, and, if
+/// those that remain are needed for another try, parked instead. The application's headers are never touched.
+/// @returns what was done, for a log: the name of a header, or "a place to be tried again from"; empty if
+///          nothing can be done any more
+std::string_view shrink(Copy& copy);
+
+/// Gives a message back the priority that it had before it was a suspect.
+void restore_priority(Properties& properties);
 
 /// The headers, in their order, without those that the broker would act on, and without `but`.
 [[nodiscard]] FieldTable kept_headers(const FieldTable& headers, std::span<const std::string_view> but = {});

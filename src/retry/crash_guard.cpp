@@ -22,14 +22,6 @@ std::int64_t starts_of(const FieldTable& headers) noexcept {
   return read_count(headers, header::crash_count).value_or(0);
 }
 
-void restore_priority(Properties& properties) {
-  const std::optional<std::int64_t> priority = read_count(properties.headers, header::original_priority);
-  properties.priority.reset();
-  if (priority && *priority <= std::numeric_limits<std::uint8_t>::max())
-    properties.priority = static_cast<std::uint8_t>(*priority);
-  properties.headers.erase(header::original_priority);
-}
-
 }  // namespace
 
 std::string suspect_queue(const std::string& queue, const CrashGuardOptions& options) {
@@ -56,7 +48,7 @@ CrashGuard::Step CrashGuard::step(const Delivery& delivery) const {
 }
 
 Copy CrashGuard::copy(const Delivery& delivery, std::int64_t starts, bool recorded) const {
-  Copy copy{.queue = suspect_queue_, .message = delivery.message()};
+  Copy copy{.queue = suspect_queue_, .message = delivery.message(), .suspect = true};
   Properties& properties = copy.message.properties();
   const FieldTable before = std::move(properties.headers);
   FieldTable headers = kept_headers(before);
@@ -95,6 +87,7 @@ Copy CrashGuard::take_back(const Delivery& delivery) const {
 Copy CrashGuard::clear(const Delivery& delivery) const {
   Copy cleared = copy(delivery, 0, false);
   cleared.queue = queue_;
+  cleared.suspect = false;
   cleared.message.properties().priority = delivery.properties().priority;
   return cleared;
 }

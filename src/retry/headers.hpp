@@ -68,6 +68,24 @@ inline constexpr std::array reset_by_replay = {attempt, queue_attempt, first_fai
                                                reason,  error_type,    error_message,    host,
                                                policy,  due_at};
 
+/// What a copy does without if its headers do not fit one frame, the least needed first. README's table says
+/// so too.
+inline constexpr std::array droppable = {policy,
+                                         host,
+                                         error_type,
+                                         error_message,
+                                         original_user_id,
+                                         original_cc,
+                                         original_expiration,
+                                         last_failure_at,
+                                         due_at,
+                                         original_routing_key,
+                                         original_exchange};
+/// What only a copy that rests does without, in this order: another try needs these.
+inline constexpr std::array droppable_at_rest = {started_by,    original_priority, first_failure_at, attempt,
+                                                 queue_attempt, replay_count,      crash_count,      id,
+                                                 reason,        original_queue};
+
 /// The longest text of a header, in bytes.
 inline constexpr std::size_t longest_message = 1'024;
 inline constexpr std::size_t longest_text = 255;

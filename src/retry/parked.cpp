@@ -112,4 +112,32 @@ Message make_replay(ParkedMessage parked) {
   return message;
 }
 
+Message make_parked_again(ParkedMessage parked) {
+  Message message = std::move(parked.message);
+  Properties& properties = message.properties();
+  FieldTable& headers = properties.headers;
+  if (latest_death(headers) != nullptr) {
+    if (!parked.reason.empty()) headers.set(header::reason, std::move(parked.reason));
+    if (!parked.queue.empty()) headers.set(header::original_queue, std::move(parked.queue));
+    if (!parked.exchange.empty() || !parked.routing_key.empty()) {
+      headers.set(header::original_exchange, std::move(parked.exchange));
+      headers.set(header::original_routing_key, std::move(parked.routing_key));
+    }
+    if (parked.last_failure) {
+      headers.set(header::last_failure_at, std::chrono::duration_cast<std::chrono::milliseconds>(
+                                               parked.last_failure->time_since_epoch())
+                                               .count());
+    }
+  }
+  if (auto cc = read_texts(headers, "CC"); cc && !headers.contains(header::original_cc))
+    headers.set(header::original_cc, std::move(*cc));
+  for (const std::string_view key : {"CC", "BCC", "x-delivery-count", "x-acquired-count"}) headers.erase(key);
+  if (properties.user_id && !headers.contains(header::original_user_id))
+    headers.set(header::original_user_id, std::move(*properties.user_id));
+  properties.user_id.reset();
+  return message;
+}
+
+void drop_deaths(Properties& properties) { properties.headers = kept_headers(properties.headers); }
+
 }  // namespace warren::inline v0::retry

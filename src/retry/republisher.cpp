@@ -10,6 +10,8 @@
 
 #include <warren/error.hpp>
 
+#include "engine/connection_access.hpp"
+#include "retry/lone_publish.hpp"
 #include "retry/topology.hpp"
 
 namespace warren::inline v0::retry {
@@ -48,15 +50,16 @@ struct Republisher::Link {
   Publisher publisher;
 };
 
-Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log)
+Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve)
     : connect_(std::move(connect)),
       policy_(std::move(policy)),
       queue_(std::move(queue)),
-      log_(std::move(log)) {}
+      log_(std::move(log)),
+      resolve_(std::move(resolve)) {}
 
 Republisher::~Republisher() { close(); }
 
-bool Republisher::send(const Copy& copy, const Stop& stop) {
+bool Republisher::send(Copy& copy, const Stop& stop) {
   Notice notice;
   for (auto delay = first_pause;; delay = std::min(delay * 2, longest_pause)) {
     if (is_closed() || stop()) return false;
@@ -78,26 +81,75 @@ bool Republisher::send(const Copy& copy, const Stop& stop) {
 
 // One try; where a queue or the exchange is missing, a second one once they are declared anew. False where
 // `stop` said so first.
-bool Republisher::publish(Link& link, const Copy& copy, const Stop& stop, Notice& notice) const {
-  const auto once = [&] {
-    // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
-    if (const auto reason = link.connection.blocked()) {
-      throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
-    }
-    Confirmation confirmation =
-        link.publisher.publish_async(copy.message, {.routing_key = copy.queue, .timeout = admission_timeout});
-    return await(link, confirmation, copy, stop, notice);
-  };
+bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& notice) const {
   try {
-    return once();
+    return publish_once(link, copy, stop, notice);
   } catch (const ReturnedError& error) {
     tell(notice, copy, error.what());
   } catch (const ChannelError& error) {
     if (error.code() != not_found) throw;
     tell(notice, copy, error.what());
   }
-  declare(link.connection, policy_.topology(queue_));
-  return once();
+  declare_again(link.connection);
+  return publish_once(link, copy, stop, notice);
+}
+
+// Where its headers do not fit, as often as there is something to take off.
+bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice& notice) const {
+  std::string dropped;
+  for (;;) {
+    // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
+    if (const auto reason = link.connection.blocked()) {
+      throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
+    }
+    const std::string queue = resolve(copy.queue);
+    Confirmation confirmation;
+    try {
+      confirmation =
+          link.publisher.publish_async(copy.message, {.routing_key = queue, .timeout = admission_timeout});
+    } catch (const InvalidArgument&) {
+      const std::string_view step = shrink(copy);
+      if (!step.empty()) {
+        dropped += (dropped.empty() ? "" : ", ") + std::string(step);
+        continue;
+      }
+      return publish_bare(link, copy, queue, stop);
+    }
+    if (!dropped.empty()) {
+      log(LogLevel::warning,
+          fmt::format("the headers of a message of \"{}\" leave no room for those of its copy to \"{}\": "
+                      "sent without {}",
+                      queue_, queue, dropped));
+    }
+    return await(link, confirmation, copy, stop, notice);
+  }
+}
+
+// As the message came: without the header by which the publisher recognises a return, and, where that one
+// byte is still too much, as transient as it was.
+bool Republisher::publish_bare(Link& link, Copy& copy, const std::string& queue, const Stop& stop) const {
+  const auto publish = [&] {
+    return publish_alone(engine::ConnectionAccess::core(link.connection), policy_.options().exchange, queue,
+                         copy.message, Clock::now() + confirm_timeout, stop);
+  };
+  try {
+    return publish();
+  } catch (const InvalidArgument&) {
+    if (!copy.message.properties().delivery_mode) throw;
+    copy.message.properties().delivery_mode.reset();
+  }
+  return publish();
+}
+
+void Republisher::declare_again(Connection& connection) const {
+  RetryTopology topology = policy_.topology(queue_);
+  for (RetryQueue& queue : topology.queues) queue.name = resolve(queue.name);
+  for (std::string& binding : topology.bindings) binding = resolve(binding);
+  declare(connection, topology);
+}
+
+std::string Republisher::resolve(const std::string& queue) const {
+  return resolve_ ? resolve_(queue) : queue;
 }
 
 // Returns true once confirmed, false where `stop` said so first; else throws.

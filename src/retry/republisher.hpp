@@ -28,11 +28,15 @@ class Republisher {
   using Connect = std::function<Connection()>;
   using Log = std::function<void(LogLevel, const std::string&)>;
   using Stop = std::function<bool()>;
+  using Resolve = std::function<std::string(const std::string&)>;
 
   /// @param connect  opens the publishing connection; called on the threads that send, one at a time
   /// @param queue    the consumer's, from which copies are made
   /// @param log      called on the threads that send; what it throws is dropped
-  Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log);
+  /// @param resolve  the name that a queue has now, of one that it once had: a queue that the broker named
+  /// has
+  ///                 another name after each recovery. Called on the threads that send; empty: as it is
+  Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve = {});
   /// As close(). Nobody may be in send().
   ~Republisher();
   Republisher(const Republisher&) = delete;
@@ -40,13 +44,16 @@ class Republisher {
 
   /// Publishes the copy, mandatory and persistent, and returns true once it is confirmed. Whatever goes wrong
   /// is logged and tried again, after a pause of 100 ms that doubles up to 5 s: a message is never dropped.
-  /// What was returned for want of a queue is sent again once the policy's queues are declared anew.
+  /// What was returned for want of a queue is sent again once the policy's queues are declared anew. A copy
+  /// whose headers do not fit one frame is made smaller (see shrink()), which is logged, and is parked if
+  /// nothing else helps: `copy` then says so.
   ///
   /// Blocks until then, or until `stop` says so; then false, and the original must be left unacknowledged,
   /// though the copy may have arrived. A confirm under way is given two more seconds, for a stop is no reason
   /// for a duplicate; connecting and declaring end by their own deadlines.
   /// @param stop  called on this thread with no lock held; must not throw
-  [[nodiscard]] bool send(const Copy& copy, const Stop& stop);
+  [[nodiscard]] bool send(Copy& copy, const Stop& stop);
+  [[nodiscard]] bool send(Copy&& copy, const Stop& stop) { return send(copy, stop); }
 
   /// Everybody who pauses in send() asks its `stop` again. Never blocks.
   void wake() noexcept;
@@ -58,7 +65,11 @@ class Republisher {
   struct Notice;
   [[nodiscard]] std::shared_ptr<Link> link(const Stop& stop);
   [[nodiscard]] std::shared_ptr<Link> open_link(std::unique_lock<std::mutex>& lock);
-  [[nodiscard]] bool publish(Link& link, const Copy& copy, const Stop& stop, Notice& notice) const;
+  [[nodiscard]] bool publish(Link& link, Copy& copy, const Stop& stop, Notice& notice) const;
+  [[nodiscard]] bool publish_once(Link& link, Copy& copy, const Stop& stop, Notice& notice) const;
+  [[nodiscard]] bool publish_bare(Link& link, Copy& copy, const std::string& queue, const Stop& stop) const;
+  void declare_again(Connection& connection) const;
+  [[nodiscard]] std::string resolve(const std::string& queue) const;
   [[nodiscard]] bool await(const Link& link, Confirmation& confirmation, const Copy& copy, const Stop& stop,
                            Notice& notice) const;
   [[nodiscard]] bool pause(std::chrono::milliseconds delay, const Stop& stop);
@@ -70,6 +81,7 @@ class Republisher {
   const RetryPolicy policy_;
   const std::string queue_;
   const Log log_;
+  const Resolve resolve_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

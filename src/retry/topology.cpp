@@ -1,11 +1,18 @@
 #include "retry/topology.hpp"
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include <warren/channel.hpp>
 #include <warren/error.hpp>
+
+#include "engine/connection_access.hpp"
+#include "engine/connection_core.hpp"
+#include "retry/queue_facts.hpp"
 
 namespace warren::inline v0::retry {
 namespace {
@@ -25,9 +32,35 @@ bool ask(Connection& connection, std::uint16_t refusal, const std::function<void
   }
 }
 
+// Whoever looks at a parked message gives it back, and a quorum queue may count that.
+void warn_of_deletions(Connection& connection, const RetryQueue& queue) {
+  constexpr std::int64_t never_reached = 1'000;
+  const auto& core = engine::ConnectionAccess::core(connection);
+  if (is_declared_as(core, queue.name, queue.options)) return;
+  const std::optional<DeliveryLimit> found = delivery_limit(core, queue.name);
+  if (!found || !found->is_quorum) return;
+  if (found->limit && (*found->limit < 0 || *found->limit >= never_reached)) return;
+  const std::string limit =
+      found->limit ? fmt::format("whose x-delivery-limit is {}", *found->limit)
+                   : std::string("without an x-delivery-limit, which is 20 from RabbitMQ 4.0 on");
+  core->events().log(
+      LogLevel::warning,
+      fmt::format(
+          "the queue \"{}\" is a quorum queue {}: it may delete messages that rest in it, since looking "
+          "at them may count. Declare it with a delivery_limit that is never reached (1000000000), or set "
+          "one by a policy",
+          queue.name, limit));
+}
+
 void declare_queue(Connection& connection, const RetryQueue& queue) {
-  if (ask(connection, not_found, [&](Channel& channel) { channel.declare_queue_passive(queue.name); }))
+  if (ask(connection, not_found, [&](Channel& channel) {
+        channel.declare_queue_passive(
+            engine::ConnectionAccess::core(connection)->topology().current_name(queue.name));
+      })) {
+    // Of a parked or a suspect queue the type was asked for by name.
+    if (queue.options.arguments.contains("x-queue-type")) warn_of_deletions(connection, queue);
     return;
+  }
   // 406: somebody else was faster, and declared it otherwise.
   ask(connection, precondition_failed,
       [&](Channel& channel) { channel.declare_queue(queue.name, queue.options); });

@@ -8,7 +8,8 @@ namespace warren::inline v0::retry {
 /// Declares what a policy needs: exchange, queues, bindings.
 ///
 /// What exists is left as it is, whatever its arguments: an operator's parked queue may be a quorum queue,
-/// and a changed policy never meets a 406. Blocks at most `operation_timeout` for each step.
+/// and a changed policy never meets a 406. A quorum queue for messages that rest, with a delivery limit that
+/// looking at them may reach, is warned about in the log. Blocks at most `operation_timeout` for each step.
 /// @throws ChannelError, ConnectionError, TimeoutError  as Channel's declarations
 void declare(Connection& connection, const RetryTopology& topology);
 

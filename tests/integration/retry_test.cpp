@@ -426,18 +426,6 @@ TEST_CASE("a copy that is held is given up with its original's channel: the mess
   CHECK(consumer.status().retried == 0);
 }
 
-TEST_CASE("a message whose own headers leave no room for those of a retry is held, and told") {
-  Bench bench;
-  bench.publish(Message("big", {.headers = {{"big", std::string(130'500, 'x')}}}));
-  Consumer consumer(bench.connection, bench.queue, {.retry = RetryPolicy::to_queue(bench.retry)});
-  consumer.start(Failing{.text = std::string(2'000, 'e')});
-  CHECK(eventually([&] { return bench.log.has("is held"); }));
-  CHECK(consumer.status().subscribed);
-  CHECK(support::time_of([&] { consumer.stop(); }) < 5s);
-  CHECK(eventually([&] { return bench.ready(bench.queue) == 1; }));
-  CHECK(bench.ready(bench.retry) == 0);
-}
-
 TEST_CASE("a policy with an exchange of its own sends copies through that, and declares it") {
   Bench bench;
   const RetryPolicy policy = RetryPolicy::to_queue(bench.retry, {.exchange = bench.exchange});
