@@ -47,6 +47,7 @@ std::optional<Delivery> get(engine::Session& session, std::string_view queue, bo
         wire::basic_get(out, channel, session.connection().topology().current_name(queue), no_ack);
       },
       no_ack ? Late::keep : Late::requeue);
+  session.connection().topology().used(queue);
   if (!reply.content) return std::nullopt;
   if (no_ack) {
     const auto channel = engine::DeliveryAccess::channel(reply.content->delivery);
@@ -116,6 +117,7 @@ Queue Channel::declare_queue(std::string_view name, const QueueOptions& options)
 
 Queue Channel::declare_queue_passive(std::string_view name) {
   engine::Reply reply = declare(use(session_, class_name, "queue.declare"), name, {.passive = true}, {});
+  session_->connection().topology().used(name);
   return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);
 }
 

@@ -22,6 +22,7 @@ void check(const RecoveryOptions& options) {
   if (options.early_max_delay <= 0ms) refuse("recovery.early_max_delay is not above 0");
   if (options.max_delay <= 0ms) refuse("recovery.max_delay is not above 0");
   if (options.stable_after < 0ms) refuse("recovery.stable_after is negative");
+  if (options.retry_refused_login < 0ms) refuse("recovery.retry_refused_login is negative");
   if (options.max_tries && *options.max_tries == 0)
     refuse("recovery.max_tries is 0: turn recovery off instead");
   if (options.give_up_after && *options.give_up_after <= 0ms) refuse("recovery.give_up_after is not above 0");

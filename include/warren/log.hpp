@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <warren/error.hpp>
 #include <warren/export.hpp>
@@ -29,6 +30,21 @@ enum class ConnectionState : std::uint8_t {
   failed,      ///< lost, and not recovered: not to be helped by trying again, or out of tries
 };
 
+/// What a channel declares.
+enum class TopologyEntity : std::uint8_t { exchange, queue, binding };
+
+/// One part of the topology that a recovery could not declare again.
+struct NotRecovered {
+  TopologyEntity entity = TopologyEntity::queue;  ///< what it is
+  std::string name{};         ///< the exchange's or the queue's name; of a binding its destination's
+  std::string source{};       ///< of a binding: the exchange that it is from
+  std::string routing_key{};  ///< of a binding: its key
+  ErrorDetails error{};       ///< what the broker answered, or why it could not be asked
+  /// The connection goes on trying in the background, about once a second: another connection, which may be
+  /// the lost one, still holds the queue (405 RESOURCE_LOCKED). Its bindings and its consumers follow it.
+  bool pending = false;
+};
+
 /// A change of a connection's state, or of its being blocked.
 struct StateEvent {
   ConnectionState state = ConnectionState::connecting;  ///< the new one
@@ -36,6 +52,9 @@ struct StateEvent {
   /// (https://www.rabbitmq.com/docs/alarms).
   std::optional<std::string> blocked{};
   std::optional<ErrorDetails> error{};  ///< why it was lost
+  /// What could not be declared again. It comes with the `open` that ends a recovery, and with a further `open`
+  /// if a queue that was pending then, or one of its bindings, is refused for good later.
+  std::vector<NotRecovered> not_recovered{};
 };
 
 /// Called on a thread of the connection's for events, one call at a time, never on its I/O thread. What they

@@ -70,8 +70,9 @@ void ChannelCore::refuse_frame(const std::string& operation) const {
                          .permanent = true});
 }
 
-Reply ChannelCore::wait(std::unique_lock<std::mutex> lock, Waiter& waiter, const std::string& operation,
-                        Deadline deadline) {
+Reply ChannelCore::finish(const Call& call, const std::string& operation, Deadline deadline) {
+  Waiter& waiter = *call;
+  std::unique_lock lock(mutex_);
   if (!waiter.answered.wait_until(lock, deadline, [&] { return waiter.done; })) {
     // It stays in the queue, so that the answers behind its own find their callers.
     waiter.given_up = true;

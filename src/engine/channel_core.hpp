@@ -61,6 +61,8 @@ struct Reply {
 /// Any thread calls, the I/O thread answers. Answers come in the order of the calls (AMQP 0-9-1
 /// section 2.2.1), so that calls of many threads may be under way at once.
 class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
+  struct Waiter;
+
  public:
   using Deadline = std::chrono::steady_clock::time_point;
 
@@ -83,10 +85,20 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   template <typename Encode>
   Reply call(const std::string& operation, std::uint32_t expected, Deadline deadline, Encode&& encode,
              LateDelivery late = LateDelivery::keep) {
+    return finish(begin(operation, expected, encode, late), operation, deadline);
+  }
+
+  /// A call that was sent, for finish().
+  using Call = std::shared_ptr<Waiter>;
+  /// The first half of call(): sends the method, and does not wait, so that many are in flight.
+  /// @throws ChannelError, ConnectionError, InvalidArgument  as call()
+  template <typename Encode>
+  Call begin(const std::string& operation, std::uint32_t expected, Encode&& encode,
+             LateDelivery late = LateDelivery::keep) {
     auto waiter = std::make_shared<Waiter>();
     waiter->expected = expected;
     waiter->late = late;
-    std::unique_lock lock(mutex_);
+    const std::lock_guard lock(mutex_);
     check_open(operation);
     waiters_.push_back(waiter);
     try {
@@ -101,8 +113,12 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
       waiters_.pop_back();
       throw;
     }
-    return wait(std::move(lock), *waiter, operation, deadline);
+    return waiter;
   }
+  /// The second half of call(): waits for the answer. Where the broker closed the channel, the first call
+  /// without an answer is the one that it refused; it ignored those behind it.
+  /// @throws ChannelError, ConnectionError, TimeoutError  as call()
+  Reply finish(const Call& call, const std::string& operation, Deadline deadline);
 
   /// Appends frames that have no answer (a raw publish).
   /// @returns false where the outbox is full
@@ -125,6 +141,10 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   [[nodiscard]] bool is_open() const;
   /// The same, but for a close of our own: without a lock, to be asked with the outbox's held.
   [[nodiscard]] bool is_usable() const noexcept { return usable_.load(std::memory_order_acquire); }
+  /// Whether its number will be free soon: a close is under way, from either side. Takes no lock.
+  [[nodiscard]] bool is_closing() const noexcept {
+    return closing_.load(std::memory_order_acquire) || !is_usable();
+  }
   /// Whether its connection was lost: not the broker's answer to anything done here.
   [[nodiscard]] bool is_lost() const;
 
@@ -197,8 +217,6 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   }
   std::shared_ptr<Waiter> send_close();
   void append_acks();
-  Reply wait(std::unique_lock<std::mutex> lock, Waiter& waiter, const std::string& operation,
-             Deadline deadline);
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
@@ -214,7 +232,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   mutable std::mutex mutex_;
   std::deque<std::shared_ptr<Waiter>> waiters_;
   std::optional<ErrorDetails> error_;  // set: closed
-  bool closing_ = false;               // our channel.close is on its way
+  std::atomic<bool> closing_{false};   // our channel.close is on its way; set under the lock
   std::atomic<bool> usable_{true};     // error_ is not set
   std::weak_ptr<ChannelSink> sink_;
   AckTracker acks_;

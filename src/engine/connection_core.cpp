@@ -127,22 +127,32 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   const std::string operation = "channel.open";
   std::shared_ptr<ChannelCore> channel;
   {
-    const std::lock_guard lock(mutex_);
-    if (access == Access::recovery ? !connected_ : state_ != ConnectionState::open) raise(operation);
-    // A number is free only once its close-ok is on its way: it is in the map until then.
-    std::uint32_t number = 1;
-    for (const auto& [taken, open] : channels_) {
-      if (taken != number) break;
-      ++number;
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      if (access == Access::recovery ? !connected_ : state_ != ConnectionState::open) raise(operation);
+      const std::uint32_t number = free_number();
+      if (number <= negotiated_.channel_max) {
+        channel =
+            std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+        channels_.emplace(channel->number(), channel);
+        break;
+      }
+      const auto limit = negotiated_.channel_max;
+      const auto is_closing = [](const auto& each) { return each.second->is_closing(); };
+      if (std::ranges::none_of(channels_, is_closing)) {
+        throw ChannelError({.operation = operation,
+                            .text = fmt::format("all {} channels are open. Close one, or raise "
+                                                "ConnectionOptions::channel_max and the broker's channel_max",
+                                                limit),
+                            .scope = ErrorScope::channel});
+      }
+      if (changed_.wait_until(lock, deadline) == std::cv_status::no_timeout || Clock::now() < deadline) continue;
+      lock.unlock();
+      raise_timeout({.operation = operation,
+                     .text = fmt::format("all {} channels are open or being closed, and the broker confirmed "
+                                         "no close (channel.close-ok) before the deadline",
+                                         limit)});
     }
-    if (number > negotiated_.channel_max) {
-      throw ChannelError({.operation = operation,
-                          .text = fmt::format("all {} channels are open", negotiated_.channel_max),
-                          .scope = ErrorScope::channel});
-    }
-    channel =
-        std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
-    channels_.emplace(channel->number(), channel);
   }
   channel->set_sink(std::move(sink));  // nothing comes before it is open
   try {
@@ -157,6 +167,16 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
     throw;
   }
   return channel;
+}
+
+// With the lock held. A number is free only once its close-ok is on its way: it is in the map until then.
+std::uint32_t ConnectionCore::free_number() const {
+  std::uint32_t number = 1;
+  for (const auto& [taken, open] : channels_) {
+    if (taken != number) break;
+    ++number;
+  }
+  return number;
 }
 
 std::vector<std::shared_ptr<ChannelCore>> ConnectionCore::open_channels() const {

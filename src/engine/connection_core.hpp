@@ -63,8 +63,9 @@ class ConnectionCore : private DirectWriter {
   void open();
   /// Who may open a channel: everybody once it is open, recovery as soon as it is connected.
   enum class Access { everybody, recovery };
-  /// Opens a channel with the lowest free number. @throws as ChannelCore::call, or where all numbers are
-  /// taken
+  /// Opens a channel with the lowest free number. Where all are taken and one is being closed, it waits for
+  /// that one until the deadline.
+  /// @throws as ChannelCore::call; ChannelError if all numbers are taken and none is being closed
   std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {},
                                             Access access = Access::everybody);
   /// Returns once it is open: at once, or after recovery. With `stop`, also once that says so (see notify()).
@@ -89,7 +90,19 @@ class ConnectionCore : private DirectWriter {
       }
     }
   }
-  /// Everybody in await_open() asks its `stop` again.
+  /// Whether a recorded queue is still to be declared again in the background, since another connection holds it.
+  [[nodiscard]] bool queue_is_pending(std::string_view queue) const { return topology_.is_pending(queue); }
+  /// Returns once queue_is_pending() is false, or `stop` says so (see notify()), or the connection is not open
+  /// any more. Not on the I/O thread.
+  void await_queue(const std::string& queue, const std::function<bool()>& stop);
+  /// The recovery: so many declarations begin, of which so many are answered; 0: none.
+  struct Progress {
+    std::size_t done = 0;
+    std::size_t total = 0;
+  };
+  void expect_declarations(std::size_t total);
+  Progress count_declaration();
+  /// Everybody in await_open() and await_queue() asks its `stop` again.
   void notify();
   /// Whether a lost connection is being recovered. Set before its channels fail.
   [[nodiscard]] bool is_recovering() const;
@@ -131,6 +144,7 @@ class ConnectionCore : private DirectWriter {
   void connect_first();
   void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
   [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
+  [[nodiscard]] std::uint32_t free_number() const;
   bool enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
   void fail_channels(const ErrorDetails& error);
   void end(const std::optional<ErrorDetails>& error);
@@ -148,6 +162,7 @@ class ConnectionCore : private DirectWriter {
   void wait(Turn& turn);
   void read(Turn& turn);
   void hand_over(Turn& turn);
+  bool is_late(Turn& turn, const wire::Frame& frame);
   void dispatch(Turn& turn, const wire::Frame& frame);
   void on_connection_method(const wire::InboundMethod& method);
   void on_blocked(std::optional<std::string> reason);
@@ -158,12 +173,10 @@ class ConnectionCore : private DirectWriter {
   bool pause(std::chrono::milliseconds delay);
   std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);
   void recover_loop() noexcept;
-  bool restore() noexcept;
+  bool restore(std::vector<NotRecovered>& missing) noexcept;
   void recover(Recoverable& recoverable);
-  void replay();
-  template <typename Encode>
-  std::optional<Reply> declare_again(std::shared_ptr<ChannelCore>& channel, const std::string& operation,
-                                     std::uint32_t expected, Encode&& encode);
+  void declare_pending() noexcept;
+  [[nodiscard]] std::string progress() const;
 
   const OwnProcess process_;
   const std::vector<Endpoint> endpoints_;
@@ -186,6 +199,7 @@ class ConnectionCore : private DirectWriter {
   bool ended_ = false;        // likewise
   std::optional<std::string> drop_reason_;
   std::uint64_t generation_ = 0;  // of connections: one more with each loss
+  Progress progress_;
   std::vector<std::weak_ptr<Recoverable>> recoverables_;
   ConnectionState state_ = ConnectionState::connecting;
   std::optional<ErrorDetails> error_;  // why it is not open; set ahead of the state that it explains
@@ -198,7 +212,8 @@ class ConnectionCore : private DirectWriter {
 
   std::mutex join_mutex_;  // several may close at once
   std::thread io_;
-  std::thread recovery_;  // from the first loss on
+  std::thread recovery_;          // from the first loss on
+  std::size_t pending_turn_ = 0;  // the recovery thread's: which pending queue is asked for first
 };
 
 }  // namespace warren::inline v0::engine

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "engine/connection_core.hpp"
@@ -27,14 +28,29 @@ ErrorDetails lost(std::string text, std::uint16_t code = 0) {
 
 // What one run of the loop keeps between its turns.
 struct ConnectionCore::Turn {
-  explicit Turn(std::size_t frame_max) : input(frame_max + read_ahead) {}
+  explicit Turn(std::size_t frame_max) : usual_size(frame_max + read_ahead), input(usual_size) {}
+  // Moves what is not dispatched to the front. Room for one whole frame must stay: for a header above
+  // frame_max the buffer grows, and shrinks behind it.
+  void keep(std::string_view rest) {
+    const std::size_t size = std::max(usual_size, wire::frame_size(rest));
+    if (size == input.size()) {
+      std::copy(rest.begin(), rest.end(), input.begin());
+    } else {
+      std::vector<char> resized(size);
+      std::copy(rest.begin(), rest.end(), resized.begin());
+      input.swap(resized);
+    }
+    end = rest.size();
+  }
 
   Output output;
   bool outbox_empty = false;
+  const std::size_t usual_size;
   std::vector<char> input;
   std::size_t end = 0;  // of what was read and not dispatched
   bool more_to_read = true;  // what came behind the login, too
   std::shared_ptr<ChannelCore> channel;  // of the last frame: the next one is mostly its, too
+  std::set<std::uint16_t> refused;       // numbers that the broker closed, until their next open-ok
   std::vector<std::shared_ptr<ChannelCore>> arrivals;
   std::vector<std::shared_ptr<ChannelCore>> ticking;
   Deadline tick_at = Deadline::max();
@@ -165,9 +181,7 @@ void ConnectionCore::read(Turn& turn) {
     outbox_.heard();
     std::string_view input(turn.input.data(), turn.end);
     while (const auto frame = wire::next_frame(input, current_.frame_max)) dispatch(turn, *frame);
-    // Room for one whole frame must stay.
-    std::copy(input.begin(), input.end(), turn.input.begin());
-    turn.end = input.size();
+    turn.keep(input);
     if (result.bytes < room) return;
   }
   turn.more_to_read = true;
@@ -196,6 +210,24 @@ void ConnectionCore::hand_over(Turn& turn) {
   turn.tick_at = turn.ticking.empty() ? Deadline::max() : now + ack_delay;
 }
 
+// Behind its own channel.close RabbitMQ 4.3 still sends deliveries, for instance. What comes for a number that
+// it closed, up to that number's next open-ok, is meant for a channel that is gone.
+bool ConnectionCore::is_late(Turn& turn, const wire::Frame& frame) {
+  const auto refused = turn.refused.find(frame.channel);
+  if (refused == turn.refused.end()) return false;
+  if (frame.type != wire::FrameType::method) return true;
+  switch (wire::method_id(frame.payload)) {
+    case id::channel_open_ok:
+      turn.refused.erase(refused);
+      return false;
+    case id::channel_close:
+    case id::channel_close_ok:
+      return false;
+    default:
+      return true;
+  }
+}
+
 void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
   if (frame.type == wire::FrameType::heartbeat) return;
   if (frame.channel == 0) {
@@ -204,6 +236,7 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
     return;
   }
   if (!turn.channel || turn.channel->number() != frame.channel) {
+    if (!turn.refused.empty() && is_late(turn, frame)) return;
     const std::lock_guard lock(mutex_);
     const auto found = channels_.find(frame.channel);
     if (found == channels_.end()) throw wire::MalformedFrame("a frame for a channel that is not open");
@@ -213,15 +246,17 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
   const ChannelCore::After after = turn.channel->on_frame(frame, decoder_);
   if (!had_arrivals && turn.channel->has_arrivals()) turn.arrivals.push_back(turn.channel);
   if (after == ChannelCore::After::nothing) return;
+  if (after != ChannelCore::After::closed) turn.refused.insert(frame.channel);
   // The channel refuses writers from here on, so that nothing can follow its close-ok.
   if (after != ChannelCore::After::closed) {
     outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::channel_close_ok(out, frame.channel); });
   }
-  if (after == ChannelCore::After::answer_close) return;
   const std::shared_ptr<ChannelCore> channel = std::move(turn.channel);
+  if (after == ChannelCore::After::answer_close) return;
   {
     const std::lock_guard lock(mutex_);
     channels_.erase(frame.channel);
+    changed_.notify_all();  // who waits for a number
   }
   channel->fail_waiters();
 }

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <new>
 
 #include "engine/connection_core.hpp"
+#include "engine/replay.hpp"
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
@@ -13,9 +15,12 @@ namespace {
 namespace id = wire::id;
 using namespace std::chrono_literals;
 
-constexpr int locked_tries = 20;  // of a queue that the connection before still holds (405)
-constexpr auto locked_pause = 250ms;
-constexpr std::uint16_t locked = 405;
+constexpr auto pending_pause = 250ms;  // between two rounds of pending queues, in the first minute
+constexpr auto late_pending_pause = 1s;
+constexpr auto early = 60s;
+
+// User or password (403), virtual host (530).
+bool is_refused_login(std::uint16_t code) { return code == 403 || code == 530; }
 
 bool is_end(ConnectionState state) {
   return state == ConnectionState::closing || state == ConnectionState::closed ||
@@ -67,7 +72,12 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
   };
   const bool in_time = changed_.wait_until(lock, deadline, settled);
   if (state_ == ConnectionState::open || (in_time && stop && stop())) return;
-  raise(operation);
+  if (in_time || is_end(state_)) raise(operation);
+  ErrorDetails error = error_.value_or(ErrorDetails{.scope = ErrorScope::connection});
+  error.operation = operation;
+  error.text = fmt::format("the connection was lost ({}), and its recovery had not ended by the deadline: {}",
+                           error.text, progress());
+  throw ConnectionError(std::move(error));
 }
 
 // True where the connection is to be recovered: then the error is one that passes.
@@ -106,11 +116,17 @@ bool ConnectionCore::lose(ErrorDetails& error) {
 // Returns once connected, or closing; else the error that ends it all. `last` is the loss: where the
 // connection before was not stable, the tries may be used up.
 std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
+  const auto patience = options_.recovery.retry_refused_login;
+  std::optional<Deadline> refused_until;  // since the first refused login
   for (;;) {
-    const auto delay = backoff_.next(Clock::now());
+    auto delay = backoff_.next(Clock::now());
     if (!delay) {
       last.text = "recovery gave up; the last try: " + last.text;
       return last;
+    }
+    if (refused_until) {  // the last try is at the end of that time
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*refused_until - Clock::now());
+      delay = std::clamp(left, 0ms, *delay);
     }
     if (!pause(*delay) || !enter(ConnectionState::connecting)) return std::nullopt;
     bool all_permanent = true;
@@ -127,6 +143,17 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
       } catch (const Error& error) {
         ++next_endpoint_;
         last = error.details();
+        if (error.permanent() && is_refused_login(error.code()) && patience > 0ms) {
+          if (!refused_until) refused_until = deadline_after(patience);
+          if (Clock::now() < *refused_until) {
+            all_permanent = false;
+            events_.log(LogLevel::warning,
+                        fmt::format("the login was refused, and is tried again for {:.1f} s more: {}",
+                                    std::chrono::duration<double>(*refused_until - Clock::now()).count(),
+                                    error.what()));
+            continue;
+          }
+        }
         all_permanent = all_permanent && error.permanent();
         events_.log(LogLevel::warning, error.what());
       } catch (const std::exception& error) {  // no memory, say
@@ -170,21 +197,33 @@ std::unique_ptr<wire::Transport> ConnectionCore::attempt(const Endpoint& endpoin
 
 void ConnectionCore::recover_loop() noexcept {
   std::unique_lock lock(mutex_);
+  Deadline open_since{};
   for (;;) {
-    changed_.wait(lock, [&] { return reconnected_ || ended_; });
+    const auto called = [&] { return reconnected_ || ended_; };
+    while (!called() && state_ == ConnectionState::open && topology_.has_pending()) {
+      const auto pause = Clock::now() - open_since < early ? pending_pause : late_pending_pause;
+      if (changed_.wait_for(lock, pause, called)) break;
+      if (state_ != ConnectionState::open) continue;
+      lock.unlock();
+      declare_pending();
+      lock.lock();
+    }
+    changed_.wait(lock, called);
     if (ended_) return;
     reconnected_ = false;
     const std::uint64_t generation = generation_;
     lock.unlock();
-    const bool restored = restore();
+    std::vector<NotRecovered> missing;
+    const bool restored = restore(missing);
     lock.lock();
     if (!restored || generation != generation_ || state_ != ConnectionState::connecting) continue;
     recovering_ = false;
     error_.reset();
     state_ = ConnectionState::open;
     changed_.notify_all();
+    open_since = Clock::now();
     events_.log(LogLevel::info, "the connection has recovered");
-    events_.state({.state = ConnectionState::open, .blocked = {}, .error = {}});
+    events_.state({.state = ConnectionState::open, .blocked = {}, .error = {}, .not_recovered = std::move(missing)});
   }
 }
 
@@ -205,9 +244,13 @@ void ConnectionCore::recover(Recoverable& recoverable) {
 }
 
 // False where the connection was lost again.
-bool ConnectionCore::restore() noexcept {
+bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
   try {
-    replay();
+    {
+      Replay replay(*this);
+      replay.declare_all();
+      missing = std::move(replay.refused());
+    }
     std::vector<std::weak_ptr<Recoverable>> recoverables;
     {
       const std::lock_guard lock(mutex_);
@@ -232,70 +275,74 @@ bool ConnectionCore::restore() noexcept {
   } catch (const TimeoutError& error) {
     drop(fmt::format("the broker did not answer during recovery: {}", error.what()));
     return false;
+  } catch (const std::bad_alloc&) {  // another try may do better
+    drop("no memory");               // short enough to need none
+    return false;
   } catch (const std::exception& error) {
-    events_.log(LogLevel::error, fmt::format("the topology was not recovered: {}", error.what()));
-    return true;
+    drop(fmt::format("the recovery of the topology failed: {}", error.what()));
+    return false;
   }
 }
 
-// One entity; where the broker refuses it, that is told, and the others go on, on another channel.
-template <typename Encode>
-std::optional<Reply> ConnectionCore::declare_again(std::shared_ptr<ChannelCore>& channel,
-                                                   const std::string& operation, std::uint32_t expected,
-                                                   Encode&& encode) {
-  for (int tries = 1;; ++tries) {
-    if (!channel || !channel->is_open()) channel = open_channel(operation_deadline(), {}, Access::recovery);
+// One round of the queues that another connection still holds, mostly the lost one, until the broker notices.
+void ConnectionCore::declare_pending() noexcept {
+  constexpr std::size_t log_every = 64;  // rounds
+  try {
+    std::vector<QueueRecord> queues = topology_.pending();
+    if (queues.empty()) return;
+    const std::size_t turn = ++pending_turn_;
+    const auto first = static_cast<std::ptrdiff_t>(turn % queues.size());
+    std::rotate(queues.begin(), queues.begin() + first, queues.end());
+    Replay again(*this);
     try {
-      return channel->call(operation, expected, operation_deadline(), encode);
-    } catch (const ChannelError& error) {
-      // The broker has not noticed yet that the connection before is gone.
-      if (error.code() == locked && tries < locked_tries) {
-        std::unique_lock lock(mutex_);
-        changed_.wait_for(lock, locked_pause, [&] { return ended_; });
-        continue;
+      again.declare_pending(queues);
+      if (const auto left = topology_.pending(); !left.empty() && turn % log_every == 0) {
+        events_.log(LogLevel::warning,
+                    fmt::format("queue \"{}\" and {} others are still held by another connection (405), and "
+                                "are tried again",
+                                left.front().name, left.size() - 1));
       }
-      // A queue whose node is down is there, and comes back with its node.
-      const auto level = wire::is_node_down(error.code(), error.text()) ? LogLevel::warning : LogLevel::error;
-      events_.log(level, fmt::format("not declared again: {}", error.what()));
-      return std::nullopt;
-    } catch (const InvalidArgument& error) {  // it no longer fits a frame
-      events_.log(LogLevel::error, fmt::format("not declared again: {}", error.what()));
-      return std::nullopt;
+    } catch (const ConnectionError&) {  // lost: the next recovery declares all
+    } catch (const TimeoutError& error) {
+      drop(fmt::format("the broker did not answer: {}", error.what()));
+    } catch (const Error& error) {  // all channels are open, say
+      if (turn % log_every == 1) {
+        events_.log(LogLevel::warning,
+                    fmt::format("queue \"{}\" is not declared again yet: {}", queues.front().name, error.what()));
+      }
     }
+    const std::lock_guard lock(mutex_);
+    changed_.notify_all();
+    if (again.refused().empty() || state_ != ConnectionState::open) return;
+    events_.state({.state = state_, .blocked = blocked_, .error = {}, .not_recovered = std::move(again.refused())});
+  } catch (...) {  // no memory: the next round may have some
   }
 }
 
-void ConnectionCore::replay() {
-  const Topology::Snapshot known = topology_.snapshot();
-  if (known.exchanges.empty() && known.queues.empty() && known.bindings.empty()) return;
-  std::shared_ptr<ChannelCore> channel;
-  for (const ExchangeRecord& exchange : known.exchanges) {
-    declare_again(channel, fmt::format("exchange.declare \"{}\"", exchange.name), id::exchange_declare_ok,
-                  [&](Bytes& out, std::uint16_t number) {
-                    wire::exchange_declare(out, number, exchange.name, exchange.type, exchange.flags,
-                                           exchange.arguments);
-                  });
-  }
-  for (const QueueRecord& queue : known.queues) {
-    const auto reply = declare_again(channel, fmt::format("queue.declare \"{}\"", queue.name),
-                                     id::queue_declare_ok, [&](Bytes& out, std::uint16_t number) {
-                                       wire::queue_declare(out, number, queue.server_named ? "" : queue.name,
-                                                           queue.flags, queue.arguments);
-                                     });
-    if (reply && queue.server_named) topology_.renamed(queue.name, reply->name);
-  }
-  for (const BindingRecord& binding : topology_.snapshot().bindings) {
-    const std::string operation =
-        fmt::format("{}.bind \"{}\" to \"{}\"", binding.to_queue ? "queue" : "exchange", binding.destination,
-                    binding.source);
-    declare_again(channel, operation, binding.to_queue ? id::queue_bind_ok : id::exchange_bind_ok,
-                  [&](Bytes& out, std::uint16_t number) {
-                    const auto bind = binding.to_queue ? wire::queue_bind : wire::exchange_bind;
-                    bind(out, number, binding.destination, binding.source, binding.routing_key,
-                         binding.arguments);
-                  });
-  }
-  if (channel) channel->begin_close();
+void ConnectionCore::await_queue(const std::string& queue, const std::function<bool()>& stop) {
+  if (!queue_is_pending(queue)) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock,
+                [&] { return state_ != ConnectionState::open || stop() || !topology_.is_pending(queue); });
+}
+
+void ConnectionCore::expect_declarations(std::size_t total) {
+  const std::lock_guard lock(mutex_);
+  progress_ = {.done = 0, .total = total};
+}
+
+ConnectionCore::Progress ConnectionCore::count_declaration() {
+  const std::lock_guard lock(mutex_);
+  ++progress_.done;
+  return progress_;
+}
+
+// How far the recovery is. With the lock held.
+std::string ConnectionCore::progress() const {
+  if (state_ == ConnectionState::waiting) return "it waits for its next try to connect";
+  if (!connected_) return "it is connecting";
+  if (progress_.total == 0) return "it is connected, and what was in flight is sent again";
+  return fmt::format("{} of {} declarations of the topology are answered", progress_.done, progress_.total);
 }
 
 }  // namespace warren::inline v0::engine

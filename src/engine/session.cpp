@@ -70,6 +70,19 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
   return channel;
 }
 
+// RabbitMQ says `NOT_FOUND - no queue 'NAME' in vhost 'VHOST'`. A queue whose node is down is there.
+void Session::forget_gone(const std::string& text) {
+  static constexpr std::string_view before = "no queue '";
+  static constexpr std::string_view after = "' in vhost '";
+  const auto begin = text.find(before);
+  const auto end = text.rfind(after);
+  if (begin == text.npos || end == text.npos || wire::is_node_down(404, text)) return;
+  const auto name_at = begin + before.size();
+  if (name_at > end) return;
+  const std::string name = text.substr(name_at, end - name_at);
+  if (!connection_->queue_is_pending(name)) connection_->topology().queue_gone(name);
+}
+
 void Session::set_prefetch(std::uint16_t count) {
   const auto deadline = connection_->operation_deadline();
   connection_->unless_lost(deadline,

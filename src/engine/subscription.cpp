@@ -116,6 +116,8 @@ void Subscription::open_again() {
   };
   for (int tries = 1;; ++tries) {
     connection_->await_open(operation, Deadline::max(), [this] { return is_ending(); });
+    // Declared in the background, once the connection before holds it no longer.
+    connection_->await_queue(options_.queue, [this] { return is_ending(); });
     if (is_ending()) return;
     set_reopening(true);
     try {

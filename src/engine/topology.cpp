@@ -1,6 +1,7 @@
 #include "engine/topology.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace warren::inline v0::engine {
@@ -16,6 +17,18 @@ void replace(std::vector<Record>& records, Record record) {
   }
 }
 
+constexpr std::size_t smallest_sweep = 64;
+
+std::optional<std::chrono::milliseconds> expiry(const QueueRecord& queue) {
+  const FieldValue* value = queue.arguments.find("x-expires");
+  if (value == nullptr) return std::nullopt;
+  const auto number = value->as_integer();
+  if (!number || *number < 0) return std::nullopt;
+  // What the clock can't tell is as good as a century.
+  constexpr std::chrono::milliseconds longest = std::chrono::years(100);
+  return std::min(std::chrono::milliseconds(*number), longest);
+}
+
 }  // namespace
 
 void Topology::declared(ExchangeRecord exchange) {
@@ -25,7 +38,18 @@ void Topology::declared(ExchangeRecord exchange) {
 
 void Topology::declared(QueueRecord queue) {
   const std::lock_guard lock(mutex_);
+  const auto now = Clock::now();
   aliases_.erase(queue.name);
+  pending_.erase(queue.name);
+  leases_.erase(queue.name);
+  if (const auto expires = expiry(queue)) {
+    // Else a program that declares one for each request would fill the record.
+    if (leases_.size() >= sweep_at_) {
+      forget_expired_locked(now);
+      sweep_at_ = std::max(smallest_sweep, 2 * leases_.size());
+    }
+    leases_[queue.name] = {*expires, now};
+  }
   replace(known_.queues, std::move(queue));
 }
 
@@ -75,6 +99,8 @@ void Topology::forget_queue(const std::string& name) {
   std::erase_if(known_.queues, [&](const QueueRecord& each) { return each.name == name; });
   forget_bindings([&](const BindingRecord& each) { return each.to_queue && each.destination == name; });
   consumers_.erase(name);
+  leases_.erase(name);
+  pending_.erase(name);
 }
 
 // An auto-delete exchange goes with the last binding from it, and with it what is bound to it in turn.
@@ -87,7 +113,9 @@ void Topology::forget_auto_deleted(const std::string& source) {
 
 void Topology::consumer_added(std::string_view queue) {
   const std::lock_guard lock(mutex_);
-  ++consumers_[resolve(queue)];
+  const std::string name = resolve(queue);
+  ++consumers_[name];
+  renew(name);
 }
 
 void Topology::consumer_removed(std::string_view queue) {
@@ -96,6 +124,7 @@ void Topology::consumer_removed(std::string_view queue) {
   const auto count = consumers_.find(name);
   if (count == consumers_.end() || --count->second != 0) return;
   consumers_.erase(count);
+  renew(name);
   const auto record = std::ranges::find(known_.queues, name, &QueueRecord::name);
   if (record != known_.queues.end() && record->flags.auto_delete) forget_queue(name);
 }
@@ -113,10 +142,79 @@ void Topology::renamed(const std::string& old_name, const std::string& name) {
     consumers.key() = name;
     consumers_.insert(std::move(consumers));
   }
+  if (auto lease = leases_.extract(old_name)) {
+    lease.key() = name;
+    leases_.insert(std::move(lease));
+  }
   for (auto& [older, newer] : aliases_) {
     if (newer == old_name) newer = name;
   }
   aliases_[old_name] = name;
+}
+
+void Topology::used(std::string_view queue) {
+  const std::lock_guard lock(mutex_);
+  if (!leases_.empty()) renew(resolve(queue));
+}
+
+void Topology::renew(const std::string& queue) {
+  const auto lease = leases_.find(queue);
+  if (lease != leases_.end()) lease->second.used_at = Clock::now();
+}
+
+std::size_t Topology::forget_expired(Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  return forget_expired_locked(now);
+}
+
+std::size_t Topology::forget_expired_locked(Clock::time_point now) {
+  std::set<std::string, std::less<>> over;
+  for (const auto& [name, lease] : leases_) {
+    if (now - lease.used_at > lease.expires && !consumers_.contains(name)) over.insert(name);
+  }
+  if (over.empty()) return 0;
+  // All at once: there may be thousands.
+  std::erase_if(known_.queues, [&](const QueueRecord& each) { return over.contains(each.name); });
+  for (const std::string& name : over) {
+    leases_.erase(name);
+    pending_.erase(name);
+  }
+  forget_bindings([&](const BindingRecord& each) { return each.to_queue && over.contains(each.destination); });
+  return over.size();
+}
+
+void Topology::set_pending(const std::string& queue) {
+  const std::lock_guard lock(mutex_);
+  pending_.insert(queue);
+}
+
+void Topology::clear_pending(const std::string& queue) {
+  const std::lock_guard lock(mutex_);
+  pending_.erase(queue);
+}
+
+void Topology::clear_pending() {
+  const std::lock_guard lock(mutex_);
+  pending_.clear();
+}
+
+bool Topology::has_pending() const noexcept {
+  const std::lock_guard lock(mutex_);
+  return !pending_.empty();
+}
+
+bool Topology::is_pending(std::string_view queue) const {
+  const std::lock_guard lock(mutex_);
+  return !pending_.empty() && pending_.contains(resolve(queue));
+}
+
+std::vector<QueueRecord> Topology::pending() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<QueueRecord> queues;
+  for (const QueueRecord& each : known_.queues) {
+    if (pending_.contains(each.name)) queues.push_back(each);
+  }
+  return queues;
 }
 
 std::string Topology::resolve(std::string_view queue) const {

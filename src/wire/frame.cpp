@@ -212,7 +212,8 @@ std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max
   if (input.size() < frame_prefix) return std::nullopt;
   const auto channel = reader.number<std::uint16_t>();
   const std::size_t length = reader.number<std::uint32_t>();
-  if (length > payload_limit(frame_max)) {
+  const bool is_header = static_cast<FrameType>(type) == FrameType::header;
+  if (length > payload_limit(frame_max) + (is_header ? header_excess : 0)) {
     throw MalformedFrame("a frame with " + std::to_string(length) + " bytes is above the negotiated maximum");
   }
   if (input.size() < length + frame_overhead) return std::nullopt;
@@ -220,6 +221,12 @@ std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max
   if (reader.take(1).front() != frame_end) throw MalformedFrame("a frame does not end with 0xCE");
   input = reader.rest();
   return Frame{static_cast<FrameType>(type), channel, payload};
+}
+
+std::size_t frame_size(std::string_view input) {
+  if (input.size() < frame_prefix) return 0;
+  ByteReader reader(input.substr(3));
+  return reader.number<std::uint32_t>() + frame_overhead;
 }
 
 ContentHeader decode_content_header(std::string_view payload) {

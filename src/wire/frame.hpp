@@ -21,6 +21,10 @@ inline constexpr std::uint64_t max_body = std::uint64_t{512} << 20U;
 /// What a frame adds to its payload: type, channel, length, and the end byte (AMQP 0-9-1 section 4.2.3).
 inline constexpr std::size_t frame_overhead = 8;
 
+/// By how much a header frame may be above frame_max, in bytes. RabbitMQ does not split a header, and adds
+/// headers of its own when it dead-letters a message (`x-death`), or moves it between brokers.
+inline constexpr std::size_t header_excess = std::size_t{1} << 20U;
+
 enum class FrameType : std::uint8_t { method = 1, header = 2, body = 3, heartbeat = 8 };
 
 struct Frame {
@@ -31,8 +35,11 @@ struct Frame {
 
 /// Takes the first frame off `input`; nullopt, and `input` untouched, where it is not complete yet.
 /// @param frame_max  as negotiated, in bytes with the overhead; 0, AMQP's "no limit", is taken as 128 MiB
-/// @throws MalformedFrame  unknown type, payload above frame_max - 8, wrong end byte; as soon as it shows
+/// @throws MalformedFrame  unknown type, payload above frame_max - 8 (of a header: and above header_excess more),
+///                         wrong end byte; as soon as it shows
 [[nodiscard]] std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max);
+/// How many bytes the first frame of `input` takes, from its own length; 0 where that is not there yet.
+[[nodiscard]] std::size_t frame_size(std::string_view input);
 
 /// The payload of a header frame.
 struct ContentHeader {

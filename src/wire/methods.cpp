@@ -195,6 +195,8 @@ void confirm_select(Bytes& out, std::uint16_t channel) {
   append_method(out, channel, AMQP_CONFIRM_SELECT_METHOD, &method);
 }
 
+std::uint32_t method_id(std::string_view payload) { return ByteReader(payload).number<std::uint32_t>(); }
+
 InboundMethod decode_method(std::string_view payload, Pool& pool) {
   InboundMethod out;
   ByteReader reader(payload);

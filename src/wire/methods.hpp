@@ -49,6 +49,8 @@ struct InboundMethod {
   std::uint32_t consumer_count = 0;
 };
 
+/// The number of an encoded method, as in `id`. @throws MalformedFrame
+[[nodiscard]] std::uint32_t method_id(std::string_view payload);
 /// Views refer to `payload`. A method that is not in `id` comes back as its number only.
 /// @throws MalformedFrame
 [[nodiscard]] InboundMethod decode_method(std::string_view payload, Pool& pool);

@@ -133,6 +133,56 @@ TEST_CASE("a password changed during the outage ends the recovery with its cause
   CHECK(error.permanent());
 }
 
+TEST_CASE("a user that is deleted and comes back is waited for as long as retry_refused_login says",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  warren::ConnectionOptions options = recovering_options();
+  options.recovery.retry_refused_login = 60s;
+  Connection connection{account.endpoint(proxy), watch.options(options)};
+  proxy.take_new(false);
+  proxy.cut();
+  REQUIRE(eventually([&] { return !connection.is_open(); }));
+  shared_broker().ctl({"delete_user", account.user});
+  proxy.take_new(true);
+  const auto refused = [&](const char* code) {
+    return eventually([&] {
+      const auto lines = watch.lines(warren::LogLevel::warning);
+      return std::any_of(lines.begin(), lines.end(), [&](const std::string& line) {
+        return contains(line, "the login was refused") && contains(line, code);
+      });
+    });
+  };
+  CHECK(refused("403"));
+  shared_broker().ctl({"add_user", account.user, "before"});
+  CHECK(refused("530"));  // the user is back, and has no permissions yet
+  shared_broker().ctl({"set_permissions", "-p", account.vhost, account.user, ".*", ".*", ".*"});
+  const bool opened = watch.opened(2);
+  INFO(watch.log());
+  CHECK(opened);
+  CHECK(watch.count(ConnectionState::failed) == 0);
+}
+
+TEST_CASE("a login that is still refused after retry_refused_login ends the recovery with its cause",
+          "[faults][permanent]") {
+  Account account;
+  Proxy proxy(shared_broker().endpoint());
+  Watch watch;
+  warren::ConnectionOptions options = recovering_options();
+  options.recovery.retry_refused_login = 1s;
+  Connection connection{account.endpoint(proxy), watch.options(options)};
+  proxy.take_new(false);
+  proxy.cut();
+  REQUIRE(eventually([&] { return !connection.is_open(); }));
+  shared_broker().ctl({"change_password", account.user, "after"});
+  const auto listening = std::chrono::steady_clock::now();
+  proxy.take_new(true);
+  check_failed(connection, watch, proxy, 403);
+  CHECK(watch.time_of_last(ConnectionState::failed) - listening >= 1s);
+  CHECK(proxy.links_seen() >= 3);  // the first one, and two tries at least
+}
+
 TEST_CASE("a virtual host deleted under a connection ends the recovery with its cause (behaviour 8)",
           "[faults][permanent]") {
   Account account;

@@ -127,6 +127,12 @@ TEST_CASE("one entity that meets 406 is reported, and the others recover (behavi
   const std::string line = on.watch.lines(warren::LogLevel::error).front();
   CHECK(contains(line, refused.name()));
   CHECK(contains(line, "406"));
+  const auto missing = on.watch.not_recovered();
+  REQUIRE(missing.size() == 1);
+  CHECK(missing[0].entity == warren::TopologyEntity::queue);
+  CHECK(missing[0].name == refused.name());
+  CHECK(missing[0].error.code == 406);
+  CHECK_FALSE(missing[0].pending);
   CHECK(on.routed("amq.topic", "before." + name, before.name()) == 1);
   warren::Publisher(on.connection, {.exchange = "amq.topic", .routing_key = "after." + name})
       .publish(warren::Message("hello"));
@@ -286,9 +292,8 @@ TEST_CASE(
       return frame.method == method::channel_close && frame.direction == Direction::to_client;
     }) >= 2;
   }));
-  CHECK_FALSE(on.connection.is_open());
-  on.proxy.resume();  // and now notices
-  REQUIRE(on.watch.opened(2));
+  REQUIRE(on.watch.opened(2));  // nothing else waits for it
+  on.proxy.resume();            // and now notices
   warren::Publisher(on.connection, {.routing_key = queue.name()}).publish(warren::Message("hello"));
   CHECK(eventually([&] { return bodies.count("hello") == 1; }));
   CHECK(on.watch.lines(warren::LogLevel::error).empty());

@@ -66,6 +66,15 @@ class Watch {
     for (const auto& each : states_) error = each.event.error.value_or(error);
     return error;
   }
+  /// What recoveries told that they could not declare again, all events together.
+  [[nodiscard]] std::vector<warren::NotRecovered> not_recovered() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<warren::NotRecovered> all;
+    for (const auto& each : states_) {
+      all.insert(all.end(), each.event.not_recovered.begin(), each.event.not_recovered.end());
+    }
+    return all;
+  }
   /// Why the connection was lost, the latest time.
   [[nodiscard]] warren::ErrorDetails loss() const {
     const std::lock_guard lock(mutex_);

@@ -252,3 +252,25 @@ TEST_CASE("Methods are written and read", "[codec]") {
                   InvalidArgument);
   CHECK(out == before);
 }
+
+TEST_CASE("A header frame may be above frame_max, by so much; its size is told before it is whole", "[codec]") {
+  const auto begins = [](char type, std::size_t length) {
+    std::string head{type, 0, 1};
+    for (int shift = 24; shift >= 0; shift -= 8) head.push_back(static_cast<char>((length >> shift) & 0xFF));
+    return head;
+  };
+  constexpr std::size_t most = frame_max - wire::frame_overhead + wire::header_excess;
+  const auto read = [&](char type, std::size_t length) {
+    const std::string head = begins(type, length);
+    std::string_view input = head;
+    return wire::next_frame(input, frame_max).has_value();
+  };
+  CHECK_FALSE(read(2, most));  // not whole
+  CHECK_THROWS_AS(read(2, most + 1), wire::MalformedFrame);
+  for (const char type : {1, 3, 8}) {
+    CHECK_FALSE(read(type, frame_max - wire::frame_overhead));
+    CHECK_THROWS_AS(read(type, frame_max), wire::MalformedFrame);
+  }
+  CHECK(wire::frame_size(begins(2, most)) == most + wire::frame_overhead);
+  CHECK(wire::frame_size(begins(2, most).substr(0, 6)) == 0);
+}

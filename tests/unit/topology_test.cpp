@@ -1,5 +1,10 @@
 #include "engine/topology.hpp"
 
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <thread>
+
 #include "support/catch.hpp"
 
 using warren::FieldTable;
@@ -198,4 +203,85 @@ TEST_CASE("a queue that is declared under a name that another one had is its own
   CHECK(topology.current_name("gen-1") == "gen-1");
   topology.queue_gone("gen-1");
   CHECK(names(topology.snapshot().queues) == Names{"gen-2"});
+}
+
+namespace {
+
+using namespace std::chrono_literals;
+
+QueueRecord expiring(std::string name, std::int64_t milliseconds) {
+  return {.name = std::move(name), .arguments = {{"x-expires", milliseconds}}};
+}
+
+}  // namespace
+
+TEST_CASE("a queue that this connection has not used for longer than its x-expires is forgotten") {
+  Topology topology;
+  topology.declared(queue("stays"));
+  topology.declared(expiring("short", 1'000));
+  topology.declared(expiring("long", 3'600'000));
+  topology.declared(expiring("consumed", 1'000));
+  topology.declared(expiring("endless", std::numeric_limits<std::int64_t>::max()));
+  topology.bound(binding("short", "amq.direct"));
+  topology.bound(binding("long", "amq.direct"));
+  topology.consumer_added("consumed");
+  const auto now = Topology::Clock::now();
+  CHECK(topology.forget_expired(now) == 0);
+  CHECK(topology.forget_expired(now + 10s) == 1);
+  CHECK(names(topology.snapshot().queues) == Names{"stays", "long", "consumed", "endless"});
+  CHECK(topology.snapshot().bindings == std::vector{binding("long", "amq.direct")});
+  // Its time begins when its last consumer goes.
+  topology.consumer_removed("consumed");
+  CHECK(topology.forget_expired(now) == 0);
+  CHECK(topology.forget_expired(now + 10s) == 1);
+  // A use renews it: a declaration, or what used() tells of.
+  CHECK(topology.forget_expired(now + 7'200s) == 1);
+  CHECK(names(topology.snapshot().queues) == Names{"stays", "endless"});
+}
+
+TEST_CASE("a use, or a new name, keeps a queue with x-expires") {
+  Topology topology;
+  topology.declared({.name = "gen-1", .server_named = true, .arguments = {{"x-expires", 1'000}}});
+  topology.declared(expiring("used", 1'000));
+  topology.declared(expiring("unused", 1'000));
+  std::this_thread::sleep_for(20ms);  // time is what this is about
+  const auto between = Topology::Clock::now();
+  topology.renamed("gen-1", "gen-2");
+  topology.used("gen-1");
+  topology.used("used");
+  topology.used("unknown");
+  CHECK(topology.forget_expired(between + 1'000ms) == 1);
+  CHECK(names(topology.snapshot().queues) == Names{"gen-2", "used"});
+  CHECK(topology.forget_expired(between + 60s) == 2);
+}
+
+TEST_CASE("a program that declares a queue with x-expires for each request does not fill the record") {
+  Topology topology;
+  std::size_t most = 0;
+  for (int i = 0; i < 2'000; ++i) {
+    topology.declared(expiring(std::to_string(i), 0));
+    if (i % 64 == 0) std::this_thread::sleep_for(1ms);
+    most = std::max(most, topology.snapshot().queues.size());
+  }
+  CHECK(most < 1'000);
+}
+
+TEST_CASE("a queue is pending until it is declared, gone, or said not to be") {
+  Topology topology;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    topology.declared(queue(name));
+    topology.set_pending(name);
+  }
+  CHECK(topology.has_pending());
+  CHECK(names(topology.pending()) == Names{"a", "b", "c", "d"});
+  topology.declared(queue("a"));
+  topology.queue_gone("b");
+  topology.clear_pending("c");
+  CHECK_FALSE(topology.is_pending("a"));
+  CHECK_FALSE(topology.is_pending("b"));
+  CHECK_FALSE(topology.is_pending("c"));
+  CHECK(topology.is_pending("d"));
+  CHECK(names(topology.pending()) == Names{"d"});
+  topology.clear_pending();
+  CHECK_FALSE(topology.has_pending());
 }

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <warren/log.hpp>
+
+#include "engine/channel_core.hpp"
+#include "engine/topology.hpp"
+
+namespace warren::inline v0::engine {
+
+class ConnectionCore;
+
+/// Declares recorded entities again: many declarations are in flight on one channel. A declaration that the
+/// broker refuses closes that channel; those behind it were ignored, and go out again on another one.
+///
+/// One thread, which is not the I/O thread.
+class Replay {
+ public:
+  explicit Replay(ConnectionCore& connection) : connection_(connection) {}
+  /// Closes its channel, without waiting.
+  ~Replay();
+  Replay(const Replay&) = delete;
+  Replay& operator=(const Replay&) = delete;
+
+  /// All that is recorded, in this order: exchanges, queues, bindings. A queue that is locked (405) becomes
+  /// pending, and its bindings wait for it.
+  /// @throws ConnectionError, TimeoutError
+  void declare_all();
+  /// One round of the queues that are pending: `queues`, up to the first ones that are still locked. Those that
+  /// are there, with their bindings, or that were refused for good, are pending no more.
+  /// @throws ConnectionError, TimeoutError
+  void declare_pending(const std::vector<QueueRecord>& queues);
+
+  /// What was refused so far, in the order of the answers.
+  [[nodiscard]] std::vector<NotRecovered>& refused() noexcept { return refused_; }
+
+ private:
+  struct Declaration {
+    TopologyEntity entity = TopologyEntity::queue;
+    std::size_t index = 0;  // of its record
+    std::string operation{};
+    std::uint32_t expected = 0;
+    std::function<void(Bytes&, std::uint16_t)> encode{};
+  };
+  enum class Locked { set_pending, keep_pending };  // a queue that another connection holds (405)
+  using Answered = std::function<void(const Declaration&, const Reply&)>;
+  /// False ends the run: what is behind it is not declared.
+  using Refused = std::function<bool(const Declaration&, const ErrorDetails&)>;
+
+  void run(const std::vector<Declaration>& all, const Answered& answered, const Refused& refused);
+  void count_answer();
+  void declare_exchanges(const std::vector<ExchangeRecord>& exchanges);
+  void declare_queues(const std::vector<QueueRecord>& queues, Locked locked);
+  void declare_bindings(const std::vector<BindingRecord>& bindings);
+  void refuse(NotRecovered what);
+
+  ConnectionCore& connection_;
+  std::shared_ptr<ChannelCore> channel_;
+  std::size_t window_ = 0;  // calls in flight; 0: not begun
+  std::chrono::steady_clock::time_point started_at_{};
+  std::chrono::steady_clock::time_point told_at_{};
+  std::vector<std::string> declared_;  // by the latest round
+  std::vector<NotRecovered> refused_;
+};
+
+}  // namespace warren::inline v0::engine
