@@ -90,12 +90,15 @@ struct ParkingLotOptions {
 ///
 /// Each call takes messages with `basic.get`, on a channel of its own, one after the other, at most as many
 /// as were ready when it began; what it does not replay or discard goes back with the end of that channel, to
-/// where it was. In between others don't see these messages: one call at a time for each queue. One message
-/// at a time is in memory, and what is published and not yet confirmed, at most 64 messages and 16 MiB. A
-/// quorum queue counts each look as a delivery (before RabbitMQ 4.3; from then on a look whose connection is
-/// lost), and deletes a message above its delivery limit, which is 20
-/// by default from RabbitMQ 4.0 on: declare a parking lot of that type with a QueueOptions::delivery_limit
-/// that is never reached, such as 1'000'000'000.
+/// where it was, by `basic.nack`. In between others don't see these messages: one call at a time for each
+/// queue. One message at a time is in memory, and what is published and not yet confirmed, at most 64 messages
+/// and 16 MiB.
+///
+/// Before RabbitMQ 4.3 a quorum queue counts each message that comes back, and deletes it above its delivery
+/// limit, which is 20 by default from 4.0 on. So a message that came back once is published again, confirmed
+/// and acknowledged, to the end of the same queue, unless the queue's `x-delivery-limit` is 1,000 or more. If
+/// that fails, the call ends, and `ended_by` says what to do. Declare a quorum parking lot with a
+/// QueueOptions::delivery_limit that is never reached, such as 1'000'000'000: then nothing is published.
 ///
 /// Any thread. Each call blocks at most ParkedSelection::timeout and, for the steps under way then,
 /// ConnectionOptions::operation_timeout. It throws only where it could not begin; what ends it later is in

@@ -68,7 +68,10 @@ struct RetryTopology {
 ///
 /// A message is acknowledged only after its copy, sent elsewhere, was itself confirmed by the broker; so it
 /// may come twice, but is never lost. The headers of a copy (`retry-id`, `retry-attempt`, `retry-reason`, …)
-/// are listed in the README.
+/// are listed in the README. If they do not fit one frame, a copy goes without the least needed of them, in
+/// this order: `retry-policy`, `retry-host`, `retry-error-type`, `retry-error-message`,
+/// `retry-original-user-id`, `-cc`, `-expiration`, `retry-last-failure-at`, `retry-due-at`,
+/// `retry-original-routing-key`, `-exchange`. If that is not enough, it is parked without the others.
 ///
 /// The delayed policies send the copy to a wait queue, one for each distinct delay, `<queue>_wait_<ms>`: a
 /// quorum queue, which alone keeps what it dead-letters through a crash of the broker

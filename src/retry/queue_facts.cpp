@@ -92,14 +92,17 @@ Inequivalent read_inequivalent(std::string_view text) {
   const std::string_view value = between(text, "'", "'");
   const std::string_view type = between(text, "of type '", "'");
   if (text.starts_with("none")) return told;
-  if (type.empty() || type == "longstr") {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  const bool is_number = error == std::errc() && end == value.data() + value.size();
+  if (type.empty() && is_number) {  // two numbers are told without their types
+    told.current = FieldValue(number);
+  } else if (type.empty() || type == "longstr") {
     told.current = FieldValue(std::string(value));
   } else if (type == "bool") {
     told.current = FieldValue(value == "true");
-  } else {
-    std::int64_t number = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error == std::errc() && end == value.data() + value.size()) told.current = FieldValue(number);
+  } else if (is_number) {
+    told.current = FieldValue(number);
   }
   return told;
 }

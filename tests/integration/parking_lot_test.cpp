@@ -1,6 +1,7 @@
 #include <warren/warren.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -209,7 +210,8 @@ TEST_CASE("what a quorum queue's delivery limit parked goes back to that queue")
   quorum.put("limited");
   warren::Channel channel = f.connection.open_channel();
   REQUIRE(eventually([&] {  // until the broker gives up on it
-    if (const auto got = channel.get(quorum.name())) got->nack(warren::Requeue::yes);
+    // By basic.reject: from RabbitMQ 4.3 on a nack does not count.
+    if (const auto got = channel.get(quorum.name())) got->reject(warren::Requeue::yes);
     return f.parked.ready() == 1;
   }));
   const ParkedResult seen = f.lot.inspect([&](const ParkedMessage& parked) {
@@ -224,6 +226,75 @@ TEST_CASE("what a quorum queue's delivery limit parked goes back to that queue")
   CHECK(again.body() == "limited");
   CHECK_FALSE(again.headers().contains("x-death"));
   CHECK(again.headers().find("retry-original-routing-key")->as_string() == quorum.name());
+}
+
+TEST_CASE("looks at a quorum parking lot delete nothing, whatever its delivery limit") {
+  struct Case {
+    std::optional<std::int64_t> limit;
+    int looks;
+  };
+  // No limit given is 20 from RabbitMQ 4.0 on.
+  const Case each = GENERATE(Case{{}, 22}, Case{2, 5}, Case{1'000'000'000, 3});
+  TestQueue parked{{.type = warren::QueueType::quorum, .delivery_limit = each.limit}};
+  TestQueue work{{.dead_letter_exchange = "", .dead_letter_routing_key = parked.name()}};
+  Connection connection{shared_broker().endpoint(), test_options()};
+  warren::Channel channel = connection.open_channel();
+  for (const char* body : {"0", "1"}) {  // put there by the broker
+    work.put(body);
+    std::optional<Delivery> got;
+    REQUIRE(eventually([&] { return (got = channel.get(work.name())).has_value(); }));
+    got->reject(warren::Requeue::no);
+    REQUIRE(parked.holds(static_cast<std::uint32_t>(std::stoi(body)) + 1));
+  }
+  Publisher publisher(connection, {.routing_key = parked.name()});
+  for (const char* body : {"2", "3"}) {  // and by a policy, from a queue that is gone
+    publisher.publish(Message(body, {.headers = {{"retry-original-queue", "gone"}}}));
+  }
+  ParkingLot lot{connection, parked.name()};
+  for (int look = 0; look < each.looks; ++look) {
+    REQUIRE(parked.holds(4));
+    std::vector<std::string> bodies;
+    const ParkedResult seen = lot.inspect([&](const ParkedMessage& message) {
+      bodies.emplace_back(message.message.body());
+      if (bodies.back() == "0" || bodies.back() == "1") {
+        CHECK(message.reason == "rejected");
+        CHECK(message.queue == work.name());
+        CHECK(message.last_failure.has_value());
+      }
+    });
+    CHECK_FALSE(seen.ended_by);
+    std::ranges::sort(bodies);  // what is published again goes to the end
+    CHECK(bodies == in_order(4));
+  }
+  // What is not selected, a dry run, and a replay that fails give back, too.
+  for (int look = 0; look < each.looks; ++look) {
+    REQUIRE(parked.holds(4));
+    CHECK(lot.replay({.original_queue = "gone"}).failures.size() == 1);
+    REQUIRE(parked.holds(4));
+    CHECK(lot.discard({.reason = "none"}).seen == 4);
+    REQUIRE(parked.holds(4));
+    CHECK(lot.discard({.dry_run = true}).selected == 4);
+  }
+  CHECK(parked.holds(4));
+}
+
+TEST_CASE("a visit that throws gives back what was looked at, by basic.nack and ahead of the channel's end") {
+  Proxied f;
+  f.park_all(3);
+  CHECK_THROWS_AS(f.lot_through.inspect([](const ParkedMessage& parked) {
+    if (parked.message.body() == "1") throw std::logic_error("says the test");
+  }),
+                  std::logic_error);
+  CHECK(f.parked.holds(3));
+  bool nacked = false;
+  bool closed_before = false;
+  for (const Frame& frame : f.proxy.frames()) {
+    if (frame.direction != Direction::to_broker) continue;
+    if (frame.method == method::basic_nack) nacked = true;
+    if (frame.method == method::channel_close && !nacked) closed_before = true;
+  }
+  CHECK(nacked);
+  CHECK_FALSE(closed_before);
 }
 
 TEST_CASE("a selection replays and discards no more than it says") {
