@@ -45,12 +45,12 @@ void Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Hand
   const auto slots = std::make_shared<retry::HandlerSlots>(options.concurrency);
   const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < options.concurrency; ++i) {
-    workers.push_back(engine::start_thread("warren-worker",
-                                           [self, run, shared, slots] { self->work(run, *shared, *slots); }));
+    workers.push_back(engine::start_user_thread(
+        "warren-worker", [self, run, shared, slots] { self->work(run, *shared, *slots); }));
     ++live_workers;
   }
   if (beside) {
-    workers.push_back(engine::start_thread(
+    workers.push_back(engine::start_user_thread(
         "warren-suspects", [self, beside, shared, slots] { self->work(beside, *shared, *slots); }));
     ++live_workers;
   }

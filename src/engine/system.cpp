@@ -84,6 +84,10 @@ void Wakeup::wait(int socket, bool for_writing, std::chrono::milliseconds timeou
 
 std::thread start_thread(const char* name, std::function<void()> body) {
   const AllSignalsBlocked inherited;
+  return start_user_thread(name, std::move(body));
+}
+
+std::thread start_user_thread(const char* name, std::function<void()> body) {
   try {
     return std::thread([name, body = std::move(body)] {
       ::pthread_setname_np(::pthread_self(), name);
