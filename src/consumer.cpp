@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <warren/connection.hpp>
@@ -28,6 +29,7 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.prefetch == 0) wire::refuse(operation, "prefetch is 0, which would be without a limit");
   if (options.concurrency == 0) wire::refuse(operation, "concurrency is 0");
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
+  if (options.stop_within && *options.stop_within < 0ms) wire::refuse(operation, "stop_within is negative");
   if (options.handler_timeout && *options.handler_timeout <= 0ms)
     wire::refuse(operation, "handler_timeout is not above 0");
   if (const auto& breaker = options.circuit_breaker) {
@@ -72,13 +74,14 @@ engine::SubscriptionOptions subscription_options(const std::string& queue, const
 }
 
 // The connection for copies: as the consumer's, under a name of its own, and silent, since what goes wrong
-// there is logged by who sends.
-Connection open_publishing(const engine::ConnectionCore& beside) {
+// there is logged by who sends. Nothing is lost if it is cut: a copy counts once it is confirmed.
+Connection open_publishing(const engine::ConnectionCore& beside, std::chrono::milliseconds close_timeout) {
   ConnectionOptions options = beside.options();
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
   options.on_log = nullptr;
   options.on_state = nullptr;
   options.recovery.enabled = false;  // who sends opens another one
+  options.close_timeout = std::min(options.close_timeout, close_timeout);
   return Connection(beside.endpoints(), std::move(options));
 }
 
@@ -88,7 +91,7 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
     : connection(std::move(core)),
       queue(std::move(name)),
       options(std::move(wanted)),
-      republisher([this] { return open_publishing(*connection); }, options.retry, queue,
+      republisher([this] { return open_publishing(*connection, closing_time() / 4); }, options.retry, queue,
                   [this](LogLevel level, const std::string& text) { connection->events().log(level, text); }),
       watch(options.handler_timeout, [this](const std::string& what) {
         log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
@@ -99,24 +102,30 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
 }
 
 void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
+  refuse_in_handler("start");
   const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
   const auto beside =
       guard ? std::make_shared<Subscription>(
                   connection, engine::SubscriptionOptions{.queue = guard->suspect_queue(), .prefetch = 1})
             : nullptr;
+  std::thread ended;
   {
     const std::lock_guard lock(mutex);
     if (running) wire::refuse("start", "the consumer runs already");
-    if (supervisor.joinable()) supervisor.join();
+    ended.swap(supervisor);
     current = run;
     suspects = beside;
     result = nullptr;
-    overran = false;
+    cut = {};
+    stopped_at.reset();
+    ++run_number;
     running = true;
     if (breaker) breaker->reset();
   }
+  if (ended.joinable()) ended.join();
   const auto not_begun = [&] {
     const std::lock_guard lock(mutex);
+    if (!is_current(*run)) return;
     running = false;
     changed.notify_all();
   };
@@ -129,7 +138,10 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
     throw;
   }
   try {
-    start_threads(run, beside, std::move(handler));
+    if (start_threads(run, beside, std::move(handler))) return;
+    run->end(nullptr);  // a stop did not wait for this
+    end(*run);
+    if (beside) end(*beside);
   } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
     run->end(std::current_exception());
     supervise(run, beside);
@@ -138,7 +150,7 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
 
 void Consumer::Impl::open(const RunPtr& run, const RunPtr& beside) {
   run->open();
-  if (!beside) return;
+  if (!beside || run->is_ending()) return;
   guard->subscribing();
   try {
     beside->open();
@@ -153,43 +165,6 @@ void Consumer::Impl::open(const RunPtr& run, const RunPtr& beside) {
 void Consumer::Impl::end(Subscription& run) noexcept {
   run.cancel(connection->operation_deadline());
   run.close(connection->operation_deadline());
-}
-
-bool Consumer::Impl::wait(std::optional<Clock::time_point> deadline) {
-  std::unique_lock lock(mutex);
-  const auto ended = [&] { return !running; };
-  if (!deadline) {
-    changed.wait(lock, ended);
-  } else if (!changed.wait_until(lock, *deadline, ended)) {
-    return false;
-  }
-  if (const auto error = std::exchange(result, nullptr)) std::rethrow_exception(error);
-  tell_overrun();
-  return true;
-}
-
-// Once. With the lock held.
-void Consumer::Impl::tell_overrun() {
-  if (!std::exchange(overran, false)) return;
-  throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
-                      .text = "a handler still runs; its message goes back to the queue"});
-}
-
-void Consumer::Impl::request_stop() noexcept {
-  RunPtr run;
-  {
-    const std::lock_guard lock(mutex);
-    run = current;
-  }
-  if (run) run->end(nullptr);
-}
-
-void Consumer::Impl::stop() {
-  request_stop();
-  std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return !running; });  // bounded by drain()
-  if (supervisor.joinable()) supervisor.join();
-  tell_overrun();
 }
 
 ConsumerStatus Consumer::Impl::status() const {
@@ -219,11 +194,7 @@ Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions op
 }
 
 Consumer::~Consumer() {
-  if (!impl_) return;
-  try {
-    impl_->stop();
-  } catch (...) {  // a handler that still runs is left to its thread
-  }
+  if (impl_) impl_->shut_down();
 }
 
 Consumer::Consumer(Consumer&&) noexcept = default;
@@ -237,18 +208,22 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
 }
 
 void Consumer::run_handler(Handler handler, std::stop_token stop) {
+  const auto impl = impl_;  // the consumer may be destroyed by a handler
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
-  impl_->start(std::move(handler),
-               [&] { on_stop.emplace(std::move(stop), [this] { impl_->request_stop(); }); });
-  impl_->wait(std::nullopt);
+  impl->start(std::move(handler),
+              [&] { on_stop.emplace(std::move(stop), [impl] { impl->request_stop(); }); });
+  impl->wait(Clock::time_point::max());
 }
 
 void Consumer::start_handler(Handler handler) { impl_->start(std::move(handler)); }
-void Consumer::wait() { impl_->wait(std::nullopt); }
+void Consumer::wait() { impl_->wait(Clock::time_point::max()); }
 bool Consumer::wait_for(std::chrono::milliseconds timeout) {
   return impl_->wait(engine::deadline_after(timeout));
 }
 void Consumer::stop() { impl_->stop(); }
+void Consumer::request_stop() noexcept {
+  if (impl_) impl_->request_stop();
+}
 ConsumerStatus Consumer::status() const { return impl_->status(); }
 const std::string& Consumer::queue() const noexcept { return impl_->queue; }
 
