@@ -35,6 +35,7 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.prefetch == 0) wire::refuse(operation, "prefetch is 0, which would be without a limit");
   if (options.concurrency == 0) wire::refuse(operation, "concurrency is 0");
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
+  if (options.stop_within && *options.stop_within < 0ms) wire::refuse(operation, "stop_within is negative");
   if (options.handler_timeout && *options.handler_timeout <= 0ms)
     wire::refuse(operation, "handler_timeout is not above 0");
   if (const auto& breaker = options.circuit_breaker) {
@@ -103,8 +104,8 @@ engine::SubscriptionOptions subscription_options(const std::string& queue, const
 }
 
 // The connection for copies: as the consumer's, under a name of its own, and silent, since what goes wrong
-// there is logged by who sends.
-Connection open_publishing(const engine::ConnectionCore& beside) {
+// there is logged by who sends. Nothing is lost if it is cut: a copy counts once it is confirmed.
+Connection open_publishing(const engine::ConnectionCore& beside, std::chrono::milliseconds close_timeout) {
   ConnectionOptions options = beside.options();
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
   options.on_log = nullptr;
@@ -112,6 +113,7 @@ Connection open_publishing(const engine::ConnectionCore& beside) {
   options.recovery.enabled = false;  // who sends opens another one
   // Whoever published a message may have had larger frames than this consumer, and its copy needs them too.
   options.frame_max = std::max(options.frame_max, std::uint32_t{131'072});
+  options.close_timeout = std::min(options.close_timeout, close_timeout);
   return Connection(beside.endpoints(), std::move(options));
 }
 
@@ -121,7 +123,7 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
     : connection(std::move(core)),
       queue(std::move(name)),
       options(std::move(wanted)),
-      republisher([this] { return open_publishing(*connection); }, options.retry, queue,
+      republisher([this] { return open_publishing(*connection, closing_time() / 4); }, options.retry, queue,
                   [this](LogLevel level, const std::string& text) { connection->events().log(level, text); },
                   [this](const std::string& named) { return connection->topology().current_name(named); }),
       watch(options.handler_timeout, [this](const std::string& what) {
@@ -133,24 +135,30 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
 }
 
 void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
+  refuse_in_handler("start");
   const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
   const auto beside =
       guard ? std::make_shared<Subscription>(
                   connection, engine::SubscriptionOptions{.queue = guard->suspect_queue(), .prefetch = 1})
             : nullptr;
+  std::thread ended;
   {
     const std::lock_guard lock(mutex);
     if (running) wire::refuse("start", "the consumer runs already");
-    if (supervisor.joinable()) supervisor.join();
+    ended.swap(supervisor);
     current = run;
     suspects = beside;
     result = nullptr;
-    overran = false;
+    cut = {};
+    stopped_at.reset();
+    ++run_number;
     running = true;
     if (breaker) breaker->reset();
   }
+  if (ended.joinable()) ended.join();
   const auto not_begun = [&] {
     const std::lock_guard lock(mutex);
+    if (!is_current(*run)) return;
     running = false;
     changed.notify_all();
   };
@@ -163,7 +171,10 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
     throw;
   }
   try {
-    start_threads(run, beside, std::move(handler));
+    if (start_threads(run, beside, std::move(handler))) return;
+    run->end(nullptr);  // a stop did not wait for this
+    end(*run);
+    if (beside) end(*beside);
   } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
     run->end(std::current_exception());
     supervise(run, beside);
@@ -172,7 +183,7 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
 
 void Consumer::Impl::open(const RunPtr& run, const RunPtr& beside) {
   run->open();
-  if (!beside) return;
+  if (!beside || run->is_ending()) return;
   guard->subscribing();
   try {
     beside->open();
@@ -187,43 +198,6 @@ void Consumer::Impl::open(const RunPtr& run, const RunPtr& beside) {
 void Consumer::Impl::end(Subscription& run) noexcept {
   run.cancel(connection->operation_deadline());
   run.close(connection->operation_deadline());
-}
-
-bool Consumer::Impl::wait(std::optional<Clock::time_point> deadline) {
-  std::unique_lock lock(mutex);
-  const auto ended = [&] { return !running; };
-  if (!deadline) {
-    changed.wait(lock, ended);
-  } else if (!changed.wait_until(lock, *deadline, ended)) {
-    return false;
-  }
-  if (const auto error = std::exchange(result, nullptr)) std::rethrow_exception(error);
-  tell_overrun();
-  return true;
-}
-
-// Once. With the lock held.
-void Consumer::Impl::tell_overrun() {
-  if (!std::exchange(overran, false)) return;
-  throw TimeoutError({.operation = fmt::format("stop the consumer of \"{}\"", queue),
-                      .text = "a handler still runs; its message goes back to the queue"});
-}
-
-void Consumer::Impl::request_stop() noexcept {
-  RunPtr run;
-  {
-    const std::lock_guard lock(mutex);
-    run = current;
-  }
-  if (run) run->end(nullptr);
-}
-
-void Consumer::Impl::stop() {
-  request_stop();
-  std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return !running; });  // bounded by drain()
-  if (supervisor.joinable()) supervisor.join();
-  tell_overrun();
 }
 
 ConsumerStatus Consumer::Impl::status() const {
@@ -255,11 +229,7 @@ Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions op
 }
 
 Consumer::~Consumer() {
-  if (!is_to_close(impl_)) return;
-  try {
-    impl_->stop();
-  } catch (...) {  // a handler that still runs is left to its thread
-  }
+  if (is_to_close(impl_)) impl_->shut_down();
 }
 
 Consumer::Consumer(Consumer&&) noexcept = default;
@@ -273,20 +243,25 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
 }
 
 void Consumer::run_handler(Handler handler, std::stop_token stop) {
-  Impl& impl = use(impl_, class_name, "run");
+  (void)use(impl_, class_name, "run");
+  const auto impl = impl_;  // the consumer may be destroyed by a handler
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
-  impl.start(std::move(handler), [&] { on_stop.emplace(std::move(stop), [&impl] { impl.request_stop(); }); });
-  impl.wait(std::nullopt);
+  impl->start(std::move(handler),
+              [&] { on_stop.emplace(std::move(stop), [impl] { impl->request_stop(); }); });
+  impl->wait(Clock::time_point::max());
 }
 
 void Consumer::start_handler(Handler handler) { use(impl_, class_name, "start").start(std::move(handler)); }
-void Consumer::wait() { use(impl_, class_name, "wait").wait(std::nullopt); }
+void Consumer::wait() { use(impl_, class_name, "wait").wait(Clock::time_point::max()); }
 bool Consumer::wait_for(std::chrono::milliseconds timeout) {
   return use(impl_, class_name, "wait").wait(engine::deadline_after(timeout));
 }
 void Consumer::stop() {
   if (!impl_) refuse_moved_from(class_name, "stop");
   if (is_to_close(impl_)) impl_->stop();
+}
+void Consumer::request_stop() noexcept {
+  if (is_to_close(impl_)) impl_->request_stop();
 }
 ConsumerStatus Consumer::status() const { return use(impl_, class_name, "status").status(); }
 const std::string& Consumer::queue() const noexcept { return impl_ ? impl_->queue : no_name(); }

@@ -36,10 +36,12 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
 
   /// `begun` is called once request_stop() ends this run, ahead of the first message.
   void start(Handler handler, const std::function<void()>& begun = {});
-  /// False where it still runs at the deadline. Rethrows what ended it, once.
-  bool wait(std::optional<Clock::time_point> deadline);
+  /// False if it still runs at the deadline. Rethrows what ended it, once.
+  bool wait(Clock::time_point deadline);
   void request_stop() noexcept;
   void stop();
+  /// For the destructor: as stop(), and no on_end begins any more. In a handler it only asks for the end.
+  void shut_down() noexcept;
   [[nodiscard]] ConsumerStatus status() const;
 
   [[nodiscard]] const engine::OwnProcess& process() const noexcept { return connection->process(); }
@@ -52,16 +54,41 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   using RunPtr = std::shared_ptr<Subscription>;
   using Counter = std::atomic<std::uint64_t>;
 
-  void tell_overrun();
+  // When a stop gives up what.
+  struct Bounds {
+    Clock::time_point settle_by{};  // handlers, and deliveries to be settled
+    Clock::time_point close_by{};   // the broker's answers
+    Clock::time_point leave_by{};   // everything
+  };
+  // What a stop did not wait for.
+  struct Cut {
+    std::size_t handlers = 0;
+    std::size_t unsettled = 0;  // deliveries, with AckMode::manual
+    bool told = false;
+  };
+  class EndCall;
+
+  [[nodiscard]] std::chrono::milliseconds stop_within() const;
+  [[nodiscard]] std::chrono::milliseconds closing_time() const;
+  [[nodiscard]] Bounds bounds(Clock::time_point from) const;
+  void become_worker() const noexcept;
+  [[nodiscard]] bool in_handler() const noexcept;
+  void refuse_in_handler(const char* operation) const;
+  [[nodiscard]] bool is_current(const Subscription& run) const { return running && current.get() == &run; }
+  bool await_end(std::unique_lock<std::mutex>& lock, Clock::time_point deadline);
+  void leave();
+  void over() noexcept;
+  void tell_end();
+  void tell_cut(bool waited);
   void open(const RunPtr& run, const RunPtr& beside);
-  void start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
+  bool start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
   void supervise(const RunPtr& run, const RunPtr& beside) noexcept;
   void see_to_end(const RunPtr& run) noexcept;
   void restore(Subscription& run, Subscription::Event event) noexcept;
   void heed_breaker(Subscription& run, CircuitState& heeded) noexcept;
   void tell_circuit(CircuitState state);
   void judge(bool failed, std::uint64_t epoch);
-  bool drain(Subscription& run, Subscription* beside) noexcept;
+  void drain(Subscription& run, Subscription* beside) noexcept;
   void end(Subscription& run) noexcept;
   void work(const RunPtr& run, const Handler& handler, retry::HandlerSlots& slots) noexcept;
   void handle(Subscription& run, engine::Content& content, const Handler& handler,
@@ -94,8 +121,11 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   RunPtr current;   // of the latest start()
   RunPtr suspects;  // beside it, where there is a guard
   bool running = false;
-  bool overran = false;  // a handler outlived the drain of the latest run
+  std::uint64_t run_number = 0;                 // of the latest run, from 1
+  std::optional<Clock::time_point> stopped_at;  // somebody asked for the end of the latest run
+  Cut cut;                                      // by the end of the latest run
   std::exception_ptr result;
+  std::shared_ptr<EndCall> end_call;  // the latest one
   std::thread supervisor;
   std::vector<std::thread> workers;
   std::size_t live_workers = 0;

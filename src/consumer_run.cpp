@@ -7,7 +7,6 @@
 #include <warren/error.hpp>
 
 #include "consumer_impl.hpp"
-#include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "engine/system.hpp"
 #include "retry/headers.hpp"
@@ -38,23 +37,26 @@ std::string name_of(const Delivery& delivery) {
 
 }  // namespace
 
-void Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Handler handler) {
+// False if a stop gave up waiting for the broker's answers meanwhile.
+bool Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Handler handler) {
   const auto self = shared_from_this();
   const auto shared = std::make_shared<const Handler>(std::move(handler));
   // The run's own: a handler that a drain left behind keeps its slot.
   const auto slots = std::make_shared<retry::HandlerSlots>(options.concurrency);
   const std::lock_guard lock(mutex);
+  if (!is_current(*run)) return false;
   for (std::size_t i = 0; i < options.concurrency; ++i) {
-    workers.push_back(engine::start_thread("warren-worker",
-                                           [self, run, shared, slots] { self->work(run, *shared, *slots); }));
+    workers.push_back(engine::start_user_thread(
+        "warren-worker", [self, run, shared, slots] { self->work(run, *shared, *slots); }));
     ++live_workers;
   }
   if (beside) {
-    workers.push_back(engine::start_thread(
+    workers.push_back(engine::start_user_thread(
         "warren-suspects", [self, beside, shared, slots] { self->work(beside, *shared, *slots); }));
     ++live_workers;
   }
   supervisor = engine::start_thread("warren-consumer", [self, run, beside] { self->supervise(run, beside); });
+  return true;
 }
 
 void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside) noexcept {
@@ -73,12 +75,9 @@ void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside) noexcept
   if (beside) beside->end(nullptr);
   if (watcher.joinable()) watcher.join();
   republisher.wake();
-  const bool drained = drain(*run, beside.get());
+  drain(*run, beside.get());
   const std::lock_guard lock(mutex);
-  result = run->reason();
-  overran = !drained;
-  running = false;
-  changed.notify_all();
+  if (is_current(*run)) over();
 }
 
 // Returns once the subscription has ended.
@@ -164,36 +163,8 @@ void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexc
   }
 }
 
-// False where a handler still runs at the end of the time for it.
-bool Consumer::Impl::drain(Subscription& run, Subscription* beside) noexcept {
-  const auto deadline = engine::deadline_after(options.drain_timeout);
-  const auto answer_by = connection->operation_deadline();
-  bool answers = run.cancel(answer_by);
-  if (beside != nullptr) answers = beside->cancel(answers ? answer_by : Clock::now()) && answers;
-  std::vector<std::thread> ended;
-  bool drained = false;
-  {
-    std::unique_lock lock(mutex);
-    drained = changed.wait_until(lock, deadline, [&] { return live_workers == 0; });
-    ended.swap(workers);
-    if (!drained) live_workers = 0;
-  }
-  const auto close_by =
-      answers ? std::min(connection->operation_deadline(), connection->operation_deadline(deadline))
-              : Clock::now();
-  run.close(close_by);
-  if (beside != nullptr) beside->close(close_by);
-  for (std::thread& worker : ended) {
-    if (drained) {
-      worker.join();
-    } else {
-      worker.detach();  // a handler can't be ended from outside; its outcome will be stale
-    }
-  }
-  return drained;
-}
-
 void Consumer::Impl::work(const RunPtr& run, const Handler& handler, retry::HandlerSlots& slots) noexcept {
+  become_worker();
   Subscription::ContentPtr content;
   while (run->take(content)) {
     ++handlers;

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -64,6 +65,11 @@ enum class CircuitState : std::uint8_t {
   half_open,  ///< waits for the outcome of one message
 };
 
+/// Called once a consumer has ended by itself, with what ended it; that is what Consumer::wait rethrows. It
+/// is called on the connection's thread for events (see LogCallback), never on a worker or on the I/O thread.
+/// What it throws is dropped.
+using ConsumerEndCallback = std::function<void(std::exception_ptr)>;
+
 /// How a consumer consumes. The default: one handler at a time, 64 messages prefetched, no retry.
 struct ConsumerOptions {
   /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
@@ -78,8 +84,9 @@ struct ConsumerOptions {
   std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
   std::string consumer_tag{};              ///< at most 255 bytes; empty: the broker chooses one
   FieldTable arguments{};                  ///< further arguments, such as `x-stream-offset`
-  /// How long running handlers may take to end once a stop began.
-  std::chrono::milliseconds drain_timeout{30'000};
+  /// How long a stop waits for running handlers to end and, with AckMode::manual, for deliveries that are
+  /// unsettled. Within `stop_within`.
+  std::chrono::milliseconds drain_timeout{20'000};
   FailureRules failures{};  ///< what the handler's exceptions mean, where that is not for the policy to say
   /// A handler that runs for longer is logged as a warning and counted (ConsumerStatus::overdue), and runs
   /// on: a thread can't be ended from outside. Where it fails then, its copy's `retry-reason` is `timeout`.
@@ -87,6 +94,19 @@ struct ConsumerOptions {
   std::optional<std::chrono::milliseconds> handler_timeout{};
   std::optional<CrashGuardOptions> crash_guard{};  ///< not set: a message that kills its consumer comes again
   std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: a consumer goes on, whatever fails
+  /// The bound for all of a stop, from the first request: draining, and the broker's answers to cancelling
+  /// and closing. It holds for Consumer::stop, for a stop of run(), and for the destructor, with a broker
+  /// that does not answer, too. Its last fifth, at most 2 s, is for closing and shortens a `drain_timeout`
+  /// that is longer. Not set: `drain_timeout` and 4 s, which by default leaves 6 s of the 30 s that
+  /// Kubernetes gives (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination), of
+  /// which a connection's close may take 5 s.
+  std::optional<std::chrono::milliseconds> stop_within{};
+  /// Called once the consumer has ended by itself: its queue or connection is gone, or a handler threw and
+  /// the retry policy is none. A line at level error is logged, too. Neither happens for a stop that was
+  /// asked for, when start() throws, or after the program closed the connection. The next start() may be
+  /// called in it. The destructor waits until it has returned, within `stop_within`, unless it is called on
+  /// the same thread; after the destructor none begins.
+  ConsumerEndCallback on_end{};
 };
 
 /// What a consumer does at a moment.
@@ -112,8 +132,10 @@ using Handler = std::function<Outcome(const Delivery&)>;
 /// At least once: a message is acknowledged only after its handler returned, or after its copy was confirmed
 /// by the broker elsewhere (see RetryPolicy). Acknowledgements are merged and go out within milliseconds. A
 /// message may come again: after a crash, a lost connection, a stop. Any thread may call anything, the
-/// destructor excepted; run(), start() and stop() not from the handler. Calls on a moved-from
-/// Consumer throw InvalidArgument.
+/// destructor excepted. A handler may call request_stop() and status(), and anything of other consumers;
+/// run(), start(), wait(), wait_for() and stop() of its own consumer throw InvalidArgument there. Handlers
+/// have the signal mask of the thread that called run() or start(). Calls on a moved-from Consumer throw
+/// InvalidArgument, but for request_stop(), which does nothing.
 class WARREN_EXPORT Consumer {
  public:
   /// Declares what the policy needs where it does not exist (RetryPolicy::declare). Nothing is received
@@ -128,7 +150,9 @@ class WARREN_EXPORT Consumer {
   /// @throws InvalidArgument  an option can't be right, or not for a stream
   /// @throws ConnectionError, ChannelError, TimeoutError  the policy's queues could not be declared
   Consumer(Connection& connection, std::string queue, ConsumerOptions options = {});
-  /// As stop(). Never throws. A handler that does not end by then is left to its thread.
+  /// As stop(), but never throws. A handler that does not end in time is left to its thread. In a handler of
+  /// this consumer it only asks for the stop: the consumer drains in the background, and that handler is
+  /// settled.
   ~Consumer();
   Consumer(Consumer&&) noexcept;             ///< takes over; the other is moved-from
   Consumer& operator=(Consumer&&) noexcept;  ///< ends what it had, as the destructor; then likewise
@@ -138,11 +162,11 @@ class WARREN_EXPORT Consumer {
   /// Subscribes, handles messages until `stop` is requested, then drains as stop(). Blocks for that long.
   ///
   /// A handler that returns acknowledges (or returns an Outcome); one that throws is retried by the policy.
-  /// @throws InvalidArgument         it runs already
+  /// @throws InvalidArgument         it runs already, or this is called in one of its handlers
   /// @throws ChannelError            404 where there is no such queue, 403, 406
   /// @throws ConnectionError         the connection is lost or closed
   /// @throws ConsumerCancelledError  the broker ended the subscription and the queue is gone
-  /// @throws TimeoutError            a handler was still running at the end of `drain_timeout`
+  /// @throws TimeoutError            as stop()
   /// @throws what the handler threw, where the policy is none; its message is back in the queue
   template <typename F>
   void run(F&& handler, std::stop_token stop = {}) {
@@ -151,21 +175,37 @@ class WARREN_EXPORT Consumer {
   /// The same in the background: returns once subscribed. wait() says how it ended.
   ///
   /// Blocks at most ConnectionOptions::operation_timeout for each of its steps.
-  /// @throws InvalidArgument                              it runs already
+  /// @throws InvalidArgument  it runs already, or this is called in one of its handlers
   /// @throws ChannelError, ConnectionError, TimeoutError  as run(), where it can't subscribe
   template <typename F>
   void start(F&& handler) {
     start_handler(to_handler(std::forward<F>(handler)));
   }
-  /// Waits until the consumer ends by itself or by a stop(), and rethrows what ended it, once. Blocks for
-  /// that long. Returns at once where none was started.
+  /// Waits until the consumer ends by itself or by a stop, and rethrows what ended it, once. Blocks for that
+  /// long; once a stop was asked for, at most `stop_within`. Returns at once if the consumer was never
+  /// started.
+  /// @throws TimeoutError     as stop()
+  /// @throws InvalidArgument  it is called in a handler of this consumer
   void wait();
   /// The same, at most so long; false where it still runs.
   bool wait_for(std::chrono::milliseconds timeout);
-  /// Ends the subscription and drains: no new deliveries, running handlers end and are settled, what has not
-  /// started goes back to the queue. Blocks at most `drain_timeout` and operation_timeout; what ended the
-  /// consumer before is wait()'s to tell.
-  /// @throws TimeoutError  a handler still runs; its message goes back to the queue
+  /// Asks for the end, and returns at once: no handler starts any more, and the consumer drains in the
+  /// background, as in stop(). Any thread, a handler included, but not a signal handler. A handler that calls
+  /// it is settled by its outcome. Does nothing if the consumer does not run; a start() after it begins a new
+  /// run. Waits for nothing but a lock.
+  void request_stop() noexcept;
+  /// Ends the subscription (AMQP `basic.cancel`) and drains: running handlers end and are settled, and what
+  /// has not started goes back to the queue. With AckMode::manual it also waits for deliveries that are
+  /// unsettled, on whatever thread they are: settling them succeeds until the drain is over. Then the channel
+  /// is closed. If the connection is lost meanwhile, it does not wait for deliveries, since nothing can be
+  /// settled.
+  ///
+  /// Blocks at most ConsumerOptions::stop_within, counted from the first request. Several threads may call it
+  /// at once. What ended the consumer before is thrown by wait() only.
+  /// @throws TimeoutError     a handler still runs, or deliveries are unsettled; the text says how many.
+  /// Their
+  ///                          messages go back to the queue
+  /// @throws InvalidArgument  it is called in a handler of this consumer
   void stop();
 
   /// What it does at the moment, and did since it was made. Never blocks, but for a lock.

@@ -1,5 +1,6 @@
 #include "engine/ack_tracker.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace warren::inline v0::engine {
@@ -14,6 +15,13 @@ bool AckTracker::delivered(std::uint64_t tag) {
 bool AckTracker::is_unsettled(std::uint64_t tag) const noexcept {
   const State* state = find(tag);
   return state != nullptr && *state == State::unsettled;
+}
+
+std::size_t AckTracker::unsettled_up_to(std::uint64_t tag) const noexcept {
+  if (tag < first_) return 0;
+  const auto looked_at = std::min<std::uint64_t>(tag - first_ + 1, states_.size());
+  const auto end = states_.begin() + static_cast<std::ptrdiff_t>(looked_at);
+  return static_cast<std::size_t>(std::count(states_.begin(), end, State::unsettled));
 }
 
 AckTracker::State* AckTracker::find(std::uint64_t tag) noexcept {

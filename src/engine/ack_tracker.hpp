@@ -41,6 +41,8 @@ class AckTracker {
   [[nodiscard]] bool is_unsettled(std::uint64_t tag) const noexcept;
   /// Deliveries that nobody settled yet.
   [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_; }
+  /// Deliveries up to this tag that nobody settled yet. Looks at each one.
+  [[nodiscard]] std::size_t unsettled_up_to(std::uint64_t tag) const noexcept;
 
  private:
   enum class State : std::uint8_t { unsettled, pending, settled };

@@ -121,6 +121,7 @@ std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint6
   const std::lock_guard lock(mutex_);
   if (error_ || closing_) return std::nullopt;
   const Settlement settlement = acks_.acknowledge(tag);
+  tell_settled();
   if (acks_.pending() >= at_most) append_acks();
   return settlement;
 }
@@ -145,6 +146,7 @@ void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
   const std::lock_guard lock(mutex_);
   check_open("basic.ack");
   check(multiple ? acks_.acknowledge_up_to(tag) : acks_.acknowledge(tag), "basic.ack", tag);
+  tell_settled();
   append_acks();
 }
 
@@ -153,6 +155,7 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
   const std::lock_guard lock(mutex_);
   check_open(operation);
   check(acks_.settle(tag), operation, tag);
+  tell_settled();
   append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
     if (reject) {
       wire::basic_reject(out, number, tag, requeue);
@@ -174,11 +177,20 @@ void ChannelCore::give_back_all() {
 void ChannelCore::settled_by_broker(std::uint64_t tag) {
   const std::lock_guard lock(mutex_);
   acks_.settle(tag);
+  tell_settled();
 }
 
 bool ChannelCore::is_unsettled(std::uint64_t tag) const {
   const std::lock_guard lock(mutex_);
   return acks_.is_unsettled(tag);
+}
+
+std::size_t ChannelCore::await_settled(std::uint64_t tag, Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  settlements_awaited_ = true;
+  const auto left = [&] { return error_ || closing_ ? 0 : acks_.unsettled_up_to(tag); };
+  settled_.wait_until(lock, deadline, [&] { return left() == 0; });
+  return left();
 }
 
 void ChannelCore::answer(Reply reply) {
@@ -213,6 +225,7 @@ bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) {
     if (error_) return true;
     error_ = error;
     usable_.store(false, std::memory_order_release);
+    tell_settled();
     sink = sink_.lock();
   }
   if (sink) sink->on_closed(error);

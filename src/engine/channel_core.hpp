@@ -166,6 +166,9 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void settled_by_broker(std::uint64_t tag);
   /// Whether nobody settled it yet.
   [[nodiscard]] bool is_unsettled(std::uint64_t tag) const;
+  /// Blocks until every delivery up to this tag is settled, or until the deadline.
+  /// @returns how many are not; 0 once the channel is gone, since nothing can be settled there
+  [[nodiscard]] std::size_t await_settled(std::uint64_t tag, Deadline deadline);
 
   // --- the I/O thread's ---
 
@@ -217,6 +220,9 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   }
   std::shared_ptr<Waiter> send_close();
   void append_acks();
+  void tell_settled() {
+    if (settlements_awaited_) settled_.notify_all();
+  }
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
@@ -237,6 +243,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   std::weak_ptr<ChannelSink> sink_;
   AckTracker acks_;
   std::vector<AckTracker::Ack> merged_;
+  bool settlements_awaited_ = false;  // from the first await_settled() on
+  std::condition_variable settled_;
 
   // The I/O thread's own.
   ContentAssembler assembler_;

@@ -63,7 +63,7 @@ struct Events::Shared {
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<std::variant<LogEvent, StateEvent>> queue;
+  std::deque<Event> queue;
   std::thread thread;
   bool closed = false;
   bool finished = false;
@@ -73,22 +73,26 @@ struct Events::Shared {
     for (;;) {
       changed.wait(lock, [&] { return closed || !queue.empty(); });
       if (queue.empty()) break;
-      const auto event = std::move(queue.front());
-      queue.pop_front();
-      lock.unlock();
-      tell(event);
+      {
+        const auto event = std::move(queue.front());
+        queue.pop_front();
+        lock.unlock();
+        tell(event);
+      }  // a callback is destroyed without the lock
       lock.lock();
     }
     finished = true;
     changed.notify_all();
   }
 
-  void tell(const std::variant<LogEvent, StateEvent>& event) noexcept {
+  void tell(const Event& event) noexcept {
     try {
       if (const auto* log = std::get_if<LogEvent>(&event)) {
         on_log(*log);
+      } else if (const auto* state = std::get_if<StateEvent>(&event)) {
+        on_state(*state);
       } else {
-        on_state(std::get<StateEvent>(event));
+        std::get<std::function<void()>>(event)();
       }
     } catch (...) {  // nobody is there to tell
     }
@@ -120,10 +124,22 @@ void Events::state(StateEvent event) {
   push(std::move(event));
 }
 
-void Events::push(std::variant<LogEvent, StateEvent> event) {
+void Events::call(std::function<void()> callback) { push(std::move(callback)); }
+
+bool Events::is_own_thread() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->thread.get_id() == std::this_thread::get_id();
+}
+
+void Events::push(Event event) {
   const std::lock_guard lock(shared_->mutex);
   if (shared_->closed) return;
-  if (shared_->queue.size() >= most_queued) shared_->queue.pop_front();
+  if (shared_->queue.size() >= most_queued) {
+    const auto oldest = std::ranges::find_if(shared_->queue, [](const Event& each) {
+      return !std::holds_alternative<std::function<void()>>(each);
+    });
+    if (oldest != shared_->queue.end()) shared_->queue.erase(oldest);
+  }
   shared_->queue.push_back(std::move(event));
   if (!shared_->thread.joinable()) {
     try {

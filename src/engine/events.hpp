@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -9,8 +10,8 @@
 
 namespace warren::inline v0::engine {
 
-/// Carries log and state events to the user's callbacks on a thread of their own, which starts with the first
-/// event. Does nothing where there is no callback. Any thread.
+/// Carries log and state events, and calls of other callbacks, to the user's code on a thread of their own,
+/// which starts with the first one. Does nothing where there is no callback. Any thread.
 class Events {
  public:
   Events(LogLevel level, LogCallback on_log, StateCallback on_state);
@@ -23,6 +24,11 @@ class Events {
   [[nodiscard]] bool wants(LogLevel level) const noexcept;
   void log(LogLevel level, std::string text);
   void state(StateEvent event);
+  /// Calls `callback` on that thread, behind what is queued. What it throws is dropped. A slow callback
+  /// before it does not drop it; once this is closed, it is destroyed uncalled.
+  void call(std::function<void()> callback);
+  /// Whether the calling thread is that thread.
+  [[nodiscard]] bool is_own_thread() const;
 
   /// Takes no more, and waits until what is queued was told: at most until the deadline, or a tenth of a
   /// second where that has passed. Then nothing is told any more; a callback that still runs is left to its
@@ -31,7 +37,8 @@ class Events {
 
  private:
   struct Shared;
-  void push(std::variant<LogEvent, StateEvent> event);
+  using Event = std::variant<LogEvent, StateEvent, std::function<void()>>;
+  void push(Event event);
   std::shared_ptr<Shared> shared_;
 };
 

@@ -45,8 +45,9 @@ void Subscription::open() {
   const auto deadline = connection_->operation_deadline();
   try {
     connection_->unless_lost(deadline, [&] {
-      connection_->await_open(fmt::format("consume \"{}\"", options_.queue), deadline);
-      open_channel();
+      connection_->await_open(fmt::format("consume \"{}\"", options_.queue), deadline,
+                              [this] { return is_ending(); });
+      if (!is_ending()) open_channel();
     });
   } catch (...) {
     end(nullptr);
@@ -60,6 +61,7 @@ void Subscription::open_channel() {
   {
     const std::lock_guard lock(mutex_);
     channel_ = opened;
+    last_tag_ = 0;
     lost_ = false;
   }
   set_prefetch(*opened, prefetch_, connection_->operation_deadline());
@@ -224,7 +226,7 @@ bool Subscription::cancel(Deadline deadline) noexcept {
       tag = consumer_tag_;
       if (std::exchange(counted_, false)) connection_->topology().consumer_removed(options_.queue);
     }
-    if (open->is_open()) unsubscribe(*open, tag, deadline);
+    if (open && open->is_open()) unsubscribe(*open, tag, deadline);
   } catch (const TimeoutError&) {
     answered = false;
   } catch (...) {  // the channel is gone: so is the subscription
@@ -246,7 +248,7 @@ void Subscription::give_back_waiting() noexcept {
 
 void Subscription::close(Deadline deadline) noexcept {
   try {
-    channel()->close(deadline);
+    if (const auto open = channel()) open->close(deadline);
   } catch (...) {  // no answer: it was sent, and the connection's end closes the channel, too
   }
 }
@@ -261,6 +263,17 @@ std::size_t Subscription::waiting() const {
   return queue_.size() - taken_;
 }
 
+std::size_t Subscription::await_settled(Deadline deadline) const {
+  std::shared_ptr<ChannelCore> open;
+  std::uint64_t last_tag = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    open = channel_;
+    last_tag = last_tag_;
+  }
+  return open ? open->await_settled(last_tag, deadline) : 0;
+}
+
 // One at a time: what a worker held ahead of its handler could not go back at once when the run ends.
 bool Subscription::take(ContentPtr& content) {
   std::unique_lock lock(mutex_);
@@ -273,6 +286,7 @@ bool Subscription::take(ContentPtr& content) {
   }
   if (is_ending()) return false;
   content = std::move(queue_[taken_++]);
+  last_tag_ = content->delivery.delivery_tag();
   if (taken_ == queue_.size() || taken_ >= most_taken) {
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
     taken_ = 0;

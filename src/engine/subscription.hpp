@@ -71,6 +71,10 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   [[nodiscard]] bool is_ending() const noexcept { return ending_.load(std::memory_order_acquire); }
   /// Received, and not taken.
   [[nodiscard]] std::size_t waiting() const;
+  /// Taken from the channel that is open now, and not settled; 0 once that channel is gone.
+  [[nodiscard]] std::size_t unsettled() const { return await_settled(Deadline()); }
+  /// After end(): blocks until that is 0, or until the deadline, and returns it.
+  [[nodiscard]] std::size_t await_settled(Deadline deadline) const;
 
   // --- workers ---
 
@@ -106,7 +110,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   std::condition_variable changed_;
   std::shared_ptr<ChannelCore> channel_;
   std::vector<ContentPtr> queue_;
-  std::size_t taken_ = 0;  // from the front of queue_
+  std::size_t taken_ = 0;       // from the front of queue_
+  std::uint64_t last_tag_ = 0;  // of what was taken from channel_; all before it was taken, too
   std::vector<ContentPtr> spare_;
   std::size_t idle_workers_ = 0;
   std::string consumer_tag_;

@@ -102,6 +102,10 @@ bool Wakeup::wait(int socket, bool for_writing, std::chrono::milliseconds timeou
 
 std::thread start_thread(const char* name, std::function<void()> body) {
   const AllSignalsBlocked inherited;
+  return start_user_thread(name, std::move(body));
+}
+
+std::thread start_user_thread(const char* name, std::function<void()> body) {
   try {
     return std::thread([name, body = std::move(body)] {
       allow_faults();

@@ -43,6 +43,11 @@ class Wakeup {
 /// @param name  shown by debuggers, at most 15 bytes
 /// @throws ConnectionError where the system has no thread left
 [[nodiscard]] std::thread start_thread(const char* name, std::function<void()> body);
+/// Starts a thread for user code, with the signal mask of the calling thread. A crash in it reaches the
+/// program's reporter, and a process that it starts can be ended by a signal.
+/// @param name  shown by debuggers, at most 15 bytes
+/// @throws ConnectionError if the system has no thread left
+[[nodiscard]] std::thread start_user_thread(const char* name, std::function<void()> body);
 
 /// The process that made an object. A child of fork() has a copy of the object and shares its socket, but it
 /// has none of the threads, and a lock that one of them held is never released there.

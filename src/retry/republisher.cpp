@@ -250,6 +250,12 @@ void Republisher::wake() noexcept {
   changed_.notify_all();
 }
 
+void Republisher::disconnect() noexcept {
+  std::shared_ptr<Link> unused;
+  const std::lock_guard lock(mutex_);
+  unused.swap(link_);
+}
+
 void Republisher::close() noexcept {
   std::shared_ptr<Link> last;
   {

@@ -57,6 +57,9 @@ class Republisher {
 
   /// Everybody who pauses in send() asks its `stop` again. Never blocks.
   void wake() noexcept;
+  /// Closes the connection until the next send(). Nobody may be in send(). Blocks at most its
+  /// `close_timeout`.
+  void disconnect() noexcept;
   /// Ends every send() with false, and closes the connection. Blocks at most its `close_timeout`.
   void close() noexcept;
 

@@ -113,6 +113,7 @@ TEST_CASE_METHOD(Fixture, "a consumer's options that can't be right are InvalidA
   CHECK_THROWS_AS(Consumer(connection, queue.name(), {.concurrency = 0}), InvalidArgument);
   CHECK_THROWS_AS(Consumer(connection, queue.name(), {.consumer_tag = too_long}), InvalidArgument);
   CHECK_THROWS_AS(Consumer(connection, queue.name(), {.drain_timeout = -1ms}), InvalidArgument);
+  CHECK_THROWS_AS(Consumer(connection, queue.name(), {.stop_within = -1ms}), InvalidArgument);
   // Arguments are looked at when they are sent.
   Consumer consumer{connection, queue.name(), {.arguments = {{too_long, 1}}}};
   CHECK_THROWS_AS(consumer.run([](const Delivery&) {}), InvalidArgument);

@@ -249,7 +249,7 @@ TEST_CASE_METHOD(Fixture,
                  "any more (behaviour 22)") {
   queue.fill(4);
   std::vector<Delivery> kept;
-  Consumer consumer{connection, queue.name(), {.ack_mode = AckMode::manual}};
+  Consumer consumer{connection, queue.name(), {.ack_mode = AckMode::manual, .drain_timeout = 100ms}};
   std::atomic<int> handled{0};
   consumer.start([&](const Delivery& delivery) {
     kept.push_back(delivery);
@@ -259,7 +259,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(eventually([&] { return handled == 4; }));
   CHECK(consumer.status().acked == 0);  // it counts what it acknowledged itself
   CHECK(queue.ready() == 0);
-  consumer.stop();
+  CHECK_THROWS_AS(consumer.stop(), warren::TimeoutError);
   CHECK(queue.holds(3));
   CHECK_THROWS_AS(kept[0].ack(), warren::ChannelError);
   CHECK_THROWS_AS(kept[2].nack(warren::Requeue::no), warren::ChannelError);
