@@ -267,7 +267,7 @@ TEST_CASE("A header frame may be above frame_max, by so much; its size is told b
   };
   CHECK_FALSE(read(2, most));  // not whole
   CHECK_THROWS_AS(read(2, most + 1), wire::MalformedFrame);
-  for (const char type : {1, 3, 8}) {
+  for (const char type : {'\1', '\3', '\10'}) {
     CHECK_FALSE(read(type, frame_max - wire::frame_overhead));
     CHECK_THROWS_AS(read(type, frame_max), wire::MalformedFrame);
   }
