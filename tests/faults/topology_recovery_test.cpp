@@ -297,8 +297,9 @@ TEST_CASE(
   on.proxy.resume();            // and now notices
   REQUIRE(eventually([&] {
     const auto lines = on.watch.lines(warren::LogLevel::info);
-    return std::any_of(lines.begin(), lines.end(),
-                       [](const std::string& line) { return contains(line, "declared again, with its bindings"); });
+    return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+      return contains(line, "declared again, with its bindings");
+    });
   }));
   warren::Publisher(on.connection, {.routing_key = queue.name()}).publish(warren::Message("hello"));
   CHECK(eventually([&] { return bodies.count("hello") == 1; }));
