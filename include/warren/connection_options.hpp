@@ -24,9 +24,9 @@ struct RecoveryOptions {
   std::optional<std::uint32_t> max_tries{};  ///< of one outage, each over all endpoints; not set: no limit
   std::optional<std::chrono::milliseconds> give_up_after{};  ///< the longest outage; not set: no limit
   /// For how long a refused login is tried again, counted from the first refusal of an outage; 0: not at all,
-  /// the first refusal ends the recovery. For credentials that are rotated: the user is deleted, and comes back.
-  /// A refusal is 403 (user, password) and 530 (the virtual host is unknown, or not this user's): a user that
-  /// comes back has no permissions yet. Each try is logged with its reason.
+  /// the first refusal ends the recovery. For credentials that are rotated: the user is deleted, and comes
+  /// back. A refusal is 403 (user, password) and 530 (the virtual host is unknown, or not this user's): a
+  /// user that comes back has no permissions yet. Each try is logged with its reason.
   std::chrono::milliseconds retry_refused_login{0};
 };
 

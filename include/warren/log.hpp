@@ -52,8 +52,8 @@ struct StateEvent {
   /// (https://www.rabbitmq.com/docs/alarms).
   std::optional<std::string> blocked{};
   std::optional<ErrorDetails> error{};  ///< why it was lost
-  /// What could not be declared again. It comes with the `open` that ends a recovery, and with a further `open`
-  /// if a queue that was pending then, or one of its bindings, is refused for good later.
+  /// What could not be declared again. It comes with the `open` that ends a recovery, and with a further
+  /// `open` if a queue that was pending then, or one of its bindings, is refused for good later.
   std::vector<NotRecovered> not_recovered{};
 };
 

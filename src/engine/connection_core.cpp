@@ -146,7 +146,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
                                                 limit),
                             .scope = ErrorScope::channel});
       }
-      if (changed_.wait_until(lock, deadline) == std::cv_status::no_timeout || Clock::now() < deadline) continue;
+      if (changed_.wait_until(lock, deadline) == std::cv_status::no_timeout || Clock::now() < deadline)
+        continue;
       lock.unlock();
       raise_timeout({.operation = operation,
                      .text = fmt::format("all {} channels are open or being closed, and the broker confirmed "

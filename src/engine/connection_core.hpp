@@ -90,10 +90,11 @@ class ConnectionCore : private DirectWriter {
       }
     }
   }
-  /// Whether a recorded queue is still to be declared again in the background, since another connection holds it.
+  /// Whether a recorded queue is still to be declared again in the background, since another connection holds
+  /// it.
   [[nodiscard]] bool queue_is_pending(std::string_view queue) const { return topology_.is_pending(queue); }
-  /// Returns once queue_is_pending() is false, or `stop` says so (see notify()), or the connection is not open
-  /// any more. Not on the I/O thread.
+  /// Returns once queue_is_pending() is false, or `stop` says so (see notify()), or the connection is not
+  /// open any more. Not on the I/O thread.
   void await_queue(const std::string& queue, const std::function<bool()>& stop);
   /// The recovery: so many declarations begin, of which so many are answered; 0: none.
   struct Progress {

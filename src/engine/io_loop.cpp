@@ -210,8 +210,8 @@ void ConnectionCore::hand_over(Turn& turn) {
   turn.tick_at = turn.ticking.empty() ? Deadline::max() : now + ack_delay;
 }
 
-// Behind its own channel.close RabbitMQ 4.3 still sends deliveries, for instance. What comes for a number that
-// it closed, up to that number's next open-ok, is meant for a channel that is gone.
+// Behind its own channel.close RabbitMQ 4.3 still sends deliveries, for instance. What comes for a number
+// that it closed, up to that number's next open-ok, is meant for a channel that is gone.
 bool ConnectionCore::is_late(Turn& turn, const wire::Frame& frame) {
   const auto refused = turn.refused.find(frame.channel);
   if (refused == turn.refused.end()) return false;

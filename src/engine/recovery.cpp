@@ -223,7 +223,8 @@ void ConnectionCore::recover_loop() noexcept {
     changed_.notify_all();
     open_since = Clock::now();
     events_.log(LogLevel::info, "the connection has recovered");
-    events_.state({.state = ConnectionState::open, .blocked = {}, .error = {}, .not_recovered = std::move(missing)});
+    events_.state(
+        {.state = ConnectionState::open, .blocked = {}, .error = {}, .not_recovered = std::move(missing)});
   }
 }
 
@@ -307,14 +308,15 @@ void ConnectionCore::declare_pending() noexcept {
       drop(fmt::format("the broker did not answer: {}", error.what()));
     } catch (const Error& error) {  // all channels are open, say
       if (turn % log_every == 1) {
-        events_.log(LogLevel::warning,
-                    fmt::format("queue \"{}\" is not declared again yet: {}", queues.front().name, error.what()));
+        events_.log(LogLevel::warning, fmt::format("queue \"{}\" is not declared again yet: {}",
+                                                   queues.front().name, error.what()));
       }
     }
     const std::lock_guard lock(mutex_);
     changed_.notify_all();
     if (again.refused().empty() || state_ != ConnectionState::open) return;
-    events_.state({.state = state_, .blocked = blocked_, .error = {}, .not_recovered = std::move(again.refused())});
+    events_.state(
+        {.state = state_, .blocked = blocked_, .error = {}, .not_recovered = std::move(again.refused())});
   } catch (...) {  // no memory: the next round may have some
   }
 }

@@ -41,8 +41,8 @@ void Replay::run(const std::vector<Declaration>& all, const Answered& answered, 
   std::size_t next = 0;
   while (next < all.size() || !in_flight.empty()) {
     if (in_flight.empty() && (!channel_ || !channel_->is_open())) {
-      channel_ = connection_.open_channel(connection_.operation_deadline(), {},
-                                          ConnectionCore::Access::recovery);
+      channel_ =
+          connection_.open_channel(connection_.operation_deadline(), {}, ConnectionCore::Access::recovery);
     }
     std::size_t culprit = next;
     ErrorDetails error;
@@ -168,7 +168,8 @@ void Replay::declare_exchanges(const std::vector<ExchangeRecord>& exchanges) {
   run(
       all, [](const Declaration&, const Reply&) {},
       [&](const Declaration& declaration, const ErrorDetails& error) {
-        refuse({.entity = TopologyEntity::exchange, .name = exchanges[declaration.index].name, .error = error});
+        refuse(
+            {.entity = TopologyEntity::exchange, .name = exchanges[declaration.index].name, .error = error});
         return true;
       });
 }

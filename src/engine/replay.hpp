@@ -33,8 +33,8 @@ class Replay {
   /// pending, and its bindings wait for it.
   /// @throws ConnectionError, TimeoutError
   void declare_all();
-  /// One round of the queues that are pending: `queues`, up to the first ones that are still locked. Those that
-  /// are there, with their bindings, or that were refused for good, are pending no more.
+  /// One round of the queues that are pending: `queues`, up to the first ones that are still locked. Those
+  /// that are there, with their bindings, or that were refused for good, are pending no more.
   /// @throws ConnectionError, TimeoutError
   void declare_pending(const std::vector<QueueRecord>& queues);
 

@@ -179,7 +179,8 @@ std::size_t Topology::forget_expired_locked(Clock::time_point now) {
     leases_.erase(name);
     pending_.erase(name);
   }
-  forget_bindings([&](const BindingRecord& each) { return each.to_queue && over.contains(each.destination); });
+  forget_bindings(
+      [&](const BindingRecord& each) { return each.to_queue && over.contains(each.destination); });
   return over.size();
 }
 

@@ -62,8 +62,8 @@ class Topology {
   /// A server-named queue got another name; its old ones stand for it from now on.
   void renamed(const std::string& old_name, const std::string& name);
 
-  /// Forgets the queues whose `x-expires` has passed since this connection used them last (declared, got from,
-  /// consumed from): they are gone, or others' business. Returns how many.
+  /// Forgets the queues whose `x-expires` has passed since this connection used them last (declared, got
+  /// from, consumed from): they are gone, or others' business. Returns how many.
   std::size_t forget_expired(Clock::time_point now);
 
   /// A recorded queue that another connection still holds (405): it is declared again in the background.

@@ -35,7 +35,8 @@ struct Frame {
 
 /// Takes the first frame off `input`; nullopt, and `input` untouched, where it is not complete yet.
 /// @param frame_max  as negotiated, in bytes with the overhead; 0, AMQP's "no limit", is taken as 128 MiB
-/// @throws MalformedFrame  unknown type, payload above frame_max - 8 (of a header: and above header_excess more),
+/// @throws MalformedFrame  unknown type, payload above frame_max - 8 (of a header: and above header_excess
+/// more),
 ///                         wrong end byte; as soon as it shows
 [[nodiscard]] std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max);
 /// How many bytes the first frame of `input` takes, from its own length; 0 where that is not there yet.

@@ -53,8 +53,9 @@ std::set<std::string> queues_of_broker() {
 
 }  // namespace
 
-TEST_CASE("queues that the connection before still holds hold up nothing else, and come back with all of theirs",
-          "[faults][replay]") {
+TEST_CASE(
+    "queues that the connection before still holds hold up nothing else, and come back with all of theirs",
+    "[faults][replay]") {
   Replaying on;
   const std::string name = unique_name("held");
   const std::string key = unique_name("held-key");
@@ -186,7 +187,8 @@ TEST_CASE("declarations go out without waiting for each other's answers", "[faul
   CHECK(on.sent(method::queue_declare) == queues);  // each once
   CHECK(on.sent(method::queue_bind) == queues);
   CHECK(answers == queues);
-  warren::Publisher(on.connection, {.exchange = "amq.direct", .routing_key = name}).publish(warren::Message("m"));
+  warren::Publisher(on.connection, {.exchange = "amq.direct", .routing_key = name})
+      .publish(warren::Message("m"));
   for (std::size_t i = 0; i < queues; ++i) CHECK(on.channel.get_no_ack(name + std::to_string(i)).has_value());
 }
 
@@ -202,7 +204,8 @@ TEST_CASE("of many in flight each refused one is told by its name, and those beh
   }
   // Two of them are replaced by others, the rest is gone, as after a broker lost all.
   on.cut([&] {
-    for (std::size_t i = 0; i < queues; ++i) on.beside.declare_queue(queue(i), {.auto_delete = true}).remove();
+    for (std::size_t i = 0; i < queues; ++i)
+      on.beside.declare_queue(queue(i), {.auto_delete = true}).remove();
     for (const std::size_t i : refused) on.beside.declare_queue(queue(i), {.max_length = 7});
     on.proxy.delay(20ms);
   });
@@ -252,7 +255,8 @@ TEST_CASE("refused bindings and exchanges are told of, too", "[faults][replay]")
     CHECK(told[i].routing_key == (i == 1 ? "first" : "second"));
     CHECK(told[i].error.code == 404);
   }
-  warren::Publisher(on.connection, {.exchange = "amq.direct", .routing_key = name}).publish(warren::Message("m"));
+  warren::Publisher(on.connection, {.exchange = "amq.direct", .routing_key = name})
+      .publish(warren::Message("m"));
   on.beside.declare_exchange_passive(name + "-other").remove();
 }
 
@@ -293,8 +297,10 @@ TEST_CASE("queues that are known to be gone are not declared again", "[faults][r
     warren::Channel asking = on.connection.open_channel();
     // By either call the connection learns of it.
     CHECK(thrown<warren::ChannelError>([&] {
-            if (std::string_view(deleted) == "-deleted") (void)asking.get(name + deleted);
-            else asking.declare_queue_passive(name + deleted);
+            if (std::string_view(deleted) == "-deleted")
+              (void)asking.get(name + deleted);
+            else
+              asking.declare_queue_passive(name + deleted);
           }).code() == 404);
   }
   REQUIRE(eventually([&] { return !queues_of_broker().contains(name + "-expired"); }));
@@ -320,8 +326,8 @@ TEST_CASE("a recovery says how far it is: in the log, and to whom it takes too l
     for (int i = 0; i < (first ? queues : answered); ++i) {
       link.receive(method::queue_declare);
       if (!first && i > 0) std::this_thread::sleep_for(500ms);  // a slow broker
-      link.send(method_frame(1, method::queue_declare_ok,
-                             short_string("q" + std::to_string(i)) + number(0, 8)));
+      link.send(
+          method_frame(1, method::queue_declare_ok, short_string("q" + std::to_string(i)) + number(0, 8)));
     }
     if (first) return;  // lost
     link.wait_for_end();

@@ -1,5 +1,6 @@
 #include <warren/warren.hpp>
 
+#include <algorithm>
 #include <thread>
 
 #include "faults/cuttable.hpp"
@@ -294,6 +295,12 @@ TEST_CASE(
   }));
   REQUIRE(on.watch.opened(2));  // nothing else waits for it
   on.proxy.resume();            // and now notices
+  REQUIRE(eventually([&] {
+    const auto lines = on.watch.lines(warren::LogLevel::info);
+    return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+      return contains(line, "declared again, with its bindings");
+    });
+  }));
   warren::Publisher(on.connection, {.routing_key = queue.name()}).publish(warren::Message("hello"));
   CHECK(eventually([&] { return bodies.count("hello") == 1; }));
   CHECK(on.watch.lines(warren::LogLevel::error).empty());

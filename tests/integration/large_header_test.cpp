@@ -19,8 +19,7 @@ constexpr std::uint32_t frame_max = 131'072;
 std::string header_frame_of(std::size_t size) {
   const std::size_t text = size - 8 - 14 - 4 - 2 - 5;
   const std::string table = short_string("h") + "S" + long_string(std::string(text, 'x'));
-  return frame(2, 1,
-               number(60, 2) + number(0, 2) + number(4, 8) + number(1U << 13U, 2) + long_string(table));
+  return frame(2, 1, number(60, 2) + number(0, 2) + number(4, 8) + number(1U << 13U, 2) + long_string(table));
 }
 
 std::string deliver_get_ok() {
@@ -99,8 +98,8 @@ TEST_CASE("a header frame is accepted up to 1 MiB above frame_max, and no furthe
   }
   SECTION("a body frame and a method frame have frame_max as their bound") {
     const std::string large(frame_max, 'x');
-    const std::string frames = GENERATE_COPY(deliver_get_ok() + header_frame(1, frame_max) + frame(3, 1, large),
-                                             frame(1, 1, large));
+    const std::string frames =
+        GENERATE_COPY(deliver_get_ok() + header_frame(1, frame_max) + frame(3, 1, large), frame(1, 1, large));
     ScriptedPeer peer(getting(frames));
     Connection connection{peer.endpoint(), impatient()};
     warren::Channel channel = connection.open_channel();

@@ -91,7 +91,8 @@ TEST_CASE("what the broker had on its way behind its own channel.close costs not
   check_survives(peer);
 }
 
-TEST_CASE("what comes for the channel before, up to the open-ok of the next one, is not that one's", "[late]") {
+TEST_CASE("what comes for the channel before, up to the open-ok of the next one, is not that one's",
+          "[late]") {
   ScriptedPeer peer([](Link& link) {
     open_and_refuse(link, "", "");
     link.send(late_frames());  // no channel has the number
