@@ -11,6 +11,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <warren/delivery.hpp>
 #include <warren/export.hpp>
@@ -86,6 +87,12 @@ struct ConsumerOptions {
   std::optional<std::chrono::milliseconds> handler_timeout{};
   std::optional<CrashGuardOptions> crash_guard{};  ///< not set: a message that kills its consumer comes again
   std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: a consumer goes on, whatever fails
+  /// `x-stream-filter`, streams of RabbitMQ 3.13 or later: messages with one of these values of
+  /// `x-stream-filter-value`. The broker leaves out whole chunks only, so that messages of other values still
+  /// come: let the handler look at the header, too (https://www.rabbitmq.com/docs/streams#filtering). Empty:
+  /// all messages.
+  std::vector<std::string> stream_filter{};
+  bool stream_match_unfiltered = false;  ///< `x-stream-match-unfiltered`: messages without a value, too
 };
 
 /// What a consumer does at a moment.

@@ -15,8 +15,8 @@ namespace warren::inline v0::wire {
 namespace {
 
 constexpr std::size_t smallest_initial_frame_max = 4'096;  // RabbitMQ before 4.1
-// Of connection.start-ok: frame, method, lengths, "PLAIN" or "EXTERNAL", "en_US", and what rabbitmq-c adds to the
-// client's properties (copyright, information).
+// Of connection.start-ok: frame, method, lengths, "PLAIN" or "EXTERNAL", "en_US", and what rabbitmq-c adds to
+// the client's properties (copyright, information).
 constexpr std::size_t around_properties = 256;
 
 // For a port of its own, what RabbitMQ expects there.
@@ -56,9 +56,10 @@ std::string port_hint(const Endpoint& endpoint) {
 
 // How to reach AMQP from an endpoint that meets something else.
 const char* other_way(const Endpoint& endpoint) {
-  return endpoint.tls ? "AMQP with TLS is on port 5671, as a rule"
-                      : "AMQP without TLS is on port 5672, as a rule; with TLS it is on 5671, and needs amqps:// or "
-                        "Endpoint::tls";
+  return endpoint.tls
+             ? "AMQP with TLS is on port 5671, as a rule"
+             : "AMQP without TLS is on port 5672, as a rule; with TLS it is on 5671, and needs amqps:// or "
+               "Endpoint::tls";
 }
 
 std::string before_start(int status, const Endpoint& endpoint) {
@@ -66,22 +67,26 @@ std::string before_start(int status, const Endpoint& endpoint) {
     case AMQP_STATUS_CONNECTION_CLOSED:
     case AMQP_STATUS_SOCKET_ERROR:
       return fmt::format(
-          "the server closed the connection before it said a word of AMQP. {}; a proxy without a broker behind it does "
+          "the server closed the connection before it said a word of AMQP. {}; a proxy without a broker "
+          "behind it does "
           "the same.{}",
           endpoint.tls ? "It is not a broker's port, perhaps: AMQP with TLS is on port 5671, as a rule"
                        : "A port that expects TLS does so: use amqps:// or Endpoint::tls, and port 5671",
           port_hint(endpoint));
     case AMQP_STATUS_BAD_AMQP_DATA:
-      return fmt::format("the server's answer is not AMQP, but that of another protocol (HTTP or TLS, perhaps). {}.{}",
-                         other_way(endpoint), port_hint(endpoint));
+      return fmt::format(
+          "the server's answer is not AMQP, but that of another protocol (HTTP or TLS, perhaps). {}.{}",
+          other_way(endpoint), port_hint(endpoint));
     case AMQP_STATUS_WRONG_METHOD:
-      return "the server answered AMQP 0-9-1 with another version of the protocol (AMQP 1.0, perhaps), or out of turn: "
+      return "the server answered AMQP 0-9-1 with another version of the protocol (AMQP 1.0, perhaps), or "
+             "out of turn: "
              "warren needs a broker that speaks AMQP 0-9-1";
     case AMQP_STATUS_INCOMPATIBLE_AMQP_VERSION:
       return "the server speaks another version of the protocol than AMQP 0-9-1, which warren needs";
     case AMQP_STATUS_TIMEOUT:
       return fmt::format(
-          "the server took the connection, but said nothing within the time for connecting: it is overloaded, or not a "
+          "the server took the connection, but said nothing within the time for connecting: it is "
+          "overloaded, or not a "
           "broker for {}.{}",
           endpoint.tls ? "AMQP with TLS" : "AMQP without TLS", port_hint(endpoint));
     default:
@@ -96,7 +101,8 @@ std::string after_start(int status, const Endpoint& endpoint, std::size_t login_
       std::string text = "the broker closed the connection during the login, and its log says why";
       if (login_bytes > smallest_initial_frame_max && endpoint.mechanism == AuthMechanism::plain) {
         text += fmt::format(
-            ". User and password make a frame of about {} bytes: RabbitMQ takes 4096 before 4.1, and 8192 from then on, "
+            ". User and password make a frame of about {} bytes: RabbitMQ takes 4096 before 4.1, and 8192 "
+            "from then on, "
             "unless initial_frame_max in its configuration says otherwise",
             login_bytes);
       }
@@ -125,8 +131,8 @@ std::size_t login_size(const Endpoint& endpoint, const amqp_table_t& properties)
   return size + around_properties;
 }
 
-void fail_login(int status, amqp_connection_state_t connection, const Endpoint& endpoint, std::size_t login_bytes,
-                const std::string& operation) {
+void fail_login(int status, amqp_connection_state_t connection, const Endpoint& endpoint,
+                std::size_t login_bytes, const std::string& operation) {
   // What connection.start brought; without it the server said no AMQP.
   const bool started = amqp_get_server_properties(connection)->num_entries > 0;
   std::string text = started ? after_start(status, endpoint, login_bytes) : before_start(status, endpoint);
