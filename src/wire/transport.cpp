@@ -124,7 +124,13 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
   }
   if (endpoint.vhost.size() > longest_name) refuse(operation, "the virtual host is above 255 bytes");
   Pool pool;
-  const FieldTable properties = client_properties(options.client_properties);
+  FieldTable properties = client_properties(options.client_properties);
+  // rabbitmq-c adds its own words, and the broker takes a frame of 8192 bytes: a long token needs the room.
+  if (endpoint.user.size() + endpoint.password.size() > longest_name) {
+    for (const char* key : {"copyright", "information"}) {
+      if (!properties.contains(key)) properties.set(key, "");
+    }
+  }
   const amqp_table_t encodable = to_amqp(properties, pool);
   const std::size_t login_bytes = login_size(endpoint, encodable);
   if (login_bytes > longest_login) {
