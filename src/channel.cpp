@@ -16,6 +16,7 @@ using engine::Bytes;
 namespace id = wire::id;
 
 constexpr const char* class_name = "Channel";
+constexpr std::uint16_t internal_error = 541;
 
 std::string declare_queue_operation(std::string_view name) {
   return fmt::format("queue.declare \"{}\"", name);
@@ -37,6 +38,21 @@ void declare(engine::Session& session, std::string_view name, std::string_view t
                [&](Bytes& out, std::uint16_t channel) {
                  wire::exchange_declare(out, channel, name, type, flags, arguments);
                });
+}
+
+// From 4.3 on RabbitMQ denies queues that are neither durable nor exclusive: it declares nothing, and closes
+// the connection.
+[[noreturn]] void refuse_transient(const ConnectionError& error) {
+  if (error.code() != internal_error || error.text().find("transient_nonexcl_queues") == std::string::npos)
+    throw error;
+  ErrorDetails details = error.details();
+  details.text =
+      "the broker refuses a queue that is neither durable nor exclusive, and has closed the connection: set "
+      "QueueOptions::durable or QueueOptions::exclusive. It says: " +
+      details.text;
+  details.permanent = true;
+  details.in_doubt = false;
+  throw ConnectionError(std::move(details));
 }
 
 std::optional<Delivery> get(engine::Session& session, std::string_view queue, bool no_ack) {
@@ -109,7 +125,13 @@ Queue Channel::declare_queue(std::string_view name, const QueueOptions& options)
                                        .exclusive = options.exclusive,
                                        .auto_delete = options.auto_delete},
                              .arguments = engine::queue_arguments(options)};
-  engine::Reply reply = declare(session, record.name, record.flags, record.arguments);
+  engine::Reply reply;
+  try {
+    reply = declare(session, record.name, record.flags, record.arguments);
+  } catch (const ConnectionError& error) {
+    if (options.durable || options.exclusive) throw;
+    refuse_transient(error);
+  }
   record.name = reply.name;
   session.connection().topology().declared(std::move(record));
   return Queue(session_, std::move(reply.name), reply.message_count, reply.consumer_count);

@@ -10,6 +10,7 @@
 #include <warren/error.hpp>
 
 #include "consumer_impl.hpp"
+#include "engine/arguments.hpp"
 #include "engine/deadline.hpp"
 #include "engine/system.hpp"
 #include "handle.hpp"
@@ -32,6 +33,9 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (queue.empty()) wire::refuse(operation, "the queue has no name");
   wire::check_short_string(queue, operation, "the queue's name");
   wire::check_short_string(options.consumer_tag, operation, "consumer_tag");
+  engine::check_consumer_arguments(options.arguments);
+  if (options.stream_match_unfiltered && options.stream_filter.empty())
+    wire::refuse(operation, "stream_match_unfiltered needs a stream_filter");
   if (options.prefetch == 0) wire::refuse(operation, "prefetch is 0, which would be without a limit");
   if (options.concurrency == 0) wire::refuse(operation, "concurrency is 0");
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
@@ -100,6 +104,11 @@ engine::SubscriptionOptions subscription_options(const std::string& queue, const
                                            .exclusive = options.exclusive,
                                            .arguments = options.arguments};
   if (options.priority) subscription.arguments.set("x-priority", *options.priority);
+  if (!options.stream_filter.empty()) {
+    subscription.arguments.set("x-stream-filter",
+                               FieldArray(options.stream_filter.begin(), options.stream_filter.end()));
+    subscription.arguments.set("x-stream-match-unfiltered", options.stream_match_unfiltered);
+  }
   return subscription;
 }
 

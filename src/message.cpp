@@ -15,6 +15,10 @@ Message::Message(std::string body, Properties properties) : properties_(std::mov
   }
 }
 
+void Message::set_stream_filter(std::string_view value) {
+  properties_.headers.set("x-stream-filter-value", value);
+}
+
 std::string& Message::body_buffer() {
   if (shared_) {
     body_ = *shared_;

@@ -44,6 +44,9 @@ class WARREN_EXPORT Channel {
   /// @param options  see QueueOptions; the default is a durable classic queue
   /// @returns the queue under the name that the broker gave it, with its counts
   /// @throws ChannelError  406 where it exists with other arguments, 405 where it is another connection's
+  /// @throws ConnectionError  541: the broker refuses a queue that is neither durable nor exclusive, and
+  /// closes the
+  ///                          whole connection; nothing was declared
   Queue declare_queue(std::string_view name, const QueueOptions& options = {});
   /// The queue where it exists, whatever its arguments, with its counts (`passive`).
   /// @throws ChannelError  404 where it does not

@@ -12,6 +12,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <warren/delivery.hpp>
 #include <warren/export.hpp>
@@ -107,6 +108,12 @@ struct ConsumerOptions {
   /// called in it. The destructor waits until it has returned, within `stop_within`, unless it is called on
   /// the same thread; after the destructor none begins.
   ConsumerEndCallback on_end{};
+  /// `x-stream-filter`, streams of RabbitMQ 3.13 or later: messages with one of these values of
+  /// `x-stream-filter-value`. The broker leaves out whole chunks only, so that messages of other values still
+  /// come: let the handler look at the header, too (https://www.rabbitmq.com/docs/streams#filtering). Empty:
+  /// all messages.
+  std::vector<std::string> stream_filter{};
+  bool stream_match_unfiltered = false;  ///< `x-stream-match-unfiltered`: messages without a value, too
 };
 
 /// What a consumer does at a moment.

@@ -69,6 +69,9 @@ class WARREN_EXPORT Message {
   [[nodiscard]] const Properties& properties() const noexcept { return properties_; }
   /// Its properties, to be set.
   [[nodiscard]] Properties& properties() noexcept { return properties_; }
+  /// Sets the header `x-stream-filter-value`: consumers of a stream may ask for messages of some values only
+  /// (ConsumerOptions::stream_filter; RabbitMQ 3.13 or later).
+  void set_stream_filter(std::string_view value);
   /// The body itself, to fill in place. Copies one that is shared, which it is no longer from then on.
   [[nodiscard]] std::string& body_buffer();
 

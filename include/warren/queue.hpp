@@ -36,12 +36,23 @@ enum class DeadLetterStrategy : std::uint8_t {
 /// Where a queue's leader starts (`x-queue-leader-locator`).
 enum class LeaderLocator : std::uint8_t { client_local, balanced };
 
+/// Which messages of a quorum queue wait before they are delivered again (`x-delayed-retry-type`, from
+/// RabbitMQ 4.3 on; https://www.rabbitmq.com/docs/quorum-queues). Over AMQP 0-9-1 `basic.reject` with requeue
+/// is a failed delivery, and `basic.nack` with requeue is a returned one.
+enum class DelayedRetry : std::uint8_t {
+  disabled,  ///< RabbitMQ's default: none waits
+  all,       ///< failed and returned messages wait
+  failed,    ///< failed messages wait
+  returned,  ///< returned messages wait
+};
+
 /// A queue's properties; each optional one becomes the argument that its comment names. All are immutable: to
 /// declare an existing queue with other ones is a 406.
 struct QueueOptions {
   QueueType type = QueueType::classic;  ///< `x-queue-type`
-  bool durable = true;     ///< survives a restart of the broker; RabbitMQ 4.3 refuses false unless exclusive
-  bool exclusive = false;  ///< this connection's alone, deleted with it
+  bool durable =
+      true;  ///< survives a restart; RabbitMQ refuses false by default from 4.3 on unless exclusive
+  bool exclusive = false;                                  ///< this connection's alone, deleted with it
   bool auto_delete = false;                                ///< deleted once its last consumer is gone
   std::optional<std::chrono::milliseconds> message_ttl{};  ///< `x-message-ttl`, from 0
   std::optional<std::chrono::milliseconds> expires{};      ///< `x-expires`: unused for so long; from 1
@@ -53,15 +64,29 @@ struct QueueOptions {
       dead_letter_routing_key{};  ///< `x-dead-letter-routing-key`; else the message's own
   std::optional<DeadLetterStrategy> dead_letter_strategy{};  ///< `x-dead-letter-strategy`, quorum
   std::optional<std::int64_t>
-      delivery_limit{};  ///< `x-delivery-limit`, quorum, from 0; 20 by default from 4.0, none before
-  bool single_active_consumer = false;            ///< `x-single-active-consumer`
-  std::optional<std::uint8_t> max_priority{};     ///< `x-max-priority`, classic; 1 to 255, few are better
-  std::optional<std::chrono::seconds> max_age{};  ///< `x-max-age`, stream
+      delivery_limit{};  ///< `x-delivery-limit`, quorum, from 0, or -1: unlimited; 20 by default from 4.0
+  bool single_active_consumer = false;  ///< `x-single-active-consumer`
+  /// `x-max-priority`, classic queues only; 1 to 255, few are better. A quorum queue refuses it (406): it has
+  /// 32 priorities from RabbitMQ 4.3 on (two from 4.0 on) without any argument.
+  std::optional<std::uint8_t> max_priority{};
+  std::optional<std::chrono::seconds> max_age{};         ///< `x-max-age`, stream
   std::optional<std::int64_t> max_segment_size_bytes{};  ///< `x-stream-max-segment-size-bytes`, stream
   std::optional<std::int64_t>
       initial_group_size{};  ///< `x-quorum-initial-group-size`, of a stream `x-initial-cluster-size`
   std::optional<LeaderLocator> leader_locator{};  ///< `x-queue-leader-locator`
   FieldTable arguments{};                         ///< further arguments; a typed option of the same name wins
+  /// `x-consumer-timeout`, from 1 ms: how long a delivery may stay unacknowledged. Quorum queues from
+  /// RabbitMQ 4.3 on, whose classic queues refuse it (406); both types from 3.12 on; 3.10 ignores it.
+  std::optional<std::chrono::milliseconds> consumer_timeout{};
+  std::optional<DelayedRetry>
+      delayed_retry{};  ///< `x-delayed-retry-type`, quorum, from 4.3; needs `delayed_retry_min`
+  /// `x-delayed-retry-min`, from 1 ms: a message waits this long times its count of failed deliveries.
+  std::optional<std::chrono::milliseconds> delayed_retry_min{};
+  /// `x-delayed-retry-max`: the most that a message waits. Not set: `delayed_retry_min`.
+  std::optional<std::chrono::milliseconds> delayed_retry_max{};
+  /// `x-stream-filter-size-bytes`, stream, 16 to 255: the size of the filter of each chunk, from
+  /// RabbitMQ 3.13 on (https://www.rabbitmq.com/docs/streams#filtering).
+  std::optional<std::uint8_t> filter_size_bytes{};
 };
 
 /// A queue that was declared, on the channel that declared it. Copies stand for the same queue.

@@ -36,10 +36,10 @@ enum class AuthMechanism : std::uint8_t {
 
 /// A broker's address, with the virtual host and the login to use there. A plain value, nothing is checked.
 struct WARREN_EXPORT Endpoint {
-  std::string host = "localhost";                  ///< name or address; IPv6 without brackets
-  std::uint16_t port = 0;                          ///< 0: 5672, with TLS 5671
-  std::string vhost = "/";                         ///< at most 255 bytes
-  std::string user = "guest";                      ///< see `password`
+  std::string host = "localhost";  ///< name or address; IPv6 without brackets
+  std::uint16_t port = 0;          ///< 0: 5672, with TLS 5671
+  std::string vhost = "/";         ///< at most 255 bytes
+  std::string user = "guest";      ///< see `password`
   /// An OAuth 2 token, too. User and password share one frame with the client properties, about 500 bytes:
   /// RabbitMQ takes 4096 bytes of it before 4.1 and 8192 from then on, unless its `initial_frame_max` says
   /// otherwise. A login above 64 KiB is refused before connecting.

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include <warren/error.hpp>
 
@@ -11,6 +15,75 @@ namespace {
 
 // RabbitMQ reads a TTL as milliseconds in an unsigned 32-bit integer.
 constexpr std::int64_t longest_ttl = 4'294'967'295;
+
+[[noreturn]] void refuse(const char* operation, std::string text) {
+  throw InvalidArgument({.operation = operation, .text = std::move(text), .permanent = true});
+}
+
+const char* retry_name(DelayedRetry retry) noexcept {
+  switch (retry) {
+    case DelayedRetry::all:
+      return "all";
+    case DelayedRetry::failed:
+      return "failed";
+    case DelayedRetry::returned:
+      return "returned";
+    case DelayedRetry::disabled:
+      break;
+  }
+  return "disabled";
+}
+
+// The broker ignores what it can't use: the queue would work, and never delay.
+void check_delayed_retry(const QueueOptions& options) {
+  const bool enabled = options.delayed_retry && *options.delayed_retry != DelayedRetry::disabled;
+  if (enabled && !options.delayed_retry_min)
+    refuse("queue.declare", "delayed_retry needs a delayed_retry_min");
+  if (!options.delayed_retry && (options.delayed_retry_min || options.delayed_retry_max))
+    refuse("queue.declare",
+           "delayed_retry_min and delayed_retry_max need a delayed_retry, which says what waits");
+  if (options.delayed_retry_min && options.delayed_retry_max &&
+      *options.delayed_retry_max < *options.delayed_retry_min) {
+    refuse("queue.declare", "delayed_retry_max is below delayed_retry_min");
+  }
+}
+
+// An interval as RabbitMQ reads it: a number above 0, then years, months, days, hours, minutes or seconds.
+bool is_interval(std::string_view text) {
+  if (text.size() < 2 || std::string_view("YMDhms").find(text.back()) == text.npos) return false;
+  text.remove_suffix(1);
+  return text.find_first_not_of("0123456789") == text.npos && text.find_first_not_of('0') != text.npos;
+}
+
+void check_stream_offset(const FieldValue& offset) {
+  std::string found = "of another type";
+  if (const auto text = offset.as_string()) {
+    if (offset.get_if<std::string>() != nullptr &&
+        (*text == "first" || *text == "last" || *text == "next" || is_interval(*text)))
+      return;
+    found = fmt::format("\"{}\"", *text);
+  } else if (const auto number = offset.as_integer()) {
+    if (*number >= 0) return;
+    found = std::to_string(*number);
+  } else if (offset.get_if<Timestamp>() != nullptr) {
+    return;
+  }
+  refuse("basic.consume", "x-stream-offset is " + found +
+                              ": it is \"first\", \"last\", \"next\", an offset (an integer from 0), a "
+                              "timestamp, or an interval such "
+                              "as \"1h\" or \"7D\" (units Y, M, D, h, m, s)");
+}
+
+void check_stream_filter(const FieldValue& filter) {
+  if (filter.get_if<std::string>() != nullptr) return;
+  const FieldArray* values = filter.get_if<FieldArray>();
+  if (values != nullptr && std::all_of(values->begin(), values->end(), [](const FieldValue& value) {
+        return value.get_if<std::string>() != nullptr;
+      })) {
+    return;
+  }
+  refuse("basic.consume", "x-stream-filter is neither a string nor an array of strings");
+}
 
 std::int64_t within(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
   if (value >= least && value <= most) return value;
@@ -78,7 +151,7 @@ FieldTable queue_arguments(const QueueOptions& options) {
                                                 ? "at-least-once"
                                                 : "at-most-once");
   }
-  set_number("x-delivery-limit", options.delivery_limit, 0, any);
+  set_number("x-delivery-limit", options.delivery_limit, -1, any);
   if (options.single_active_consumer) arguments.set("x-single-active-consumer", true);
   set_number("x-max-priority", options.max_priority, 1, 255);
   if (options.max_age) {
@@ -91,7 +164,21 @@ FieldTable queue_arguments(const QueueOptions& options) {
     arguments.set("x-queue-leader-locator",
                   *options.leader_locator == LeaderLocator::balanced ? "balanced" : "client-local");
   }
+  set_time("x-consumer-timeout", options.consumer_timeout, 1);
+  check_delayed_retry(options);
+  if (options.delayed_retry) arguments.set("x-delayed-retry-type", retry_name(*options.delayed_retry));
+  set_time("x-delayed-retry-min", options.delayed_retry_min, 1);
+  set_time("x-delayed-retry-max", options.delayed_retry_max, 1);
+  set_number("x-stream-filter-size-bytes", options.filter_size_bytes, 16, 255);
   return arguments;
+}
+
+void check_consumer_arguments(const FieldTable& arguments) {
+  if (const FieldValue* offset = arguments.find("x-stream-offset")) check_stream_offset(*offset);
+  if (const FieldValue* filter = arguments.find("x-stream-filter")) check_stream_filter(*filter);
+  const FieldValue* unfiltered = arguments.find("x-stream-match-unfiltered");
+  if (unfiltered != nullptr && unfiltered->get_if<bool>() == nullptr)
+    refuse("basic.consume", "x-stream-match-unfiltered is neither true nor false");
 }
 
 }  // namespace warren::inline v0::engine

@@ -11,5 +11,10 @@ namespace warren::inline v0::engine {
 /// The arguments of queue.declare (https://www.rabbitmq.com/docs/queues#optional-arguments).
 /// @throws InvalidArgument  a number below what the broker takes
 [[nodiscard]] FieldTable queue_arguments(const QueueOptions& options);
+/// Looks at the arguments of basic.consume whose wrong values RabbitMQ ignores, or closes the connection over
+/// (541).
+/// @throws InvalidArgument  `x-stream-offset`, `x-stream-filter` or `x-stream-match-unfiltered` can't be
+/// right
+void check_consumer_arguments(const FieldTable& arguments);
 
 }  // namespace warren::inline v0::engine

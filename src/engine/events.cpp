@@ -16,8 +16,8 @@
 namespace warren::inline v0::engine {
 namespace {
 
-// Breaks of lines, and the spaces around them, become one space; other control characters become visible, so that
-// none reaches a terminal. The broker's words and a publisher's come here as they are.
+// Breaks of lines, and the spaces around them, become one space; other control characters become visible, so
+// that none reaches a terminal. The broker's words and a publisher's come here as they are.
 std::string one_line(std::string text) {
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   const auto is_c1 = [](std::string_view rest) {  // U+0080 to U+009F, the terminal's too

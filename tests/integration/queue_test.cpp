@@ -181,7 +181,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(refused({.expires = 0ms}, "x-expires"));
   CHECK(refused({.max_length = -1}, "x-max-length"));
   CHECK(refused({.max_length_bytes = -1}, "x-max-length-bytes"));
-  CHECK(refused({.delivery_limit = -1}, "x-delivery-limit"));
+  CHECK(refused({.delivery_limit = -2}, "x-delivery-limit"));
   CHECK(refused({.max_priority = std::uint8_t{0}}, "x-max-priority"));
   CHECK(refused({.type = QueueType::stream, .max_age = 0s}, "x-max-age"));
   CHECK_NOTHROW(channel.declare_queue("", {.exclusive = true, .message_ttl = 0ms, .max_length = 0}));

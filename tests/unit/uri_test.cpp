@@ -173,8 +173,6 @@ TEST_CASE("a broken URI is refused with the fault and its place") {
       {"amqp://h%00", "%00"},
       {"amqp://%00@h", "%00"},
       {"amqp://u@v@h", "second '@'"},
-      {"amqp://" + too_long + "@h", "user has more than 255"},
-      {"amqp://u:" + too_long + "@h", "password has more than 255"},
       {"amqp://h/" + too_long, "virtual host has more than 255"},
       {"amqp://?heartbeat", "heartbeat"},
       {"amqp://?heartbeat=", "heartbeat"},
