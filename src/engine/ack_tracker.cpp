@@ -1,5 +1,6 @@
 #include "engine/ack_tracker.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace warren::inline v0::engine {
@@ -53,6 +54,19 @@ AckTracker::Settlement AckTracker::settle(std::uint64_t tag) {
   --pending_;
   drop_settled_front();
   return result;
+}
+
+void AckTracker::settle_all() {
+  for (State& state : states_) {
+    if (state == State::unsettled) state = State::settled;
+  }
+  unsettled_ = 0;
+  drop_settled_front();
+}
+
+std::uint64_t AckTracker::lowest_unsettled() const noexcept {
+  const auto found = std::find(states_.begin(), states_.end(), State::unsettled);
+  return first_ + static_cast<std::uint64_t>(found - states_.begin());
 }
 
 void AckTracker::flush(std::vector<Ack>& acks) {

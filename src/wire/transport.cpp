@@ -54,6 +54,21 @@ FieldTable client_properties(FieldTable properties) {
   return properties;
 }
 
+// Whether the broker's capabilities say so (https://www.rabbitmq.com/docs/connections#capabilities).
+bool announces(amqp_connection_state_t state, std::string_view capability) {
+  const auto find = [](const amqp_table_t& table, std::string_view key) -> const amqp_field_value_t* {
+    for (int i = 0; i < table.num_entries; ++i) {
+      if (to_view(table.entries[i].key) == key) return &table.entries[i].value;
+    }
+    return nullptr;
+  };
+  const amqp_table_t* properties = amqp_get_server_properties(state);
+  const amqp_field_value_t* all = properties == nullptr ? nullptr : find(*properties, "capabilities");
+  if (all == nullptr || all->kind != AMQP_FIELD_KIND_TABLE) return false;
+  const amqp_field_value_t* one = find(all->value.table, capability);
+  return one != nullptr && one->kind == AMQP_FIELD_KIND_BOOLEAN && one->value.boolean != 0;
+}
+
 amqp_rpc_reply_t log_in(amqp_connection_state_t state, const Endpoint& endpoint, const LoginOptions& options,
                         const amqp_table_t& properties) {
   const int channel_max = options.channel_max;
@@ -172,6 +187,7 @@ std::unique_ptr<Transport> Transport::connect(const std::string& address, const 
   state->negotiated.frame_max = static_cast<std::uint32_t>(frame_max);
   state->negotiated.channel_max = static_cast<std::uint16_t>(amqp_get_channel_max(connection));
   state->negotiated.heartbeat = std::chrono::seconds(amqp_get_heartbeat(connection));
+  state->negotiated.takes_cancel_ok = announces(connection, "accept_consumer_cancel_ok");
   state->descriptor = amqp_get_sockfd(connection);
   if (state->tls) state->tls->take_over();
   return std::unique_ptr<Transport>(new Transport(std::move(state)));

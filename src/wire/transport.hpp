@@ -32,6 +32,7 @@ struct Negotiated {
   std::uint32_t frame_max = 0;
   std::uint16_t channel_max = 0;
   std::chrono::seconds heartbeat{0};  ///< 0: off
+  bool takes_cancel_ok = false;  ///< the broker awaits an answer to its basic.cancel (from RabbitMQ 4.3.7 on)
 };
 
 /// A logged-in connection to a broker: bytes in, bytes out. Owns the rabbitmq-c state.
