@@ -40,6 +40,7 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   if (options.concurrency == 0) wire::refuse(operation, "concurrency is 0");
   if (options.drain_timeout < 0ms) wire::refuse(operation, "drain_timeout is negative");
   if (options.stop_within && *options.stop_within < 0ms) wire::refuse(operation, "stop_within is negative");
+  if (options.queue_wait < 0ms) wire::refuse(operation, "queue_wait is negative");
   if (options.handler_timeout && *options.handler_timeout <= 0ms)
     wire::refuse(operation, "handler_timeout is not above 0");
   if (const auto& breaker = options.circuit_breaker) {
@@ -98,11 +99,16 @@ RetryTopology guard_topology(const std::string& queue, const ConsumerOptions& op
 }
 
 engine::SubscriptionOptions subscription_options(const std::string& queue, const ConsumerOptions& options) {
-  engine::SubscriptionOptions subscription{.queue = queue,
-                                           .consumer_tag = options.consumer_tag,
-                                           .prefetch = options.prefetch,
-                                           .exclusive = options.exclusive,
-                                           .arguments = options.arguments};
+  engine::SubscriptionOptions subscription{
+      .queue = queue,
+      .consumer_tag = options.consumer_tag,
+      .prefetch = options.prefetch,
+      .exclusive = options.exclusive,
+      .arguments = options.arguments,
+      .queue_wait = options.queue_wait,
+      .unsettled_on_stream = options.ack_mode == AckMode::manual
+                                 ? engine::StreamPosition::Unsettled::comes_again
+                                 : engine::StreamPosition::Unsettled::kept};
   if (options.priority) subscription.arguments.set("x-priority", *options.priority);
   if (!options.stream_filter.empty()) {
     subscription.arguments.set("x-stream-filter",
@@ -146,10 +152,11 @@ Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string n
 void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
   refuse_in_handler("start");
   const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
-  const auto beside =
-      guard ? std::make_shared<Subscription>(
-                  connection, engine::SubscriptionOptions{.queue = guard->suspect_queue(), .prefetch = 1})
-            : nullptr;
+  const auto beside = guard ? std::make_shared<Subscription>(
+                                  connection, engine::SubscriptionOptions{.queue = guard->suspect_queue(),
+                                                                          .prefetch = 1,
+                                                                          .queue_wait = options.queue_wait})
+                            : nullptr;
   std::thread ended;
   {
     const std::lock_guard lock(mutex);

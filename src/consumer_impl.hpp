@@ -84,7 +84,7 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   bool start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
   void supervise(const RunPtr& run, const RunPtr& beside) noexcept;
   void see_to_end(const RunPtr& run) noexcept;
-  void restore(Subscription& run, Subscription::Event event) noexcept;
+  void restore(Subscription& run) noexcept;
   void heed_breaker(Subscription& run, CircuitState& heeded) noexcept;
   void tell_circuit(CircuitState state);
   void judge(bool failed, std::uint64_t epoch);

@@ -90,7 +90,7 @@ void Consumer::Impl::see_to_end(const RunPtr& run) noexcept {
     if (event != Subscription::Event::woken) {
       if (is_suspects(*run)) guard->subscribing();
       republisher.wake();  // a copy that is held is not to be sent any more
-      restore(*run, event);
+      restore(*run);
     }
     if (breaker) heed_breaker(*run, heeded);
   }
@@ -142,20 +142,14 @@ void Consumer::Impl::judge(bool failed, std::uint64_t epoch) {
   if (suspects) suspects->hold();
 }
 
-// Cancelled: the queue was deleted, or its leader moved (https://www.rabbitmq.com/docs/consumer-cancel).
-void Consumer::Impl::restore(Subscription& run, Subscription::Event event) noexcept {
+// After its channel was lost, or the broker cancelled it (https://www.rabbitmq.com/docs/consumer-cancel).
+void Consumer::Impl::restore(Subscription& run) noexcept {
   try {
-    if (event == Subscription::Event::lost) {
-      run.open_again();
-      if (!run.is_ending()) {
-        log(LogLevel::info, run.is_subscribed()
-                                ? fmt::format("subscribed to \"{}\" again", run.queue())
-                                : fmt::format("the subscription to \"{}\" stays paused", run.queue()));
-      }
-    } else {
-      log(LogLevel::warning, fmt::format("the broker cancelled the subscription to \"{}\"", run.queue()));
-      run.subscribe_again();
-    }
+    run.open_again();
+    if (run.is_ending()) return;
+    log(LogLevel::info, run.is_subscribed()
+                            ? fmt::format("subscribed to \"{}\" again", run.queue())
+                            : fmt::format("the subscription to \"{}\" stays paused", run.queue()));
   } catch (const ConnectionError&) {
     if (connection->has_ended()) run.end(std::current_exception());
   } catch (...) {
@@ -225,7 +219,7 @@ void Consumer::Impl::give_back(Subscription& run, const Delivery& delivery) {
       return count(run.acknowledge(delivery), nullptr);
     }
   }
-  run.refuse(delivery, Requeue::yes);
+  run.give_back(delivery);
 }
 
 void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Handler& handler) {
@@ -252,7 +246,13 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
       if (rejected) throw Reject("the handler returned Outcome::reject");
       if (outcome != Outcome::retry) {
         judge(outcome == Outcome::requeue, epoch);
-        return settle(run, delivery, outcome);
+        if (outcome != Outcome::requeue || !run.is_stream()) return settle(run, delivery, outcome);
+        // It can't go back there: its handler runs again, as the same attempt.
+        watched.reset();
+        if (!run.is_unsettled(delivery)) return;
+        if (!run.wait_to_run_again(delivery)) return count(run.can_settle(delivery), nullptr);
+        --runs;
+        continue;
       }
     } catch (...) {
       error = std::current_exception();
@@ -288,6 +288,11 @@ void Consumer::Impl::settle(Subscription& run, const Delivery& delivery, Outcome
     case Outcome::requeue:
       return count(run.refuse(delivery, Requeue::yes), nullptr);
     case Outcome::dead_letter:
+      if (run.is_stream()) {
+        log(LogLevel::warning,
+            fmt::format("consumer of \"{}\": a stream can't dead-letter a message; it is acknowledged",
+                        queue));
+      }
       return count(run.refuse(delivery, Requeue::no), nullptr);
     default:
       if (options.ack_mode == AckMode::after_handler) count(run.acknowledge(delivery), &acked);
@@ -368,12 +373,12 @@ void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, retry:
 bool Consumer::Impl::transfer(Subscription& run, const Delivery& delivery, retry::Copy& copy) {
   copy.park_in = options.retry.parked_queue(queue);
   // A copy beside an original that comes again would be a duplicate.
-  return republisher.send(copy, [&] { return run.is_ending() || !Subscription::can_settle(delivery); });
+  return republisher.send(copy, [&] { return run.is_ending() || !run.can_settle(delivery); });
 }
 
 void Consumer::Impl::settle_original(Subscription& run, const Delivery& delivery, bool sent,
                                      Counter* counter) {
-  if (!sent) return count(run.refuse(delivery, Requeue::yes), nullptr);
+  if (!sent) return count(run.give_back(delivery), nullptr);
   count(run.acknowledge(delivery), counter);
 }
 

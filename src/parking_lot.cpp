@@ -129,7 +129,7 @@ class Walk {
   ~Walk() {
     try {
       settle_all();
-      channel_->give_back_all();
+      channel_->give_back_unsettled();
       channel_->begin_close();
     } catch (...) {  // no memory for a frame: the connection's end closes it
     }
@@ -202,7 +202,7 @@ class Walk {
   ParkedResult finish() {
     settle_all();
     try {
-      channel_->give_back_all();
+      channel_->give_back_unsettled();
       channel_->close(std::max(step_deadline(), Clock::now() + 1s));
       if (acknowledged_ && channel_->is_lost()) {
         throw ConnectionError({.operation = "channel.close",

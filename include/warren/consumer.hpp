@@ -84,7 +84,10 @@ struct ConsumerOptions {
   bool exclusive = false;                     ///< the queue's only consumer; 403 where it has one
   std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
   std::string consumer_tag{};              ///< at most 255 bytes; empty: the broker chooses one
-  FieldTable arguments{};                  ///< further arguments, such as `x-stream-offset`
+  /// Further arguments, such as `x-stream-offset`. That offset is where a run() or start() begins. After a
+  /// reconnect within it the consumer of a stream resumes behind what it received (AckMode::after_handler) or
+  /// at the first delivery that is unsettled (AckMode::manual), whatever the offset was.
+  FieldTable arguments{};
   /// How long a stop waits for running handlers to end and, with AckMode::manual, for deliveries that are
   /// unsettled. Within `stop_within`.
   std::chrono::milliseconds drain_timeout{20'000};
@@ -114,6 +117,10 @@ struct ConsumerOptions {
   /// all messages.
   std::vector<std::string> stream_filter{};
   bool stream_match_unfiltered = false;  ///< `x-stream-match-unfiltered`: messages without a value, too
+  /// How long a consumer waits, after a reconnect, for a queue that another program declares; each try is
+  /// logged. After that it ends with ChannelError 404. A queue that this connection declared is declared
+  /// again at once. The first subscription never waits: run() and start() throw 404.
+  std::chrono::milliseconds queue_wait{30'000};
 };
 
 /// What a consumer does at a moment.
@@ -124,7 +131,9 @@ struct ConsumerStatus {
   std::uint64_t acked = 0;    ///< messages acknowledged as handled
   std::uint64_t retried = 0;  ///< copies confirmed on their way to another try
   std::uint64_t parked = 0;   ///< copies confirmed in the parked queue
-  std::uint64_t stale = 0;  ///< outcomes that came too late: their channel was gone, the message comes again
+  /// Outcomes that came too late: their channel was gone, or the broker had cancelled the subscription (as
+  /// for a consumer timeout), and the message comes again.
+  std::uint64_t stale = 0;
   std::uint64_t ignored = 0;    ///< failures that FailureRules ignored; counted in `acked` too
   std::uint64_t overdue = 0;    ///< handler runs that took longer than `handler_timeout`
   std::uint64_t suspected = 0;  ///< messages moved to the suspect queue (CrashGuardOptions)

@@ -65,9 +65,12 @@ class WARREN_EXPORT Delivery {
   /// Acknowledges it and every earlier unsettled delivery of its channel (`basic.ack` with `multiple`).
   /// Throws as ack().
   void ack_up_to() const;
-  /// Refuses it (AMQP `basic.nack`). Throws as ack().
+  /// Refuses it (AMQP `basic.nack`). Throws as ack(). Throws InvalidArgument for a delivery of a stream,
+  /// which has no refusal, and sends nothing: acknowledge it, or leave it unsettled.
   void nack(Requeue requeue) const;
-  /// Refuses it (AMQP `basic.reject`), the same as nack() for one message. Throws as ack().
+  /// Refuses it (AMQP `basic.reject`). Throws as nack(). From RabbitMQ 4.3 on it counts towards a quorum
+  /// queue's delivery limit, which nack() does not
+  /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
   void reject(Requeue requeue) const;
 
  private:

@@ -10,12 +10,15 @@ namespace warren::inline v0 {
 
 /// What a handler says of a message, where it says so by returning a value.
 enum class Outcome : std::uint8_t {
-  ack,      ///< handled: acknowledged
-  retry,    ///< failed: as if the handler had thrown
-  reject,   ///< can never be handled: as if it had thrown Reject
-  requeue,  ///< back to its queue at once (`basic.nack` with requeue); a message that always comes back spins
+  ack,     ///< handled: acknowledged
+  retry,   ///< failed: as if the handler had thrown
+  reject,  ///< can never be handled: as if it had thrown Reject
+  /// Back to its queue at once (`basic.reject` with requeue). A message that always comes back spins, until a
+  /// quorum queue's delivery limit ends it. A stream takes no message back: the handler runs again after 100
+  /// ms, with the same message, which counts as the same attempt.
+  requeue,
   /// `basic.nack` without requeue: for queues with a dead-letter exchange. Elsewhere the broker deletes it
-  /// (https://www.rabbitmq.com/docs/dlx).
+  /// (https://www.rabbitmq.com/docs/dlx). On a stream the message is acknowledged, and a warning is logged.
   dead_letter,
 };
 

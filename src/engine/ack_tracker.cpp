@@ -63,6 +63,19 @@ AckTracker::Settlement AckTracker::settle(std::uint64_t tag) {
   return result;
 }
 
+void AckTracker::settle_all() {
+  for (State& state : states_) {
+    if (state == State::unsettled) state = State::settled;
+  }
+  unsettled_ = 0;
+  drop_settled_front();
+}
+
+std::uint64_t AckTracker::lowest_unsettled() const noexcept {
+  const auto found = std::find(states_.begin(), states_.end(), State::unsettled);
+  return first_ + static_cast<std::uint64_t>(found - states_.begin());
+}
+
 void AckTracker::flush(std::vector<Ack>& acks) {
   if (pending_ == 0) return;
   std::uint64_t last_of_prefix = 0;

@@ -31,6 +31,8 @@ class AckTracker {
   Settlement acknowledge_up_to(std::uint64_t tag);
   /// A nack or reject, which the caller sends itself, at once.
   Settlement settle(std::uint64_t tag);
+  /// Everything that is unsettled, as settle(). What waits for the next flush still waits for it.
+  void settle_all();
 
   /// Appends the acknowledgements to send, in ascending order, and forgets them.
   void flush(std::vector<Ack>& acks);
@@ -39,6 +41,8 @@ class AckTracker {
   [[nodiscard]] std::size_t pending() const noexcept { return pending_; }
   /// Whether nobody settled it yet.
   [[nodiscard]] bool is_unsettled(std::uint64_t tag) const noexcept;
+  /// The first delivery that nobody settled yet; if there is none, the next one's tag.
+  [[nodiscard]] std::uint64_t lowest_unsettled() const noexcept;
   /// Deliveries that nobody settled yet.
   [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_; }
   /// Deliveries up to this tag that nobody settled yet. Looks at each one.

@@ -27,6 +27,9 @@ bool answers(std::uint32_t method, std::uint32_t expected) {
 
 // A function: an object would be destroyed before a channel that lives until the program's end.
 ErrorDetails closed_by_us() { return {.text = "the channel is closed", .scope = ErrorScope::channel}; }
+ErrorDetails retired() {
+  return {.text = "the broker cancelled the subscription: the message comes again", .scope = ErrorScope::channel};
+}
 
 void check(AckTracker::Settlement settlement, const char* operation, std::uint64_t tag) {
   if (settlement == AckTracker::Settlement::accepted) return;
@@ -62,6 +65,11 @@ bool ChannelCore::is_lost() const {
 void ChannelCore::check_open(const std::string& operation) const {
   if (error_) raise(*error_, operation);
   if (closing_) raise(closed_by_us(), operation);
+}
+
+void ChannelCore::check_settles(const char* operation) const {
+  check_open(operation);
+  if (retired_) raise(retired(), operation);
 }
 
 void ChannelCore::refuse_frame(const std::string& operation) const {
@@ -106,6 +114,53 @@ void ChannelCore::give_up() {
   send_close();
 }
 
+void ChannelCore::retire() {
+  const std::lock_guard lock(mutex_);
+  if (!error_ && !closing_) append_acks();
+  retired_ = true;
+  usable_.store(false, std::memory_order_release);
+  tell_settled();
+  sink_.reset();
+}
+
+void ChannelCore::give_back_unsettled() {
+  const std::lock_guard lock(mutex_);
+  if (error_ || closing_) return;
+  append_acks();
+  if (is_stream_ || acks_.unsettled() == 0) return;
+  acks_.settle_all();
+  tell_settled();
+  // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
+  outbox_.append(Outbox::Entry::control,
+                 [&](Bytes& out) { wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true); });
+}
+
+void ChannelCore::set_stream() {
+  const std::lock_guard lock(mutex_);
+  is_stream_ = true;
+}
+
+std::uint64_t ChannelCore::lowest_unsettled() const {
+  const std::lock_guard lock(mutex_);
+  return acks_.lowest_unsettled();
+}
+
+ChannelCore::Oldest ChannelCore::oldest_unsettled() const {
+  const std::lock_guard lock(mutex_);
+  if (acks_.unsettled() == 0) return {};
+  return {.unsettled = acks_.unsettled(),
+          .held = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                                        oldest_since_)};
+}
+
+// Once a batch, and with the first delivery after none: the clock is not read for each message.
+void ChannelCore::note_oldest() {
+  const std::uint64_t oldest = acks_.lowest_unsettled();
+  if (oldest == oldest_) return;
+  oldest_ = oldest;
+  oldest_since_ = std::chrono::steady_clock::now();
+}
+
 void ChannelCore::close(Deadline deadline) {
   std::unique_lock lock(mutex_);
   const auto waiter = send_close();
@@ -119,7 +174,7 @@ void ChannelCore::close(Deadline deadline) {
 std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag,
                                                                       std::size_t at_most) {
   const std::lock_guard lock(mutex_);
-  if (error_ || closing_) return std::nullopt;
+  if (error_ || closing_ || retired_) return std::nullopt;
   const Settlement settlement = acks_.acknowledge(tag);
   tell_settled();
   if (acks_.pending() >= at_most) append_acks();
@@ -137,6 +192,7 @@ void ChannelCore::append_acks() {
   if (acks_.pending() == 0) return;
   merged_.clear();
   acks_.flush(merged_);
+  note_oldest();
   outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
     for (const AckTracker::Ack& ack : merged_) wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
   });
@@ -144,7 +200,7 @@ void ChannelCore::append_acks() {
 
 void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
   const std::lock_guard lock(mutex_);
-  check_open("basic.ack");
+  check_settles("basic.ack");
   check(multiple ? acks_.acknowledge_up_to(tag) : acks_.acknowledge(tag), "basic.ack", tag);
   tell_settled();
   append_acks();
@@ -153,7 +209,14 @@ void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
 void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
   const char* operation = reject ? "basic.reject" : "basic.nack";
   const std::lock_guard lock(mutex_);
-  check_open(operation);
+  check_settles(operation);
+  if (is_stream_) {
+    throw InvalidArgument({.operation = operation,
+                           .text =
+                               "a stream has no basic.nack and no basic.reject, and RabbitMQ 3.10 closes the "
+                               "connection for one. Acknowledge the message, or leave it unsettled",
+                           .permanent = true});
+  }
   check(acks_.settle(tag), operation, tag);
   tell_settled();
   append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
@@ -163,15 +226,6 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
       wire::basic_nack(out, number, tag, false, requeue);
     }
   });
-}
-
-void ChannelCore::give_back_all() {
-  const std::lock_guard lock(mutex_);
-  if (error_ || closing_) return;
-  append_acks();
-  if (acks_.unsettled() == 0) return;
-  // Tag 0 with `multiple` means all that is outstanding (AMQP 0-9-1, basic.nack).
-  outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::basic_nack(out, number_, 0, true, true); });
 }
 
 void ChannelCore::settled_by_broker(std::uint64_t tag) {
@@ -188,7 +242,7 @@ bool ChannelCore::is_unsettled(std::uint64_t tag) const {
 std::size_t ChannelCore::await_settled(std::uint64_t tag, Deadline deadline) {
   std::unique_lock lock(mutex_);
   settlements_awaited_ = true;
-  const auto left = [&] { return error_ || closing_ ? 0 : acks_.unsettled_up_to(tag); };
+  const auto left = [&] { return error_ || closing_ || retired_ ? 0 : acks_.unsettled_up_to(tag); };
   settled_.wait_until(lock, deadline, [&] { return left() == 0; });
   return left();
 }
@@ -262,6 +316,7 @@ void ChannelCore::complete(ContentAssembler::ContentPtr content) {
     if (content->method != id::basic_return && !acks_.delivered(content->delivery.delivery_tag())) {
       throw wire::MalformedFrame("a delivery out of turn");
     }
+    if (acks_.unsettled() == 1) note_oldest();
     sink = sink_.lock();
   }
   if (content->method == id::basic_get_ok) {
@@ -335,7 +390,7 @@ ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
     case id::channel_flow:
       return After::nothing;  // RabbitMQ does not send it
     case id::basic_cancel:
-      if (const auto sink = this->sink()) sink->on_cancel();
+      if (const auto sink = this->sink()) sink->on_cancel(method.name);
       return After::nothing;
     case id::basic_ack:
     case id::basic_nack:

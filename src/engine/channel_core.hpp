@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <warren/error.hpp>
@@ -36,7 +37,7 @@ class ChannelSink {
   /// basic.ack and basic.nack. False is a fault of the broker's: such a number was never given out.
   virtual bool on_confirm(std::uint64_t /*tag*/, bool /*multiple*/, bool /*acknowledged*/) { return true; }
   /// The broker ended the subscription (basic.cancel).
-  virtual void on_cancel() {}
+  virtual void on_cancel(std::string_view /*consumer_tag*/) {}
   /// The broker takes publishes again (connection.unblocked).
   virtual void on_unblocked() {}
   /// The channel takes nothing more. Its last call; nothing may be appended for it after this has returned.
@@ -133,6 +134,24 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void begin_close();
   /// The same, and its sink hears nothing more: what becomes of the channel is nobody's business.
   void give_up();
+  /// The broker cancelled its subscription: nothing that it delivered can be settled any more (the broker may
+  /// have returned it to the queue), its sink hears nothing more, and calls go on.
+  void retire();
+  /// Sends what was acknowledged, then one basic.nack for all that is unsettled: nobody's failure, which a
+  /// quorum queue does not count towards its delivery limit from RabbitMQ 4.3 on, unlike what a closed
+  /// channel returns. On a stream it sends the acknowledgements alone. Does nothing if the channel takes
+  /// nothing more.
+  void give_back_unsettled();
+  /// What it consumes is a stream, which has no basic.nack and no basic.reject.
+  void set_stream();
+  /// The first delivery that nobody settled yet; if there is none, the next one's tag.
+  [[nodiscard]] std::uint64_t lowest_unsettled() const;
+  /// For how long the oldest unsettled delivery has been the oldest, which is at most its age.
+  struct Oldest {
+    std::size_t unsettled = 0;
+    std::chrono::milliseconds held{0};
+  };
+  [[nodiscard]] Oldest oldest_unsettled() const;
   /// As begin_close(), and waits for the answer. Does nothing where the channel is gone.
   /// @throws TimeoutError
   void close(Deadline deadline);
@@ -160,8 +179,6 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void acknowledge(std::uint64_t tag, bool multiple);
   /// basic.nack, or basic.reject, now. Throws as acknowledge().
   void refuse(std::uint64_t tag, bool requeue, bool reject);
-  /// One basic.nack for all that nobody settled: back to their queues. Nothing where the channel is gone.
-  void give_back_all();
   /// The broker counts it as settled: it was sent without asking for an acknowledgement.
   void settled_by_broker(std::uint64_t tag);
   /// Whether nobody settled it yet.
@@ -218,11 +235,13 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     throw ConnectionError(
         {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
   }
+  void check_settles(const char* operation) const;
   std::shared_ptr<Waiter> send_close();
   void append_acks();
   void tell_settled() {
     if (settlements_awaited_) settled_.notify_all();
   }
+  void note_oldest();
   void answer(Reply reply);
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
@@ -239,12 +258,16 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   std::deque<std::shared_ptr<Waiter>> waiters_;
   std::optional<ErrorDetails> error_;  // set: closed
   std::atomic<bool> closing_{false};   // our channel.close is on its way; set under the lock
+  bool retired_ = false;               // nothing that it delivered is settled any more
+  bool is_stream_ = false;             // knows no basic.nack
   std::atomic<bool> usable_{true};     // error_ is not set
   std::weak_ptr<ChannelSink> sink_;
   AckTracker acks_;
   std::vector<AckTracker::Ack> merged_;
   bool settlements_awaited_ = false;  // from the first await_settled() on
   std::condition_variable settled_;
+  std::uint64_t oldest_ = 0;  // an unsettled tag, as of the last batch of acknowledgements
+  Deadline oldest_since_{};
 
   // The I/O thread's own.
   ContentAssembler assembler_;

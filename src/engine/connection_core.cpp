@@ -195,7 +195,8 @@ void ConnectionCore::close(Deadline deadline) noexcept {
   }
   if (enter(ConnectionState::closing)) {
     try {
-      for (const auto& channel : open_channels()) channel->flush_acks();  // what a tick would have sent
+      for (const auto& channel : open_channels())
+        channel->give_back_unsettled();  // and what a tick would have sent
       outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
     } catch (...) {  // no memory: the deadline ends it
     }

@@ -13,12 +13,8 @@ namespace {
 
 namespace id = wire::id;
 
-// A queue that cancels again at once must not spin.
-constexpr std::chrono::milliseconds resubscribe_pause{100};
-// A queue that the connection before still holds is free within seconds; a node is back within minutes, or
-// never.
-constexpr std::chrono::milliseconds retry_pause{500};
-constexpr int most_tries = 600;
+// Of a stream's message that its handler wants to have again: what always comes back must not spin.
+constexpr std::chrono::milliseconds run_again_pause{100};
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
 
 void set_prefetch(ChannelCore& channel, std::uint16_t prefetch, ConnectionCore::Deadline deadline) {
@@ -34,7 +30,10 @@ void unsubscribe(ChannelCore& channel, const std::string& tag, ConnectionCore::D
 }  // namespace
 
 Subscription::Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options)
-    : connection_(std::move(connection)), options_(std::move(options)), prefetch_(options_.prefetch) {}
+    : connection_(std::move(connection)),
+      options_(std::move(options)),
+      position_(options_.arguments, options_.unsettled_on_stream),
+      prefetch_(options_.prefetch) {}
 
 std::shared_ptr<ChannelCore> Subscription::channel() const {
   const std::lock_guard lock(mutex_);
@@ -57,13 +56,23 @@ void Subscription::open() {
 }
 
 void Subscription::open_channel() {
+  if (!position_.is_known()) {
+    const auto declared = connection_->topology().find_queue(options_.queue);
+    const FieldValue* type = declared ? declared->arguments.find("x-queue-type") : nullptr;
+    if (type != nullptr) {
+      position_.set_kind(type->as_string() == "stream" ? StreamPosition::Kind::stream
+                                                       : StreamPosition::Kind::other);
+    }
+  }
   const auto opened = connection_->open_channel(connection_->operation_deadline(), weak_from_this());
   {
     const std::lock_guard lock(mutex_);
     channel_ = opened;
     last_tag_ = 0;
     lost_ = false;
+    cancelled_ = false;
   }
+  if (position_.is_stream()) opened->set_stream();
   set_prefetch(*opened, prefetch_, connection_->operation_deadline());
   {
     const std::lock_guard lock(mutex_);
@@ -104,77 +113,30 @@ void Subscription::resume(std::uint16_t prefetch) {
     paused_ = false;
     away_ = false;
     arrived_.notify_all();
-    if (lost_) return;  // open_again() subscribes
+    if (lost_ || cancelled_) return;  // open_again() subscribes
+  }
+  // What was dropped is unsettled on the channel: from another one it comes again.
+  if (position_.is_stream()) {
+    leave_stream();
+    return open_again();
   }
   set_prefetch(*channel(), prefetch_, connection_->operation_deadline());
   subscribe();
 }
 
-void Subscription::open_again() {
-  const std::string operation = fmt::format("consume \"{}\"", options_.queue);
-  const auto set_reopening = [this](bool reopening) {
-    const std::lock_guard lock(mutex_);
-    reopening_ = reopening;
-  };
-  for (int tries = 1;; ++tries) {
-    connection_->await_open(operation, Deadline::max(), [this] { return is_ending(); });
-    // Declared in the background, once the connection before holds it no longer.
-    connection_->await_queue(options_.queue, [this] { return is_ending(); });
-    if (is_ending()) return;
-    set_reopening(true);
-    try {
-      open_channel();
-      return set_reopening(false);
-    } catch (const ConnectionError&) {
-      if (connection_->has_ended()) throw;
-    } catch (const TimeoutError&) {  // a link that is stalled: its heartbeats, or the next try, tell
-      channel()->give_up();
-    } catch (const ChannelError& error) {
-      // The broker still holds the queue for the connection before, or the queue's node is down.
-      const bool passing =
-          error.code() == 405 || error.code() == 403 || wire::is_node_down(error.code(), error.text());
-      if (!passing || tries >= most_tries) throw;
-    }
-    std::unique_lock lock(mutex_);
-    lost_ = true;
-    changed_.wait_for(lock, retry_pause, [&] { return is_ending(); });
-  }
-}
-
 void Subscription::subscribe() {
-  {
-    const std::lock_guard lock(mutex_);
-    cancelled_ = false;
-  }
+  const FieldTable arguments = position_.arguments(std::chrono::system_clock::now());
   const std::string queue = connection_->topology().current_name(options_.queue);
   Reply reply = channel()->call(fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok,
                                 connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
                                   wire::basic_consume(out, number, queue, options_.consumer_tag,
-                                                      {.exclusive = options_.exclusive}, options_.arguments);
+                                                      {.exclusive = options_.exclusive}, arguments);
                                 });
   const std::lock_guard lock(mutex_);
   consumer_tag_ = std::move(reply.name);
   subscribed_ = !is_ending() && !cancelled_ && !lost_;
   if (!counted_) connection_->topology().consumer_added(queue);
   counted_ = true;
-}
-
-void Subscription::subscribe_again() {
-  {
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, resubscribe_pause, [&] { return is_ending(); })) return;
-    cancelled_ = false;
-    if (paused_) return;
-  }
-  try {
-    subscribe();
-  } catch (const ChannelError& error) {
-    if (!wire::is_node_down(error.code(), error.text())) throw;  // else it is lost, and open_again() waits
-  } catch (const TimeoutError&) {  // the answer may still come: to another channel
-    channel()->give_up();
-    const std::lock_guard lock(mutex_);
-    lost_ = true;
-  }
 }
 
 Subscription::Event Subscription::wait(Deadline deadline) {
@@ -243,12 +205,31 @@ void Subscription::give_back_waiting() noexcept {
     left.erase(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(taken_));
     taken_ = 0;
   }
-  for (const ContentPtr& content : left) refuse(content->delivery, Requeue::yes);
+  for (const ContentPtr& content : left) give_back(content->delivery);
+}
+
+// What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale. A
+// stream's deliveries are nobody else's: they stay, at most as many as the prefetch, and those behind them
+// come again.
+void Subscription::left(const ChannelCore& channel) {
+  {
+    const std::lock_guard lock(mutex_);
+    spare_.clear();
+    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
+    taken_ = 0;
+    const std::size_t kept = keeps_deliveries() ? std::min<std::size_t>(queue_.size(), options_.prefetch) : 0;
+    if (kept != queue_.size() && is_stream()) position_.dropped(queue_[kept]->delivery.headers());
+    queue_.resize(kept);
+  }
+  position_.left(channel.lowest_unsettled());
 }
 
 void Subscription::close(Deadline deadline) noexcept {
   try {
-    if (const auto open = channel()) open->close(deadline);
+    if (const auto open = channel()) {
+      open->give_back_unsettled();
+      open->close(deadline);
+    }
   } catch (...) {  // no answer: it was sent, and the connection's end closes the channel, too
   }
 }
@@ -287,6 +268,7 @@ bool Subscription::take(ContentPtr& content) {
   if (is_ending()) return false;
   content = std::move(queue_[taken_++]);
   last_tag_ = content->delivery.delivery_tag();
+  if (lost_ && taken_ == queue_.size()) changed_.notify_all();  // a stream's: await_kept()
   if (taken_ == queue_.size() || taken_ >= most_taken) {
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
     taken_ = 0;
@@ -296,7 +278,7 @@ bool Subscription::take(ContentPtr& content) {
 
 bool Subscription::acknowledge(const Delivery& delivery) {
   const auto channel = DeliveryAccess::channel(delivery);
-  if (!channel) return false;
+  if (!channel) return keeps_deliveries();
   const std::size_t at_most = std::max<std::size_t>(options_.prefetch / 2, 1);
   const auto settlement = channel->acknowledge_later(delivery.delivery_tag(), at_most);
   // Where the I/O thread does not come by soon, it goes out now, and those behind it wait for a tick.
@@ -304,16 +286,43 @@ bool Subscription::acknowledge(const Delivery& delivery) {
     channel->flush_acks();
     connection_->request_tick(channel);
   }
-  return settlement == AckTracker::Settlement::accepted;
+  return settlement ? settlement == AckTracker::Settlement::accepted : keeps_deliveries();
 }
 
 bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
   try {
-    delivery.nack(requeue);
+    if (requeue == Requeue::yes) {
+      if (is_stream()) return give_back(delivery);
+      delivery.reject(requeue);
+    } else {
+      if (is_stream()) return acknowledge(delivery);
+      delivery.nack(requeue);
+    }
     return true;
   } catch (...) {
     return false;
   }
+}
+
+bool Subscription::give_back(const Delivery& delivery) noexcept {
+  try {
+    if (is_stream()) {
+      position_.dropped(delivery.headers());
+      return can_settle(delivery);
+    }
+    delivery.nack(Requeue::yes);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+bool Subscription::wait_to_run_again(const Delivery& delivery) {
+  std::unique_lock lock(mutex_);
+  const auto leave = [&] { return is_ending() || paused_ || !can_settle(delivery); };
+  if (!changed_.wait_for(lock, run_again_pause, leave)) return true;
+  position_.dropped(delivery.headers());  // with the lock held: resume() is still to come
+  return false;
 }
 
 bool Subscription::is_unsettled(const Delivery& delivery) const {
@@ -321,20 +330,28 @@ bool Subscription::is_unsettled(const Delivery& delivery) const {
   return !channel || channel->is_unsettled(delivery.delivery_tag());
 }
 
-bool Subscription::can_settle(const Delivery& delivery) {
+bool Subscription::can_settle(const Delivery& delivery) const {
+  if (keeps_deliveries()) return true;
   const auto channel = DeliveryAccess::channel(delivery);
   return channel && channel->is_usable();
 }
 
-void Subscription::on_delivery(ContentPtr content) { arrivals_.push_back(std::move(content)); }
+void Subscription::on_delivery(ContentPtr content) {
+  const Delivery& delivery = content->delivery;
+  if (position_.delivered(delivery.delivery_tag(), content->fault.empty() ? &delivery.headers() : nullptr)) {
+    if (const auto of = DeliveryAccess::channel(delivery)) of->set_stream();
+  }
+  arrivals_.push_back(std::move(content));
+}
 
 bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
-  const auto give_back = [this] {
-    for (const ContentPtr& content : arrivals_) refuse(content->delivery, Requeue::yes);
+  const auto give_arrivals_back = [this] {
+    for (const ContentPtr& content : arrivals_) give_back(content->delivery);
     arrivals_.clear();
   };
+  if (position_.is_stream()) position_.settled_below(channel()->lowest_unsettled());
   if (is_ending()) {
-    give_back();
+    give_arrivals_back();
     return false;
   }
   // Before anybody can acknowledge: see on_tick().
@@ -343,7 +360,7 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   std::unique_lock lock(mutex_);
   if (away_) {
     lock.unlock();
-    give_back();
+    give_arrivals_back();
     return true;
   }
   if (queue_.empty()) {
@@ -374,47 +391,58 @@ bool Subscription::on_tick() {
   return true;
 }
 
-void Subscription::on_cancel() {
+// The broker may have returned what it delivered to the queue (a consumer timeout), keeps the consumer even
+// so until it is cancelled, and would close the channel for the next timeout: all that is left of it is to be
+// left.
+void Subscription::on_cancel(std::string_view consumer_tag) {
+  const auto open = channel();
+  if (connection_->negotiated().takes_cancel_ok) {
+    try {
+      open->send("basic.cancel-ok", Outbox::Entry::control,
+                 [&](Bytes& out, std::uint16_t number) { wire::basic_cancel_ok(out, number, consumer_tag); });
+    } catch (const Error&) {  // a close of our own is on its way, which says the same
+    }
+  }
+  tell_cancelled(*open);
+  open->retire();
+  drop_arrivals();
+  left(*open);
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
-  was_cancelled_ = true;
   subscribed_ = false;
   changed_.notify_all();
+}
+
+void Subscription::drop_arrivals() {
+  if (is_stream() && !arrivals_.empty()) position_.dropped(arrivals_.front()->delivery.headers());
+  arrivals_.clear();
+}
+
+void Subscription::log(LogLevel level, const std::string& text) {
+  connection_->events().log(level, fmt::format("consumer of \"{}\": {}", options_.queue, text));
 }
 
 void Subscription::on_closed(const ErrorDetails& error) {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
   const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
-  const bool node_down = wire::is_node_down(error.code, error.text);
   bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
-  bool queue_is_gone = false;
-  arrivals_.clear();
+  drop_arrivals();
+  if (const auto of = channel()) left(*of);
   {
     const std::lock_guard lock(mutex_);
-    // Of a node that dies the consumers of its classic queues are cancelled first.
-    passing = passing || (was_cancelled_ && node_down) || (reopening_ && error.scope == ErrorScope::channel);
-    queue_is_gone = was_cancelled_ && error.code == 404 && !node_down;
+    passing = passing || (reopening_ && error.scope == ErrorScope::channel);
     if (passing && !is_ending()) {
-      // What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale.
-      queue_.clear();
-      spare_.clear();
-      taken_ = 0;
       lost_ = true;
       subscribed_ = false;
       changed_.notify_all();
     }
   }
-  if (overdue)
-    connection_->events().log(LogLevel::error, fmt::format("consume \"{}\": {}", options_.queue, error.text));
+  if (overdue) log(LogLevel::error, error.text);
   if (passing) return;
-  if (queue_is_gone) connection_->topology().queue_gone(options_.queue);
   try {
     ErrorDetails details = error;
     details.operation = fmt::format("consume \"{}\"", options_.queue);
-    if (queue_is_gone) {
-      details.text = "the broker cancelled the subscription, and the queue is gone: " + details.text;
-      end(std::make_exception_ptr(ConsumerCancelledError(std::move(details))));
-    } else if (error.scope == ErrorScope::connection) {
+    if (error.scope == ErrorScope::connection) {
       end(std::make_exception_ptr(ConnectionError(std::move(details))));
     } else {
       end(std::make_exception_ptr(ChannelError(std::move(details))));

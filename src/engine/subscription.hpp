@@ -6,11 +6,14 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/channel_core.hpp"
 #include "engine/connection_core.hpp"
+#include "engine/stream_position.hpp"
 
 namespace warren::inline v0::engine {
 
@@ -20,6 +23,10 @@ struct SubscriptionOptions {
   std::uint16_t prefetch = 64;
   bool exclusive = false;
   FieldTable arguments{};
+  /// After a lost connection: how long somebody else may take to declare the queue.
+  std::chrono::milliseconds queue_wait{30'000};
+  /// Of a stream's deliveries whose channel is gone.
+  StreamPosition::Unsettled unsettled_on_stream = StreamPosition::Unsettled::comes_again;
 };
 
 /// One run of a consumer: its channel, what was delivered and not yet handled, and why it ends.
@@ -41,10 +48,11 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// Opens the channel, sets the prefetch and subscribes.
   /// @throws ChannelError, ConnectionError, TimeoutError
   void open();
-  /// Subscribes again after the broker's basic.cancel, unless it has ended. @throws as open()
-  void subscribe_again();
-  /// Once the connection is open again: another channel, with the same prefetch and subscription. Returns at
-  /// once where it has ended. @throws as open()
+  /// After Event::lost and Event::cancelled, and once the connection is open again: another channel, with the
+  /// same prefetch and subscription. A channel whose subscription the broker cancelled is left before, with
+  /// what it had delivered given back. What passes with time is tried again, with backoff, and logged each
+  /// time. Returns at once if it has ended. @throws as open(); ConsumerCancelledError if the broker cancelled
+  /// the subscription, and the queue is gone
   void open_again();
   /// Blocks until it has ended, the broker cancelled the subscription, or the channel was lost: with its
   /// connection, or for an acknowledgement that was overdue. Also until hold(), or until the deadline: woken.
@@ -64,7 +72,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// After end(): basic.cancel, and what no worker has taken goes back to the queue. False where the broker
   /// did not answer in time.
   bool cancel(Deadline deadline) noexcept;
-  /// Sends what is left to settle, and closes the channel; what is unsettled goes back to the queue.
+  /// Sends what is left to settle, gives back what is unsettled (on a stream: nothing), and closes the
+  /// channel.
   void close(Deadline deadline) noexcept;
 
   [[nodiscard]] bool is_subscribed() const;
@@ -84,10 +93,20 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// Each settles one delivery, on the channel that brought it; false where that is gone (the message comes
   /// again), or where somebody settled it before. Acknowledgements are merged, and go out within ack_delay.
   bool acknowledge(const Delivery& delivery);
+  /// The handler's wish, or its failure. Back to the queue is basic.reject, which a quorum queue counts
+  /// towards its delivery limit (from RabbitMQ 4.3 on basic.nack does not count). A stream has neither: a
+  /// consumer that resumes gets it again, and Requeue::no acknowledges it.
   bool refuse(const Delivery& delivery, Requeue requeue) noexcept;
+  /// Nobody's failure: basic.nack. A stream has none: a consumer that resumes gets it again.
+  bool give_back(const Delivery& delivery) noexcept;
+  /// Whether the queue is known to be a stream, which no message can go back to.
+  [[nodiscard]] bool is_stream() const noexcept { return position_.is_stream(); }
+  /// On a stream: waits a moment before the handler runs again with this delivery. False if it is not to: the
+  /// subscription ends or is paused, or the delivery's channel is gone.
+  bool wait_to_run_again(const Delivery& delivery);
   [[nodiscard]] bool is_unsettled(const Delivery& delivery) const;
   /// False where its channel is gone: the message comes again.
-  [[nodiscard]] static bool can_settle(const Delivery& delivery);
+  [[nodiscard]] bool can_settle(const Delivery& delivery) const;
 
  private:
   void subscribe();
@@ -95,14 +114,32 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   void on_delivery(ContentPtr content) override;
   bool on_turn_end(std::vector<ContentPtr>& spare) override;
   bool on_tick() override;
-  void on_cancel() override;
+  void on_cancel(std::string_view consumer_tag) override;
   void on_closed(const ErrorDetails& error) override;
 
   [[nodiscard]] std::shared_ptr<ChannelCore> channel() const;
   void open_channel();
+  void leave(ChannelCore& channel, const std::string& tag, Deadline deadline) noexcept;
+  void left(const ChannelCore& channel);
+  void drop_arrivals();
+  [[nodiscard]] bool keeps_deliveries() const noexcept {
+    return is_stream() && options_.unsettled_on_stream == StreamPosition::Unsettled::kept;
+  }
+  void log(LogLevel level, const std::string& text);
+
+  // subscription_recovery.cpp
+  struct Attempts;
+  void leave_cancelled();
+  void await_kept();
+  void leave_stream();
+  bool try_again(Attempts& attempts, const ChannelError& error);
+  bool declare_queue_again();
+  void tell_cancelled(const ChannelCore& channel);
+  [[nodiscard]] std::optional<std::int64_t> consumer_timeout() const;
 
   const std::shared_ptr<ConnectionCore> connection_;
   const SubscriptionOptions options_;
+  StreamPosition position_;
   std::atomic<std::uint16_t> prefetch_;
 
   mutable std::mutex mutex_;
@@ -116,11 +153,10 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   std::size_t idle_workers_ = 0;
   std::string consumer_tag_;
   bool subscribed_ = false;
-  bool cancelled_ = false;      // and not subscribed again yet
-  bool was_cancelled_ = false;  // ever
-  bool lost_ = false;           // and not open again yet
-  bool reopening_ = false;      // open_again() decides what an error of the new channel means
-  bool counted_ = false;        // as a consumer of its queue
+  bool cancelled_ = false;  // and its channel not left yet
+  bool lost_ = false;       // and not open again yet
+  bool reopening_ = false;  // open_again() decides what an error of the new channel means
+  bool counted_ = false;    // as a consumer of its queue
   bool woken_ = false;
   bool paused_ = false;  // no worker takes
   bool away_ = false;    // paused, and there is no subscription any more

@@ -228,6 +228,13 @@ std::string Topology::current_name(std::string_view queue) const {
   return resolve(queue);
 }
 
+std::optional<QueueRecord> Topology::find_queue(std::string_view queue) const {
+  const std::lock_guard lock(mutex_);
+  const auto record = std::ranges::find(known_.queues, resolve(queue), &QueueRecord::name);
+  if (record == known_.queues.end()) return std::nullopt;
+  return *record;
+}
+
 Topology::Snapshot Topology::snapshot() const {
   const std::lock_guard lock(mutex_);
   return known_;

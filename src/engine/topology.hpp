@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -77,6 +78,8 @@ class Topology {
 
   /// The name that a queue has now, of one it once had.
   [[nodiscard]] std::string current_name(std::string_view queue) const;
+  /// What was declared of a queue, by its name of now or before.
+  [[nodiscard]] std::optional<QueueRecord> find_queue(std::string_view queue) const;
   [[nodiscard]] Snapshot snapshot() const;
 
  private:

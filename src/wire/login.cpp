@@ -48,6 +48,15 @@ FieldTable client_properties(FieldTable properties) {
   return properties;
 }
 
+// Whether the broker's capabilities say so.
+bool announces(const FieldTable& server_properties, std::string_view capability) {
+  const FieldValue* all = server_properties.find("capabilities");
+  const FieldTable* capabilities = all == nullptr ? nullptr : all->get_if<FieldTable>();
+  const FieldValue* one = capabilities == nullptr ? nullptr : capabilities->find(capability);
+  const bool* value = one == nullptr ? nullptr : one->get_if<bool>();
+  return value != nullptr && *value;
+}
+
 bool names(std::string_view list, std::string_view name) noexcept {
   while (!list.empty()) {
     const std::size_t end = std::min(list.find(' '), list.size());
@@ -140,7 +149,7 @@ std::string Login::closed_text() const {
         "the connection was closed before a word of AMQP came: {}, or that of a proxy without a "
         "broker behind it{}",
         endpoint_.tls ? "this is perhaps no broker's port (AMQP with TLS is usually on 5671)"
-                      : "this may be a port that expects TLS (amqps, usually 5671)",
+                      : "this may be a port that expects TLS (amqps://, usually 5671)",
         port_hint());
   }
   std::string text =
@@ -160,9 +169,8 @@ void Login::check_protocol(std::string_view input) const {
   if (frame || (protocol_header.starts_with(input.substr(0, 4)) && input.size() < protocol_header.size()))
     return;  // a method, or too little to tell
   if (begins("AMQP")) {
-    fail(fmt::format("the broker speaks another version of AMQP ({}), and not 0-9-1",
-                     hexadecimal(input.substr(4))),
-         true);
+    fail(fmt::format("the server speaks another version of the protocol ({}) than AMQP 0-9-1, which warren needs",
+                     hexadecimal(input.substr(4))));
   }
   if (begins("HTTP/")) {
     fail("an HTTP server answered: this may be the port of the management page or of a proxy" + port_hint());
@@ -232,8 +240,9 @@ void Login::on_start(std::string_view arguments) {
   const auto major = reader.number<std::uint8_t>();
   const auto minor = reader.number<std::uint8_t>();
   if (major != 0 || minor != 9)
-    fail(fmt::format("the broker speaks AMQP {}-{}, and not 0-9", major, minor), true);
+    fail(fmt::format("the server speaks another version of the protocol (AMQP {}-{}) than AMQP 0-9-1", major, minor));
   decode_table(reader.long_string(), server_properties_);
+  negotiated_.takes_cancel_ok = announces(server_properties_, "accept_consumer_cancel_ok");
   const std::string_view mechanisms = reader.long_string();
   const bool external = endpoint_.mechanism == AuthMechanism::external;
   const std::string_view mechanism = external ? "EXTERNAL" : "PLAIN";

@@ -27,6 +27,7 @@ struct Negotiated {
   std::uint32_t frame_max = 0;
   std::uint16_t channel_max = 0;
   std::chrono::seconds heartbeat{0};  ///< 0: off
+  bool takes_cancel_ok = false;  ///< the broker awaits an answer to its basic.cancel (from RabbitMQ 4.3.7 on)
 };
 
 /// The handshake of AMQP 0-9-1 (section 2.2.4), from the protocol header to connection.open-ok, without a

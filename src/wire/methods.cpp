@@ -161,6 +161,12 @@ void basic_cancel(Bytes& out, std::uint16_t channel, std::string_view consumer_t
   append_method(out, channel, AMQP_BASIC_CANCEL_METHOD, &method);
 }
 
+void basic_cancel_ok(Bytes& out, std::uint16_t channel, std::string_view consumer_tag) {
+  amqp_basic_cancel_ok_t method{};
+  method.consumer_tag = short_string(consumer_tag, "basic.cancel-ok", "consumer_tag");
+  append_method(out, channel, AMQP_BASIC_CANCEL_OK_METHOD, &method);
+}
+
 void basic_get(Bytes& out, std::uint16_t channel, std::string_view queue, bool no_ack) {
   amqp_basic_get_t method{};
   method.queue = short_string(queue, "basic.get", "queue");

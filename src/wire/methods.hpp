@@ -103,6 +103,7 @@ void basic_qos(Bytes& out, std::uint16_t channel, std::uint16_t prefetch_count);
 void basic_consume(Bytes& out, std::uint16_t channel, std::string_view queue, std::string_view consumer_tag,
                    ConsumeFlags flags, const FieldTable& arguments);
 void basic_cancel(Bytes& out, std::uint16_t channel, std::string_view consumer_tag);
+void basic_cancel_ok(Bytes& out, std::uint16_t channel, std::string_view consumer_tag);
 void basic_get(Bytes& out, std::uint16_t channel, std::string_view queue, bool no_ack);
 void basic_ack(Bytes& out, std::uint16_t channel, std::uint64_t delivery_tag, bool multiple);
 void basic_nack(Bytes& out, std::uint16_t channel, std::uint64_t delivery_tag, bool multiple, bool requeue);

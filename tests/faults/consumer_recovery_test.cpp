@@ -1,5 +1,6 @@
 #include <warren/warren.hpp>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -202,7 +203,7 @@ TEST_CASE("a consumer whose queue is gone after the outage ends with 404 (behavi
   Consuming on;
   // Declared by another connection: nobody declares it again.
   warren::Queue queue = on.beside.declare_queue(unique_name("gone"));
-  warren::Consumer consumer{on.connection, queue.name()};
+  warren::Consumer consumer{on.connection, queue.name(), {.queue_wait = 0ms}};
   consumer.start([](const warren::Delivery&) {});
   on.proxy.take_new(false);
   on.proxy.cut();
@@ -213,6 +214,151 @@ TEST_CASE("a consumer whose queue is gone after the outage ends with 404 (behavi
   CHECK(error.code() == 404);
   CHECK(contains(error.text(), queue.name()));
   CHECK(on.connection.is_open());
+}
+
+TEST_CASE("a consumer waits for a queue that another program declares after the reconnect, and says so",
+          "[faults][consumer]") {
+  Consuming on;
+  warren::Queue queue = on.beside.declare_queue(unique_name("late"));
+  Bodies bodies;
+  warren::Consumer consumer{on.connection, queue.name()};
+  consumer.start([&](const warren::Delivery& delivery) { bodies.add(delivery.body()); });
+  on.proxy.take_new(false);
+  on.proxy.cut();
+  REQUIRE(eventually([&] { return !consumer.status().subscribed; }));
+  queue.remove();
+  on.proxy.take_new(true);
+  REQUIRE(on.watch.opened(2));
+  const auto told = [&] {
+    const auto lines = on.watch.lines(warren::LogLevel::warning);
+    return std::ranges::count_if(lines, [&](const std::string& line) {
+      return contains(line, queue.name()) && contains(line, "the queue is missing") &&
+             contains(line, "30000 ms");
+    });
+  };
+  REQUIRE(eventually([&] { return told() >= 2; }));
+  CHECK_FALSE(consumer.status().subscribed);
+  on.beside.declare_queue(queue.name());
+  REQUIRE(subscribed(consumer));
+  on.beside.publish("", queue.name(), warren::Message("late"));
+  CHECK(eventually([&] { return bodies.count("late") == 1; }));
+  consumer.stop();
+  on.beside.declare_queue_passive(queue.name()).remove();
+}
+
+TEST_CASE("a consumer whose queue stays missing ends with 404 after queue_wait, and a stop ends the wait",
+          "[faults][consumer]") {
+  Consuming on;
+  warren::Queue queue = on.beside.declare_queue(unique_name("gone"));
+  const bool stops = GENERATE(true, false);
+  warren::Consumer consumer{
+      on.connection, queue.name(), {.queue_wait = stops ? std::chrono::milliseconds(10min) : 700ms}};
+  consumer.start([](const warren::Delivery&) {});
+  on.proxy.take_new(false);
+  on.proxy.cut();
+  REQUIRE(eventually([&] { return !consumer.status().subscribed; }));
+  queue.remove();
+  on.proxy.take_new(true);
+  REQUIRE(on.watch.opened(2));
+  if (stops) {
+    REQUIRE(eventually([&] { return contains(on.watch.log(), "the queue is missing"); }));
+    CHECK_NOTHROW(consumer.stop());
+  } else {
+    CHECK(thrown<warren::ChannelError>([&] { consumer.wait(); }).code() == 404);
+  }
+}
+
+namespace {
+
+// A user whose permissions can be taken.
+struct User {
+  const std::string name = unique_name("user");
+  User() {
+    shared_broker().ctl({"add_user", name, "secret"});
+    permit(".*", ".*");
+  }
+  ~User() {
+    try {
+      shared_broker().ctl({"delete_user", name});
+    } catch (const std::exception&) {
+    }
+  }
+  User(const User&) = delete;
+  User& operator=(const User&) = delete;
+  void permit(const char* configure, const char* read) const {
+    shared_broker().ctl({"set_permissions", name, configure, ".*", read});
+  }
+};
+
+struct AsUser {
+  User user;
+  Proxy proxy{shared_broker().endpoint()};
+  Watch watch;
+  warren::Connection connection{endpoint(), watch.options()};
+  warren::Connection untouched{shared_broker().endpoint(), recovering_options()};
+  warren::Channel beside = untouched.open_channel();
+  warren::Queue queue =
+      connection.open_channel().declare_queue(unique_name("permitted"), {.auto_delete = true});
+
+  [[nodiscard]] warren::Endpoint endpoint() const {
+    warren::Endpoint endpoint = proxy.endpoint();
+    endpoint.user = user.name;
+    endpoint.password = "secret";
+    return endpoint;
+  }
+  [[nodiscard]] auto told(const std::string& what) const {
+    const auto lines = watch.lines(warren::LogLevel::warning);
+    return std::ranges::count_if(
+        lines, [&](const std::string& line) { return contains(line, queue.name()) && contains(line, what); });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a consumer whose permission is revoked says so with each try, and goes on once it is back",
+          "[faults][consumer]") {
+  AsUser on;
+  Bodies bodies;
+  warren::Consumer consumer{on.connection, on.queue.name()};
+  consumer.start([&](const warren::Delivery& delivery) { bodies.add(delivery.body()); });
+  on.proxy.take_new(false);
+  on.proxy.cut();
+  REQUIRE(eventually([&] { return !consumer.status().subscribed; }));
+  on.user.permit(".*", "nothing");
+  on.proxy.take_new(true);
+  REQUIRE(on.watch.opened(2));
+  REQUIRE(eventually([&] { return on.told("403") >= 3; }, 30s));
+  CHECK(on.told("The next try is in 500 ms") == 1);
+  CHECK(on.told("The next try is in 1000 ms") == 1);  // with backoff
+  CHECK(on.told("The next try is in 2000 ms") == 1);
+  CHECK_FALSE(consumer.status().subscribed);
+  on.user.permit(".*", ".*");
+  REQUIRE(eventually([&] { return consumer.status().subscribed; }, 30s));
+  on.beside.publish("", on.queue.name(), warren::Message("back"));
+  CHECK(eventually([&] { return bodies.count("back") == 1; }));
+}
+
+TEST_CASE("a queue that went between its declaration and the subscription is declared again",
+          "[faults][consumer]") {
+  AsUser on;
+  warren::Exchange exchange = on.connection.open_channel().declare_exchange(
+      unique_name("bound"), {.type = warren::ExchangeType::fanout, .auto_delete = true});
+  on.queue.bind(exchange.name(), "");
+  Bodies bodies;
+  warren::Consumer consumer{on.connection, on.queue.name()};
+  consumer.start([&](const warren::Delivery& delivery) { bodies.add(delivery.body()); });
+  on.proxy.take_new(false);
+  on.proxy.cut();
+  REQUIRE(eventually([&] { return !consumer.status().subscribed; }));
+  // The recovery can't declare it, as if it had gone right after: the queue is missing for the consumer.
+  on.user.permit("nothing", ".*");
+  on.proxy.take_new(true);
+  REQUIRE(on.watch.opened(2));
+  REQUIRE(eventually([&] { return on.told("the queue is missing") >= 1; }));
+  on.user.permit(".*", ".*");
+  REQUIRE(eventually([&] { return consumer.status().subscribed; }, 30s));
+  on.beside.publish(exchange.name(), "", warren::Message("bound"));
+  CHECK(eventually([&] { return bodies.count("bound") == 1; }));
 }
 
 TEST_CASE(
@@ -316,12 +462,16 @@ TEST_CASE("a consumer subscribes again however often the link is lost, and never
 TEST_CASE("an acknowledgement that is overdue restores the consumer, and says why (behaviour 26)",
           "[faults][consumer]") {
   PrivateBroker broker;
+  // From 4.3 on the timeout is quorum queues' alone, and a basic.cancel.
+  const bool cancels = broker.version() >= std::pair(4, 3);
   broker.ctl({"eval", "application:set_env(rabbit, consumer_timeout, 1000)."});
   broker.ctl({"eval", "application:set_env(rabbit, channel_tick_interval, 1000)."});
   Watch watch;
   Connection connection{broker.endpoint(), watch.options()};
   warren::Channel channel = connection.open_channel();
-  channel.declare_queue("overdue");
+  warren::QueueOptions queue;
+  if (cancels) queue.type = warren::QueueType::quorum;
+  channel.declare_queue("overdue", queue);
   Turnstile turnstile;
   Bodies bodies;
   std::atomic<int> calls{0};

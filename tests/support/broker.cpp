@@ -1,6 +1,8 @@
 #include "support/broker.hpp"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 
 #include <warren/connection.hpp>
 #include <warren/error.hpp>
+#include "support/sockets.hpp"
 
 namespace support {
 namespace {
@@ -48,6 +51,32 @@ std::string line_of(std::string output) {
 }
 
 }  // namespace
+
+std::pair<int, int> Broker::version() const {
+  const warren::Endpoint at = endpoint();
+  const Descriptor socket = connect_to(at.host, at.effective_port());
+  const std::string_view header("AMQP\0\0\x09\x01", 8);
+  if (::send(socket.get(), header.data(), header.size(), MSG_NOSIGNAL) != 8)
+    throw std::runtime_error("no broker");
+  // connection.start: among the server's properties is "version", a long string.
+  std::string start;
+  const std::string key("\x07versionS");
+  for (char buffer[4'096];;) {
+    pollfd polled{socket.get(), POLLIN, 0};
+    if (::poll(&polled, 1, 15'000) <= 0) throw std::runtime_error("the broker says nothing");
+    const ssize_t count = ::recv(socket.get(), buffer, sizeof buffer, 0);
+    if (count <= 0) throw std::runtime_error("the broker does not say its version");
+    start.append(buffer, static_cast<std::size_t>(count));
+    const std::size_t found = start.find(key);
+    if (found == std::string::npos || start.size() < found + key.size() + 4 + 16) continue;
+    int major = 0;
+    int minor = 0;
+    if (std::sscanf(start.c_str() + found + key.size() + 4, "%d.%d", &major, &minor) != 2) {
+      throw std::runtime_error("a version that is none");
+    }
+    return {major, minor};
+  }
+}
 
 std::string Broker::ctl(const std::vector<std::string>& arguments) const {
   if (folder_.empty()) throw std::runtime_error("WARREN_TEST_BROKER_DIR is not set: run tests/run.sh");

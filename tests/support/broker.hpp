@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <warren/connection_options.hpp>
@@ -24,6 +25,9 @@ class Broker {
   [[nodiscard]] const std::string& url() const noexcept { return url_; }
   [[nodiscard]] warren::Endpoint endpoint() const { return warren::Uri::parse(url_).endpoint; }
   [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
+
+  /// Major and minor, as the broker says them to whoever connects: {3, 10}. Blocks for a round trip.
+  [[nodiscard]] std::pair<int, int> version() const;
 
   /// Runs rabbitmqctl against the node and returns what it printed. Blocks for a second or two.
   /// @throws std::runtime_error  it failed; its own words are on stderr

@@ -98,15 +98,15 @@ void ScriptedPeer::Link::wait_for_end() {
   for (;;) read_some();
 }
 
-void ScriptedPeer::Link::shake_hands(const Tune& tune) {
-  shake_hands_until_open(tune);
+void ScriptedPeer::Link::shake_hands(const Tune& tune, std::string_view properties) {
+  shake_hands_until_open(tune, properties);
   send(method_frame(0, method::connection_open_ok, short_string("")));
 }
 
-void ScriptedPeer::Link::shake_hands_until_open(const Tune& tune) {
+void ScriptedPeer::Link::shake_hands_until_open(const Tune& tune, std::string_view properties) {
   send(method_frame(
       0, method::connection_start,
-      number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US")));
+      number(0, 1) + number(9, 1) + long_string(properties) + long_string("PLAIN") + long_string("en_US")));
   receive(0x000A000B);  // start-ok
   send(method_frame(0, method::connection_tune,
                     number(tune.channel_max, 2) + number(tune.frame_max, 4) + number(tune.heartbeat, 2)));

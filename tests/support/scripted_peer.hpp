@@ -36,9 +36,10 @@ class ScriptedPeer {
     /// Reads, and drops, until the client goes.
     void wait_for_end();
     /// start, tune, open: as a broker would.
-    void shake_hands(const Tune& tune = {});
+    /// @param properties  the server's, the entries of an encoded table
+    void shake_hands(const Tune& tune = {}, std::string_view properties = {});
     /// The same without the last word: connection.open is received, and not answered.
-    void shake_hands_until_open(const Tune& tune = {});
+    void shake_hands_until_open(const Tune& tune = {}, std::string_view properties = {});
     /// Closes with a reset, not an end.
     void reset() { socket_.reset(); }
 

@@ -1,0 +1,275 @@
+// Subscription once its channel was lost, or the broker cancelled it: leaving that channel, and consuming
+// again on another one.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "engine/subscription.hpp"
+
+namespace warren::inline v0::engine {
+namespace {
+
+namespace id = wire::id;
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+constexpr std::uint16_t refused = 403;
+constexpr std::uint16_t not_found = 404;
+constexpr std::uint16_t locked = 405;
+
+// A queue that cancels again at once must not spin.
+constexpr milliseconds resubscribe_pause{100};
+constexpr milliseconds kept_pause{1'000};
+// A queue that the connection before still holds is free within seconds; a node is back within minutes, or
+// never.
+constexpr milliseconds first_pause{500};
+constexpr milliseconds longest_pause{2'000};
+constexpr milliseconds longest_refused_pause{
+    10'000};  // a permission that is gone: somebody has to give it back
+constexpr milliseconds longest_wait = 5min;
+
+milliseconds since(ConnectionCore::Deadline moment) {
+  return std::chrono::duration_cast<milliseconds>(ConnectionCore::Clock::now() - moment);
+}
+
+}  // namespace
+
+// Of one open_again().
+struct Subscription::Attempts {
+  bool cancelled = false;  // by the broker, and the connection was not lost since
+  std::uint16_t code = 0;  // of the refusals since `first`
+  Deadline first{};
+  milliseconds pause = first_pause;
+  bool declared = false;  // the queue, again
+};
+
+void Subscription::open_again() {
+  const std::string operation = fmt::format("consume \"{}\"", options_.queue);
+  const auto set_reopening = [this](bool reopening) {
+    const std::lock_guard lock(mutex_);
+    reopening_ = reopening;
+  };
+  Attempts attempts;
+  {
+    const std::lock_guard lock(mutex_);
+    attempts.cancelled = cancelled_ && !lost_;
+  }
+  leave_cancelled();
+  for (bool first = true;; first = false) {
+    connection_->await_open(operation, Deadline::max(), [this] { return is_ending(); });
+    // Declared in the background, once the connection before holds it no longer.
+    connection_->await_queue(options_.queue, [this] { return is_ending(); });
+    if (first) await_kept();
+    if (is_ending()) return;
+    set_reopening(true);
+    try {
+      open_channel();
+      return set_reopening(false);
+    } catch (const ConnectionError&) {
+      if (connection_->has_ended()) throw;
+      attempts.cancelled = false;
+    } catch (const TimeoutError& error) {  // a link that is stalled: its heartbeats, or the next try, tell
+      log(LogLevel::warning, fmt::format("{}: it is tried again", error.what()));
+      const auto late = channel();
+      late->give_up();
+      left(*late);
+    } catch (const ChannelError& error) {
+      if (!try_again(attempts, error)) throw;
+      const std::lock_guard lock(mutex_);
+      lost_ = true;
+      continue;
+    }
+    std::unique_lock lock(mutex_);
+    lost_ = true;
+    changed_.wait_for(lock, first_pause, [&] { return is_ending(); });
+  }
+}
+
+// What a stream delivered before is handled first, so that no more than the prefetch is held; not for long,
+// as a handler may take any time.
+void Subscription::await_kept() {
+  if (!keeps_deliveries()) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kept_pause, [&] { return is_ending() || paused_ || taken_ == queue_.size(); });
+}
+
+// What the broker refuses for now: waits, and returns true for another try.
+bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
+  const bool node_down = wire::is_node_down(error.code(), error.text());
+  const bool missing = error.code() == not_found && !node_down;
+  if (!missing && !node_down && error.code() != refused && error.code() != locked) return false;
+  if (missing && attempts.cancelled) {
+    connection_->topology().queue_gone(options_.queue);
+    ErrorDetails details = error.details();
+    details.operation = fmt::format("consume \"{}\"", options_.queue);
+    details.text = "the broker cancelled the subscription, and the queue is gone: " + details.text;
+    throw ConsumerCancelledError(std::move(details));
+  }
+  if (attempts.code != error.code()) {
+    attempts.code = error.code();
+    attempts.first = ConnectionCore::Clock::now();
+    attempts.pause = first_pause;
+  }
+  const auto longest = missing ? options_.queue_wait : longest_wait;
+  // An auto-delete queue goes with the last consumer of the connection before, be it declared again by then.
+  const bool declared = missing && declare_queue_again();
+  const bool at_once = declared && !std::exchange(attempts.declared, true);
+  const milliseconds elapsed = since(attempts.first);
+  if (!at_once && elapsed >= longest) return false;
+  const milliseconds pause = at_once ? 0ms : std::min(attempts.pause, longest - elapsed);
+  const char* cause = missing                ? "the queue is missing"
+                      : node_down            ? "the queue's node is down"
+                      : attempts.code == 405 ? "another connection holds the queue"
+                                             : "no permission, or another consumer is the exclusive one";
+  log(LogLevel::warning, fmt::format("{}: {}.{} The next try is in {} ms, the last one {} ms after the first",
+                                     cause, error.what(), declared ? " The queue is declared again." : "",
+                                     pause.count(), longest.count()));
+  attempts.pause =
+      std::min(2 * attempts.pause, error.code() == refused ? longest_refused_pause : longest_pause);
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, pause, [&] { return is_ending(); });
+  return true;
+}
+
+// False if this connection never declared it, or can't.
+bool Subscription::declare_queue_again() {
+  const auto record = connection_->topology().find_queue(options_.queue);
+  if (!record) return false;
+  try {
+    const auto channel = connection_->open_channel(connection_->operation_deadline());
+    try {
+      const Reply reply =
+          channel->call(fmt::format("queue.declare \"{}\"", record->name), id::queue_declare_ok,
+                        connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
+                          wire::queue_declare(out, number, record->server_named ? "" : record->name,
+                                              record->flags, record->arguments);
+                        });
+      if (record->server_named) connection_->topology().renamed(record->name, reply.name);
+      const Topology::Snapshot known = connection_->topology().snapshot();
+      for (const BindingRecord& binding : known.bindings) {
+        if (!binding.to_queue || binding.destination != reply.name) continue;
+        // An auto-delete exchange went with the queue's binding.
+        const auto source = std::ranges::find(known.exchanges, binding.source, &ExchangeRecord::name);
+        if (source != known.exchanges.end() && source->flags.auto_delete) {
+          channel->call(fmt::format("exchange.declare \"{}\"", source->name), id::exchange_declare_ok,
+                        connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
+                          wire::exchange_declare(out, number, source->name, source->type, source->flags,
+                                                 source->arguments);
+                        });
+        }
+        channel->call(fmt::format("queue.bind \"{}\" to \"{}\"", binding.destination, binding.source),
+                      id::queue_bind_ok, connection_->operation_deadline(),
+                      [&](Bytes& out, std::uint16_t number) {
+                        wire::queue_bind(out, number, binding.destination, binding.source,
+                                         binding.routing_key, binding.arguments);
+                      });
+      }
+    } catch (...) {
+      channel->begin_close();
+      throw;
+    }
+    channel->begin_close();
+    return true;
+  } catch (const Error& error) {
+    log(LogLevel::warning, fmt::format("the queue is not declared again: {}", error.what()));
+    return false;
+  }
+}
+
+// The consumer goes first, as the broker may keep it and send it what is given back; then that, which must
+// not follow the close.
+void Subscription::leave(ChannelCore& channel, const std::string& tag, Deadline deadline) noexcept {
+  try {
+    if (channel.is_open()) {
+      channel.call("basic.cancel", id::basic_cancel_ok, deadline,
+                   [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
+    }
+  } catch (...) {  // the channel is gone, or stalled: what is left of it goes with its connection
+  }
+  try {
+    channel.give_back_unsettled();
+    channel.close(deadline);
+  } catch (...) {
+  }
+}
+
+// Its number and its consumer are free at the broker by the time that another channel consumes: no tag is
+// used twice, an exclusive consumer is not in its own way, and the active one of several is not a dead one.
+void Subscription::leave_cancelled() {
+  std::shared_ptr<ChannelCore> open;
+  std::string tag;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!cancelled_) return;
+    open = channel_;
+    tag = consumer_tag_;
+  }
+  leave(*open, tag, connection_->operation_deadline());
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, resubscribe_pause, [&] { return is_ending(); });
+}
+
+// After pause(): the subscription is gone already.
+void Subscription::leave_stream() {
+  const auto open = channel();
+  open->retire();
+  left(*open);
+  {
+    const std::lock_guard lock(mutex_);
+    lost_ = true;
+  }
+  try {
+    open->close(connection_->operation_deadline());
+  } catch (const Error&) {  // no answer: another channel is opened beside it
+  }
+}
+
+std::optional<std::int64_t> Subscription::consumer_timeout() const {
+  constexpr const char* key = "x-consumer-timeout";
+  const FieldValue* value = options_.arguments.find(key);
+  const auto record = connection_->topology().find_queue(options_.queue);
+  if (value == nullptr && record) value = record->arguments.find(key);
+  return value == nullptr ? std::nullopt : value->as_integer();
+}
+
+void Subscription::tell_cancelled(const ChannelCore& channel) {
+  const auto oldest = channel.oldest_unsettled();
+  constexpr const char* cancelled = "the broker cancelled the subscription (basic.cancel)";
+  if (oldest.unsettled == 0) {
+    return log(LogLevel::warning,
+               fmt::format("{} while nothing was unacknowledged: the queue was deleted, or its leader moved",
+                           cancelled));
+  }
+  const std::string held =
+      fmt::format("{}. {} deliveries were unacknowledged, the oldest of them for at least {} ms", cancelled,
+                  oldest.unsettled, oldest.held.count());
+  constexpr const char* outcome =
+      "Their messages come again; what a handler that runs says of one is stale (ConsumerStatus::stale)";
+  const auto limit = consumer_timeout();
+  if (!limit) {
+    return log(
+        LogLevel::error,
+        fmt::format("{}. The probable cause is the consumer timeout: a running handler, or a message that "
+                    "waited for one, took longer than x-consumer-timeout of the queue, or "
+                    "consumer_timeout of the broker (1800000 ms by default). Else the queue was deleted, or "
+                    "its leader moved. {}",
+                    held, outcome));
+  }
+  if (oldest.held.count() >= *limit) {
+    return log(
+        LogLevel::error,
+        fmt::format("{}, and the consumer timeout is {} ms (x-consumer-timeout): a running handler, or a "
+                    "message that waited for one, took longer. {}",
+                    held, *limit, outcome));
+  }
+  log(LogLevel::warning,
+      fmt::format(
+          "{}, and the consumer timeout is {} ms (x-consumer-timeout): the queue was deleted, its leader "
+          "moved, or an older delivery took longer. {}",
+          held, *limit, outcome));
+}
+
+}  // namespace warren::inline v0::engine
