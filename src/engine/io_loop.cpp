@@ -224,6 +224,7 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
     channels_.erase(frame.channel);
   }
   channel->fail_waiters();
+  if (after == ChannelCore::After::send_close_ok) channel->forgotten();
 }
 
 void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {

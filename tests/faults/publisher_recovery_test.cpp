@@ -224,7 +224,7 @@ TEST_CASE("a message that closes the channel when it is sent again ends with tha
     CHECK(eventually([&] { return other.outcome() != PublishOutcome::pending; }));
   }
   CHECK(eventually([&] { return publisher.in_flight() == 0; }));
-  CHECK(on.published_frames() <= 5);
+  CHECK(on.published_frames() <= 7);  // the others at most once more, as they were in flight beside it
   CHECK_NOTHROW(publisher.publish(message("after")));
   CHECK(on.connection.is_open());
 }
