@@ -41,7 +41,8 @@ class ChannelSink {
   virtual void on_cancel() {}
   /// The broker takes publishes again (connection.unblocked).
   virtual void on_unblocked() {}
-  /// The channel takes nothing more. Its last call but on_forgotten(); nothing may be appended for it after this has returned.
+  /// The channel takes nothing more. Its last call but on_forgotten(); nothing may be appended for it after
+  /// this has returned.
   virtual void on_closed(const ErrorDetails&) {}
   /// After on_closed(), where the broker closed the channel: its number is free again.
   virtual void on_forgotten() {}

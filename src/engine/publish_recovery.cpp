@@ -41,8 +41,8 @@ void PublishWindow::on_closed(const ErrorDetails& error) {
   finish(lock);
 }
 
-// Empties the tracker. What was returned has its outcome, though the ack that follows a return never came; what
-// is past its deadline has ended, since nobody can confirm it now.
+// Empties the tracker. What was returned has its outcome, though the ack that follows a return never came;
+// what is past its deadline has ended, since nobody can confirm it now.
 std::vector<PublishSlot*> PublishWindow::take_outstanding() {
   const auto now = Clock::now();
   expire(now);
@@ -72,7 +72,9 @@ void PublishWindow::fail_all(std::vector<PublishSlot*> outstanding, const ErrorD
   if (by_broker && outstanding.size() == 1) {
     culprit = outstanding.front();
   } else if (by_broker && error.code == not_found) {
-    const auto named = [&](const PublishSlot* slot) { return is_named(exchange_of(slot->frames), error.text); };
+    const auto named = [&](const PublishSlot* slot) {
+      return is_named(exchange_of(slot->frames), error.text);
+    };
     if (std::ranges::count_if(outstanding, named) == 1) culprit = *std::ranges::find_if(outstanding, named);
   }
   ErrorDetails innocent = error;

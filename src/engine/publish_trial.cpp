@@ -1,18 +1,20 @@
 // PublishWindow where the broker closed the channel, or the whole connection, over one of several publishes.
 //
 // The broker handles a channel's publishes in their order, and none behind the one that it closes for. Which
-// one that is it doesn't say. So all that were in flight become suspects, and are sent again in groups. Behind each
-// group goes a fence, a second confirm.select: its answer says that the broker has handled all before it, however
-// long their confirms take. Where the broker closes again, the culprit is in that group; alone in it, it is found.
+// one that is it doesn't say. So all that were in flight become suspects, and are sent again in groups.
+// Behind each group goes a fence, a second confirm.select: its answer says that the broker has handled all
+// before it, however long their confirms take. Where the broker closes again, the culprit is in that group;
+// alone in it, it is found.
 //
 // - A channel that is closed costs a round trip, so its suspects are halved.
 // - A connection costs a reconnect with its backoff, so the groups are a sixteenth. Other publishers may have
-//   had something in flight too: one of them at a time has its trial (ConnectionCore::begin_trial). One close with
-//   nothing else in flight could be a coincidence: the second one is proof. Codes below 500, 320 among them, and
-//   links that are lost blame nobody.
+//   had something in flight too: one of them at a time has its trial (ConnectionCore::begin_trial). One close
+//   with nothing else in flight could be a coincidence: the second one is proof. Codes below 500, 320 among
+//   them, and links that are lost blame nobody.
 // - The exchange that a 403 or 404 names is a hint of where to look first, and no more. What goes there
 //   later is sent alone, too, until one is confirmed: else each would be searched for among its neighbours.
-// - A close also takes the confirms that were still to come. So what may bring one waits for them; not for ever,
+// - A close also takes the confirms that were still to come. So what may bring one waits for them; not for
+// ever,
 //   as a queue without a quorum confirms nothing: longer each time that some were taken.
 
 #include <fmt/format.h>
@@ -57,7 +59,8 @@ void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDet
   if (of_channel && std::ranges::all_of(outstanding, passed)) {  // it took them before, and now does not
     for (PublishSlot* slot : outstanding) slot->passed = false;
   }
-  const auto unknown = std::ranges::count_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
+  const auto unknown =
+      std::ranges::count_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
   if (unknown == 0) return;  // it was something else on this connection
   for (PublishSlot* slot : resend_) slot->suspect = false;
   if (of_channel) note_named(outstanding, error);
@@ -65,7 +68,8 @@ void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDet
   on_trial_ = on_trial_ || !of_channel;
   if (unknown != 1) return;
 
-  const auto found = std::ranges::find_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
+  const auto found =
+      std::ranges::find_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
   PublishSlot& culprit = **found;
   if (!of_channel && ++culprit.strikes < proof) return;
   outstanding.erase(found);
@@ -77,9 +81,10 @@ void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDet
     details.text = fmt::format("the broker closed the connection each time that it was sent: {}", error.text);
     connection_->events().log(
         LogLevel::error,
-        fmt::format("publisher to exchange \"{}\": a message to exchange \"{}\" is given up, since the broker "
-                    "closes the connection over it: {} {}",
-                    options_.exchange, exchange_of(culprit.frames), error.code, error.text));
+        fmt::format(
+            "publisher to exchange \"{}\": a message to exchange \"{}\" is given up, since the broker "
+            "closes the connection over it: {} {}",
+            options_.exchange, exchange_of(culprit.frames), error.code, error.text));
   }
   settle(culprit, culprit.lost ? PublishOutcome::unknown : PublishOutcome::refused, &details);
 }
@@ -108,7 +113,8 @@ std::size_t PublishWindow::next_group() {
   const auto first = std::ranges::find_if(resend_, careful);
   if (first != resend_.begin()) return static_cast<std::size_t>(first - resend_.begin());
   const auto suspects = static_cast<std::size_t>(
-      std::ranges::find_if_not(resend_, [](const PublishSlot* slot) { return slot->suspect; }) - resend_.begin());
+      std::ranges::find_if_not(resend_, [](const PublishSlot* slot) { return slot->suspect; }) -
+      resend_.begin());
   if (suspects < 2) return 1;
   for (std::size_t i = 0; i < suspects; ++i) {
     if (is_missing(exchange_of(resend_[i]->frames))) return std::max<std::size_t>(i, 1);

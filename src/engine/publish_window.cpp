@@ -116,13 +116,15 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
   }
 }
 
-// Whether the next channel comes without a caller's doing. A recovery that failed may have passed this one by.
+// Whether the next channel comes without a caller's doing. A recovery that failed may have passed this one
+// by.
 bool PublishWindow::is_coming() {
   if (coming_ && !reopening_ && connection_->state() == ConnectionState::open) coming_ = false;
   return coming_;
 }
 
-// What waits to be sent has no channel, and none comes, since no number was free, say: whoever waits opens one.
+// What waits to be sent has no channel, and none comes, since no number was free, say: whoever waits opens
+// one.
 void PublishWindow::revive(Lock& lock, Deadline deadline) {
   if (channel_ || opening_ || closed_ || resend_.empty() || is_coming()) return;
   try {
@@ -402,9 +404,10 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   }
   const bool sent = slot.sent;
   lock.unlock();
-  connection_->raise_timeout({.operation = operation,
-                              .text = sent ? "no confirm before the deadline" : "not sent before the deadline",
-                              .in_doubt = sent});
+  connection_->raise_timeout(
+      {.operation = operation,
+       .text = sent ? "no confirm before the deadline" : "not sent before the deadline",
+       .in_doubt = sent});
 }
 
 void PublishWindow::release(PublishSlot& slot) noexcept {
@@ -491,8 +494,8 @@ void PublishWindow::note_unseen(PublishSlot& slot) {
 }
 
 void PublishWindow::log_unseen(Deadline now) {
-  static constexpr std::array<const char*, 6> names{"pending", "confirmed", "nacked",
-                                                    "returned", "refused", "unknown"};
+  static constexpr std::array<const char*, 6> names{"pending",  "confirmed", "nacked",
+                                                    "returned", "refused",   "unknown"};
   std::size_t count = 0;
   std::string by_outcome;
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -505,9 +508,10 @@ void PublishWindow::log_unseen(Deadline now) {
   next_log_ = now + log_interval;
   connection_->events().log(
       LogLevel::error,
-      fmt::format("publisher to exchange \"{}\": {} publishes failed, and their Confirmations were dropped: {} "
-                  "({} since it was made). The last one: {}",
-                  options_.exchange, count, by_outcome, unseen_count_, unlogged_reason_));
+      fmt::format(
+          "publisher to exchange \"{}\": {} publishes failed, and their Confirmations were dropped: {} "
+          "({} since it was made). The last one: {}",
+          options_.exchange, count, by_outcome, unseen_count_, unlogged_reason_));
 }
 
 bool PublishWindow::on_tick() {
@@ -527,8 +531,8 @@ std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   room_.notify_all();
   changed_.notify_all();
   try {
-    fail_resend({.text = "the publisher was closed before it was sent, or sent again",
-                 .scope = ErrorScope::channel});
+    fail_resend(
+        {.text = "the publisher was closed before it was sent, or sent again", .scope = ErrorScope::channel});
     log_unseen(Clock::now());
   } catch (...) {  // no memory for their errors: they stay pending
   }

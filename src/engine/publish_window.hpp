@@ -168,21 +168,21 @@ class PublishWindow final : public ChannelSink,
   bool opening_ = false;
   bool closed_ = false;
   ConfirmTracker<PublishSlot*> tracker_;
-  std::deque<PublishSlot*> resend_;  // to be sent, in their order: again, or for the first time
-  std::size_t bytes_ = 0;            // in the window
-  std::size_t expired_ = 0;          // of those in tracker_
+  std::deque<PublishSlot*> resend_;         // to be sent, in their order: again, or for the first time
+  std::size_t bytes_ = 0;                   // in the window
+  std::size_t expired_ = 0;                 // of those in tracker_
   Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
   bool coming_ = false;                     // see is_coming()
   bool reopening_ = false;                  // it comes since the broker closed the one before
   // Sending carefully: see publish_trial.cpp.
-  bool fence_ = false;        // nothing is sent until the broker has handled all before it
-  std::size_t fences_ = 0;    // answers to come
-  bool draining_ = false;     // nothing is sent until all before it is confirmed, or until then:
+  bool fence_ = false;      // nothing is sent until the broker has handled all before it
+  std::size_t fences_ = 0;  // answers to come
+  bool draining_ = false;   // nothing is sent until all before it is confirmed, or until then:
   Deadline drain_until_{};
   std::chrono::milliseconds patience_ = least_patience;
-  bool on_trial_ = false;     // its suspects are those of a connection that was closed
+  bool on_trial_ = false;             // its suspects are those of a connection that was closed
   std::vector<std::string> missing_;  // exchanges that the broker closed a channel over
-  std::size_t kept_ = 0;             // of the large buffers of free slots
+  std::size_t kept_ = 0;              // of the large buffers of free slots
   std::deque<PublishSlot> slots_;
   std::vector<PublishSlot*> free_;
   std::optional<Failure> unseen_;  // the first failure that nobody saw

@@ -25,7 +25,8 @@ using warren::PublishOutcome;
 
 namespace {
 
-// A broker that closes its connection over each message with the routing key "poison", and confirms the others.
+// A broker that closes its connection over each message with the routing key "poison", and confirms the
+// others.
 class Poisoned {
  public:
   explicit Poisoned(std::uint16_t code, std::string text)
@@ -94,8 +95,9 @@ void check_given_up(Confirmation& poison, std::uint16_t code, std::string_view t
 
 }  // namespace
 
-TEST_CASE("a publish that the broker closes the connection for is given up with its words, alone or among others",
-          "[faults][publisher]") {
+TEST_CASE(
+    "a publish that the broker closes the connection for is given up with its words, alone or among others",
+    "[faults][publisher]") {
   const auto [code, text] = GENERATE(std::pair<std::uint16_t, const char*>{541, "INTERNAL_ERROR"},
                                      std::pair<std::uint16_t, const char*>{501, "FRAME_ERROR - what is this"},
                                      std::pair<std::uint16_t, const char*>{540, "NOT_IMPLEMENTED"});
@@ -167,8 +169,9 @@ TEST_CASE("however often the link is lost, no publish is given up for it", "[fau
     link.receive(method::basic_publish);
     if (left-- > 0) {
       if (!says_320) return link.reset();
-      link.send(method_frame(0, method::connection_close,
-                             number(320, 2) + short_string("CONNECTION_FORCED") + number(0, 2) + number(0, 2)));
+      link.send(
+          method_frame(0, method::connection_close,
+                       number(320, 2) + short_string("CONNECTION_FORCED") + number(0, 2) + number(0, 2)));
       return link.wait_for_end();
     }
     link.send(method_frame(channel, method::basic_ack, number(1, 8) + number(0, 1)));

@@ -159,8 +159,7 @@ TEST_CASE("publish_async during an outage returns at once, within the window, an
   Publishing on;
   const auto on_loss = GENERATE(warren::OnLoss::resend, warren::OnLoss::fail);
   warren::Publisher publisher{
-      on.connection,
-      {.routing_key = on.queue.name(), .window = 20, .timeout = 60s, .on_loss = on_loss}};
+      on.connection, {.routing_key = on.queue.name(), .window = 20, .timeout = 60s, .on_loss = on_loss}};
   on.lose();
   std::vector<warren::Confirmation> confirmations;
   const auto took = time_of([&] {
@@ -179,20 +178,23 @@ TEST_CASE("publish_async during an outage returns at once, within the window, an
   for (warren::Confirmation& each : confirmations) CHECK_NOTHROW(each.wait());
   CHECK_NOTHROW(waits.get());
   std::vector<std::string> order;
-  for (const warren::Delivery& delivery : on.all()) order.push_back(delivery.properties().message_id.value_or(""));
+  for (const warren::Delivery& delivery : on.all())
+    order.push_back(delivery.properties().message_id.value_or(""));
   REQUIRE(order.size() == 21);
   for (int i = 0; i <= 20; ++i) CHECK(order[static_cast<std::size_t>(i)] == std::to_string(i));
 }
 
-TEST_CASE("publish_async during an outage that lasts fails at its deadline, was not sent, and leaves the window",
-          "[faults][publisher]") {
+TEST_CASE(
+    "publish_async during an outage that lasts fails at its deadline, was not sent, and leaves the window",
+    "[faults][publisher]") {
   Publishing on;
   warren::Publisher publisher{on.connection, {.routing_key = on.queue.name(), .window = 2}};
   on.lose();
   warren::Confirmation waited = publisher.publish_async(message("a"), {.timeout = 300ms});
   warren::Confirmation asked = publisher.publish_async(message("b"), {.timeout = 300ms});
   // It needs the room that those leave.
-  auto next = std::async(std::launch::async, [&] { return publisher.publish_async(message("c"), {.timeout = 60s}); });
+  auto next =
+      std::async(std::launch::async, [&] { return publisher.publish_async(message("c"), {.timeout = 60s}); });
   const auto error = thrown<ConnectionError>([&] { waited.wait(); });
   CHECK_FALSE(error.in_doubt());
   CHECK_FALSE(error.permanent());
@@ -205,8 +207,9 @@ TEST_CASE("publish_async during an outage that lasts fails at its deadline, was 
   CHECK(on.all().size() == 1);
 }
 
-TEST_CASE("a publish that timed out is unknown, is not in flight, and leaves the window once it can't be confirmed",
-          "[faults][publisher]") {
+TEST_CASE(
+    "a publish that timed out is unknown, is not in flight, and leaves the window once it can't be confirmed",
+    "[faults][publisher]") {
   Publishing on;
   warren::Publisher publisher{on.connection, {.routing_key = on.queue.name(), .window = 1}};
   on.proxy.stall();
@@ -238,18 +241,21 @@ TEST_CASE("flush() throws the timeout of a publish whose Confirmation was droppe
   on.proxy.resume();
 }
 
-TEST_CASE("what is published while a closed channel comes back is taken at once, too", "[faults][publisher]") {
+TEST_CASE("what is published while a closed channel comes back is taken at once, too",
+          "[faults][publisher]") {
   Publishing on;
   warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};
   for (int i = 0; i < 50; ++i) {
-    warren::Confirmation bad = publisher.publish_async(message("bad"), {.exchange = "there-is-no-such-exchange"});
+    warren::Confirmation bad =
+        publisher.publish_async(message("bad"), {.exchange = "there-is-no-such-exchange"});
     warren::Confirmation good = publisher.publish_async(message("good"));
     CHECK_THROWS_AS(bad.wait(), warren::ChannelError);
     CHECK_NOTHROW(good.wait());
   }
   // A loss in the midst of it blames nobody else.
   on.proxy.stall(Direction::to_broker);
-  warren::Confirmation bad = publisher.publish_async(message("bad"), {.exchange = "there-is-no-such-exchange"});
+  warren::Confirmation bad =
+      publisher.publish_async(message("bad"), {.exchange = "there-is-no-such-exchange"});
   warren::Confirmation good = publisher.publish_async(message("good"));
   on.lose();
   on.heal();

@@ -50,7 +50,8 @@ std::set<std::string> distinct(TestQueue& queue) {
 
 }  // namespace
 
-TEST_CASE_METHOD(Proxied, "of many in flight only the culprit fails with the broker's 404; the others are sent again") {
+TEST_CASE_METHOD(
+    Proxied, "of many in flight only the culprit fails with the broker's 404; the others are sent again") {
   Publisher publisher{connection, {.routing_key = queue.name(), .window = 2'000}};
   const std::size_t at = GENERATE(0, 1, 500, 998, 999);
   proxy.stall(Direction::to_broker);
@@ -59,8 +60,9 @@ TEST_CASE_METHOD(Proxied, "of many in flight only the culprit fails with the bro
   for (std::size_t i = 0; i < 1'000; ++i) {
     const bool bad = i == at;
     if (!bad) sent.insert(std::to_string(i));
-    confirmations.push_back(publisher.publish_async(
-        Message(std::to_string(i)), {.exchange = bad ? std::optional<std::string_view>(nowhere) : std::nullopt}));
+    confirmations.push_back(
+        publisher.publish_async(Message(std::to_string(i)),
+                                {.exchange = bad ? std::optional<std::string_view>(nowhere) : std::nullopt}));
   }
   const std::size_t before = channels();
   proxy.resume();
@@ -81,9 +83,8 @@ TEST_CASE_METHOD(Proxied, "a culprit that the broker's text does not name is fou
   proxy.stall(Direction::to_broker);
   std::vector<Confirmation> confirmations;
   for (int i = 0; i < 500; ++i) {
-    confirmations.push_back(
-        i == 333 ? publisher.publish_async(Message("m", {.user_id = "somebody else"}))
-                 : publisher.publish_async(Message(std::to_string(i))));
+    confirmations.push_back(i == 333 ? publisher.publish_async(Message("m", {.user_id = "somebody else"}))
+                                     : publisher.publish_async(Message(std::to_string(i))));
   }
   const std::size_t before = channels();
   proxy.resume();
@@ -165,19 +166,22 @@ TEST_CASE_METHOD(Proxied, "a thread whose publishes fail for ever does not fail 
   warren::Exchange exchange = channel.declare_exchange(nowhere, {.durable = false});
   channel.declare_queue_passive(queue.name()).bind(exchange, queue.name());
   std::vector<Confirmation> confirmations;
-  for (int i = 0; i < 10; ++i) confirmations.push_back(publisher.publish_async(Message("m"), {.exchange = nowhere}));
+  for (int i = 0; i < 10; ++i)
+    confirmations.push_back(publisher.publish_async(Message("m"), {.exchange = nowhere}));
   for (Confirmation& each : confirmations) CHECK_NOTHROW(each.wait());
   CHECK(queue.ready() == 10);
   exchange.remove();
 }
 
-TEST_CASE_METHOD(Proxied, "large messages in flight are sent again whole when the channel was closed over another one") {
+TEST_CASE_METHOD(
+    Proxied, "large messages in flight are sent again whole when the channel was closed over another one") {
   Publisher publisher{connection, {.routing_key = queue.name()}};
   proxy.throttle(2'000'000);  // some are still being written when the channel closes
   std::vector<Confirmation> confirmations;
   Confirmation bad = publisher.publish_async(Message("m"), {.exchange = nowhere});
   for (int i = 0; i < 8; ++i) {
-    confirmations.push_back(publisher.publish_async(Message(std::string(300'000, static_cast<char>('a' + i)))));
+    confirmations.push_back(
+        publisher.publish_async(Message(std::string(300'000, static_cast<char>('a' + i)))));
   }
   check_refused(bad, 404);
   for (Confirmation& each : confirmations) CHECK_NOTHROW(each.wait());
@@ -187,7 +191,8 @@ TEST_CASE_METHOD(Proxied, "large messages in flight are sent again whole when th
   CHECK(connection.is_open());
 }
 
-TEST_CASE_METHOD(Proxied, "OnLoss::fail: the innocent fail in doubt and not permanently; nothing is sent again") {
+TEST_CASE_METHOD(Proxied,
+                 "OnLoss::fail: the innocent fail in doubt and not permanently; nothing is sent again") {
   Publisher publisher{connection, {.routing_key = queue.name(), .on_loss = warren::OnLoss::fail}};
   const bool named = GENERATE(true, false);
   proxy.stall(Direction::to_broker);
@@ -218,7 +223,8 @@ TEST_CASE_METHOD(Proxied, "OnLoss::fail: the innocent fail in doubt and not perm
   CHECK(queue.ready() <= 11);
 }
 
-TEST_CASE_METHOD(Proxied, "failures of dropped Confirmations are logged as errors, with their count, in few lines") {
+TEST_CASE_METHOD(Proxied,
+                 "failures of dropped Confirmations are logged as errors, with their count, in few lines") {
   LogLines lines;
   std::atomic<int> errors{0};
   warren::ConnectionOptions options = test_options();

@@ -135,8 +135,9 @@ TEST_CASE("NaN and infinity are refused in any table, at any depth", "[codec]") 
   for (const FieldValue& value :
        {FieldValue(std::nan("")), FieldValue(infinite), FieldValue(-infinite), FieldValue(std::nanf("")),
         FieldValue(std::numeric_limits<float>::infinity())}) {
-    for (const FieldTable& table : {FieldTable{{"load", value}}, FieldTable{{"load", FieldTable{{"x", value}}}},
-                                    FieldTable{{"load", FieldArray{FieldArray{value}}}}}) {
+    for (const FieldTable& table :
+         {FieldTable{{"load", value}}, FieldTable{{"load", FieldTable{{"x", value}}}},
+          FieldTable{{"load", FieldArray{FieldArray{value}}}}}) {
       wire::Bytes out;
       CHECK_THROWS_AS(append(out, Properties{.headers = table}), InvalidArgument);
       CHECK_THROWS_AS(wire::queue_declare(out, 1, "q", {}, table), InvalidArgument);
@@ -144,8 +145,8 @@ TEST_CASE("NaN and infinity are refused in any table, at any depth", "[codec]") 
       CHECK(out.empty());
     }
   }
-  CHECK_NOTHROW(encoded_table({{"least", std::numeric_limits<double>::denorm_min()},
-                               {"most", std::numeric_limits<float>::max()}}));
+  CHECK_NOTHROW(encoded_table(
+      {{"least", std::numeric_limits<double>::denorm_min()}, {"most", std::numeric_limits<float>::max()}}));
 }
 
 TEST_CASE("UTF-8 is told from what is none", "[codec]") {
@@ -154,9 +155,9 @@ TEST_CASE("UTF-8 is told from what is none", "[codec]") {
     INFO(text);
     CHECK(wire::is_utf8(text));
   }
-  for (const char* text :
-       {"\xFF", "\x80", "a\xC3", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
-        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2\x82", "\xE2\x82z", "\xF0\x9F\x90", "\xC3(", "\xE2(\xA1"}) {
+  for (const char* text : {"\xFF", "\x80", "a\xC3", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
+                           "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2\x82",
+                           "\xE2\x82z", "\xF0\x9F\x90", "\xC3(", "\xE2(\xA1"}) {
     INFO(text);
     CHECK_FALSE(wire::is_utf8(text));
   }
