@@ -21,10 +21,11 @@ class PublishWindow;
 struct PublishSlot;
 }  // namespace engine
 
-/// What becomes of the publishes in flight where the connection is lost, and recovered.
+/// What becomes of the publishes in flight when the connection is lost, and recovered, and when the broker
+/// closes the channel over another publish of the same publisher.
 enum class OnLoss : std::uint8_t {
   resend,  ///< sent again, until their deadline: they may arrive twice, but are not lost
-  fail,    ///< end at once as unknown (ConnectionError, in doubt)
+  fail,    ///< end at once as unknown (ConnectionError or ChannelError, in doubt, not permanent)
 };
 
 /// How a publisher publishes.
@@ -36,7 +37,9 @@ struct PublisherOptions {
   std::size_t window = 256;             ///< messages in flight, from 1
   std::size_t window_bytes = 16 << 20;  ///< bytes in flight, from 1; one larger message is admitted alone
   std::chrono::milliseconds timeout{30'000};  ///< the deadline of a publish, from its call to its confirm
-  OnLoss on_loss = OnLoss::resend;            ///< what becomes of those in flight once the connection is lost
+  /// What becomes of those in flight once the connection is lost, or the channel is closed over another
+  /// publish.
+  OnLoss on_loss = OnLoss::resend;
 };
 
 /// What one publish wants otherwise than its publisher. The text must live until the call returns.
@@ -52,15 +55,19 @@ enum class PublishOutcome : std::uint8_t {
   confirmed,  ///< the broker took responsibility (`basic.ack`)
   nacked,     ///< it did not (`basic.nack`), as where a queue with Overflow::reject_publish is full
   returned,   ///< no queue is bound for it (`basic.return`)
-  refused,    ///< the broker closed the channel for this message (404, 403, 406); it did not take it
-  unknown,    ///< the connection or channel was lost ahead of the confirm: in doubt
+  /// The broker closed the channel for this message (404, 403, 406), or closed the connection (501, 541) each
+  /// of the two times that nothing else was in flight. It did not take the message.
+  refused,
+  /// The connection or channel was lost before the confirm, or the deadline passed: in doubt if it was sent.
+  unknown,
 };
 
 /// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time.
 /// Calls on a Confirmation that was moved from, or made by default, throw InvalidArgument.
 ///
 /// Where it is destroyed, or the result of publish_async is dropped, before the failure was seen, the next
-/// Publisher::flush throws that failure.
+/// Publisher::flush throws that failure. The log also tells, at error level, how many such failures there
+/// were: with the first one, then at most once a second.
 class WARREN_EXPORT Confirmation {
  public:
   Confirmation() noexcept = default;            ///< as moved-from
@@ -71,7 +78,8 @@ class WARREN_EXPORT Confirmation {
   Confirmation(const Confirmation&) = delete;
   Confirmation& operator=(const Confirmation&) = delete;
 
-  /// How it ended, or that it has not. Never blocks, but for a lock.
+  /// How it ended, or that it has not. Past its deadline a publish is `unknown`, and stays so once this has
+  /// said so. Never blocks, but for a lock.
   [[nodiscard]] PublishOutcome outcome() const;
   /// Returns once confirmed. Blocks until the publish's own deadline.
   /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
@@ -94,7 +102,12 @@ class WARREN_EXPORT Confirmation {
 /// Any thread may call anything, the destructor excepted; share one among many threads. Messages are
 /// persistent unless their properties say otherwise. A mandatory message carries the header `warren-stamp`,
 /// by which its return is recognised; warren strips it on receipt. After a failure that closed its channel
-/// the publisher opens another one by itself. Calls on a moved-from Publisher throw InvalidArgument.
+/// the publisher opens another one by itself.
+///
+/// A publish that the broker closes the channel or the connection for fails alone. The others that were in
+/// flight are sent again (OnLoss::resend), in groups until the culprit is found, and may arrive twice. A
+/// connection that is lost without such an answer blames no publish. Calls on a moved-from Publisher throw
+/// InvalidArgument.
 class WARREN_EXPORT Publisher {
  public:
   /// Opens a channel in confirm mode. Blocks at most twice ConnectionOptions::operation_timeout.
@@ -113,26 +126,31 @@ class WARREN_EXPORT Publisher {
   /// Blocks at most the timeout, which covers waiting for room in the window. Where the broker is blocked, it
   /// waits without sending.
   /// @throws InvalidArgument  exchange, routing key or a property above its limit, a body above 512 MiB, a
-  ///                          timeout that is not above 0; nothing was sent
+  ///                          timeout that is not above 0, a header that is NaN or infinite; nothing was sent
   /// @throws ReturnedError    no queue is bound for it; in doubt where it was sent again (OnLoss::resend)
   /// @throws NackedError      the broker refused it
   /// @throws ChannelError     the broker closed the channel over it: 404 no such exchange, 403, 406 too
-  ///                          large; in doubt where other messages were in flight too, or it was sent again
+  ///                          large; in doubt if a link was lost over it before. With OnLoss::fail, also when
+  ///                          it closed the channel over another publish: in doubt, not permanent
   /// @throws BlockedError     out of time while the broker blocks; in doubt only where it was sent before
   /// @throws TimeoutError     out of time; in doubt where it was sent, not where it waited for the window
   /// @throws ConnectionError  the connection was lost (in doubt where it was sent), or is closed
   void publish(const Message& message, const PublishOptions& options = {});
 
-  /// Publishes and returns at once where the window has room; else blocks for room, at most the timeout.
-  /// Throws as publish() where nothing was sent; else the Confirmation tells.
+  /// Publishes and returns at once if the window has room, else blocks for room, at most the timeout. While a
+  /// lost connection is recovered, the message waits in the window: it is sent afterwards, or fails at its
+  /// deadline (ConnectionError, not in doubt). While the broker blocks the connection, the call blocks.
+  /// Throws as publish() if the message was not taken into the window; else the Confirmation tells.
   Confirmation publish_async(const Message& message, const PublishOptions& options = {});
 
-  /// Waits until nothing is in flight, at most `timeout`.
+  /// Waits until nothing is in flight (see in_flight()), at most `timeout`.
   /// @throws TimeoutError, BlockedError  some are still in flight
   /// @throws Error  the first failure of a publish_async whose Confirmation was dropped
   void flush(std::chrono::milliseconds timeout);
 
-  /// Publishes whose outcome is open.
+  /// Publishes whose outcome is open: sent and not confirmed, or to be sent, and not past their deadlines.
+  /// One that is past its deadline keeps its place in the window for as long as the broker may still confirm
+  /// it.
   [[nodiscard]] std::size_t in_flight() const;
   /// Closes the channel; what is in flight ends as unknown. Blocks at most `operation_timeout`. Never throws.
   void close() noexcept;

@@ -248,7 +248,7 @@ std::size_t ChannelCore::await_settled(std::uint64_t tag, Deadline deadline) {
 }
 
 void ChannelCore::answer(Reply reply) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (waiters_.empty() || !answers(reply.method, waiters_.front()->expected)) {
     throw wire::MalformedFrame(fmt::format("an answer {:#010x} that nobody asked for", reply.method));
   }
@@ -265,7 +265,10 @@ void ChannelCore::answer(Reply reply) {
   waiter.reply = std::move(reply);
   waiter.done = true;
   waiter.answered.notify_all();
+  const auto told = waiter.told ? sink_.lock() : nullptr;
   waiters_.pop_front();
+  lock.unlock();
+  if (told) told->on_answered();
 }
 
 // False where it is not done, since our own close is on its way.
@@ -341,6 +344,10 @@ bool ChannelCore::end_turn() {
   for (auto& content : spare_) assembler_.recycle(std::move(content));
   spare_.clear();
   return wants_tick;
+}
+
+void ChannelCore::forgotten() {
+  if (const auto sink = this->sink()) sink->on_forgotten();
 }
 
 bool ChannelCore::tick() {

@@ -36,12 +36,17 @@ class ChannelSink {
   virtual void on_return(ContentAssembler::ContentPtr) {}
   /// basic.ack and basic.nack. False is a fault of the broker's: such a number was never given out.
   virtual bool on_confirm(std::uint64_t /*tag*/, bool /*multiple*/, bool /*acknowledged*/) { return true; }
+  /// The answer to a ChannelCore::post() that asked for it.
+  virtual void on_answered() {}
   /// The broker ended the subscription (basic.cancel).
   virtual void on_cancel(std::string_view /*consumer_tag*/) {}
   /// The broker takes publishes again (connection.unblocked).
   virtual void on_unblocked() {}
-  /// The channel takes nothing more. Its last call; nothing may be appended for it after this has returned.
+  /// The channel takes nothing more. Its last call but on_forgotten(); nothing may be appended for it after
+  /// this has returned.
   virtual void on_closed(const ErrorDetails&) {}
+  /// After on_closed(), where the broker closed the channel: its number is free again.
+  virtual void on_forgotten() {}
 };
 
 /// How long an acknowledgement may wait for others to be merged with.
@@ -120,6 +125,30 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   /// without an answer is the one that it refused; it ignored those behind it.
   /// @throws ChannelError, ConnectionError, TimeoutError  as call()
   Reply finish(const Call& call, const std::string& operation, Deadline deadline);
+
+  /// What becomes of the answer to a post().
+  enum class Answer { ignored, told };
+  /// Sends a method and does not wait for its answer.
+  /// @returns false where the channel or the connection is gone
+  template <typename Encode>
+  bool post(std::uint32_t expected, Answer answer, Encode&& encode) {
+    auto waiter = std::make_shared<Waiter>();
+    waiter->expected = expected;
+    waiter->given_up = true;
+    waiter->told = answer == Answer::told;
+    const std::lock_guard lock(mutex_);
+    if (error_ || closing_) return false;
+    waiters_.push_back(std::move(waiter));
+    auto admission = Outbox::Admission::closed;
+    try {
+      admission = outbox_.append(Outbox::Entry::control, [&](Bytes& out) { encode(out, number_); });
+    } catch (...) {
+      waiters_.pop_back();
+      throw;
+    }
+    if (admission == Outbox::Admission::closed) waiters_.pop_back();
+    return admission != Outbox::Admission::closed;
+  }
 
   /// Appends frames that have no answer (a raw publish).
   /// @returns false where the outbox is full
@@ -206,6 +235,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void unblocked();
   /// Fails everybody who waits: what they see of a closed channel is that its number is free.
   void fail_waiters();
+  /// Its number is free, and its end was the broker's.
+  void forgotten();
   /// The connection is gone: fails everybody who waits, and everything that comes.
   void fail(const ErrorDetails& error);
 
@@ -214,6 +245,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     std::uint32_t expected = 0;
     LateDelivery late = LateDelivery::keep;
     bool given_up = false;
+    bool told = false;  // of the answer to a post()
     bool done = false;
     std::optional<ErrorDetails> error{};
     Reply reply{};

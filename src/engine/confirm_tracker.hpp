@@ -56,6 +56,14 @@ class ConfirmTracker {
     return Entry();
   }
 
+  /// Calls `function(entry)` for all that is outstanding, in ascending order.
+  template <typename Function>
+  void each(Function&& function) {
+    for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
+      if (!slot(tag).settled) function(slot(tag).entry);
+    }
+  }
+
   /// Calls `lost(entry)` for all that is outstanding, and starts again at number 1.
   template <typename Lost>
   void reset(Lost&& lost) {

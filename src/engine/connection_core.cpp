@@ -180,6 +180,56 @@ std::uint32_t ConnectionCore::free_number() const {
   return number;
 }
 
+std::shared_ptr<ChannelCore> ConnectionCore::start_channel(std::weak_ptr<ChannelSink> sink) {
+  std::shared_ptr<ChannelCore> channel;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!connected_) return nullptr;
+    const std::uint32_t number = free_number();
+    if (number > negotiated_.channel_max) return nullptr;
+    channel =
+        std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+    channels_.emplace(channel->number(), channel);
+  }
+  channel->set_sink(std::move(sink));
+  using Answer = ChannelCore::Answer;
+  // The broker handles a channel's methods in their order: what follows finds it open.
+  if (channel->post(id::channel_open_ok, Answer::ignored, wire::channel_open) &&
+      channel->post(id::confirm_select_ok, Answer::ignored, wire::confirm_select)) {
+    return channel;
+  }
+  const std::lock_guard lock(mutex_);
+  std::erase_if(channels_, [&](const auto& each) { return each.second == channel; });
+  return nullptr;
+}
+
+std::vector<std::weak_ptr<Recoverable>> ConnectionCore::recoverables() const {
+  const std::lock_guard lock(mutex_);
+  return recoverables_;
+}
+
+bool ConnectionCore::begin_trial(const void* who) {
+  const std::lock_guard lock(mutex_);
+  if (trial_ == nullptr) trial_ = who;
+  return trial_ == who;
+}
+
+void ConnectionCore::end_trial(const void* who) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (trial_ != who) return;
+    trial_ = nullptr;
+  }
+  for (const auto& each : recoverables()) {
+    if (const auto recoverable = each.lock()) recoverable->on_trial_over();
+  }
+}
+
+std::optional<ErrorDetails> ConnectionCore::why_not_open() const {
+  const std::lock_guard lock(mutex_);
+  return error_;
+}
+
 std::vector<std::shared_ptr<ChannelCore>> ConnectionCore::open_channels() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<ChannelCore>> open;

@@ -37,11 +37,15 @@ namespace warren::inline v0::engine {
 class Recoverable {
  public:
   virtual ~Recoverable() = default;
+  /// On the I/O thread: the connection is lost, and will be recovered. Its channel's end follows.
+  virtual void lost() noexcept {}
   /// On the recovery thread, once the topology is there again; may block until the deadline.
   /// @throws Error  ConnectionError where the connection was lost again: the next one is tried
   virtual void recover(std::chrono::steady_clock::time_point deadline) = 0;
   /// The connection will not come back.
   virtual void abandon(const ErrorDetails& error) = 0;
+  /// Another one's trial is over (see ConnectionCore::begin_trial). Any thread.
+  virtual void on_trial_over() {}
 };
 
 /// A connection and its I/O thread, which alone reads, and owns the transport. Runs no user code.
@@ -68,6 +72,9 @@ class ConnectionCore : private DirectWriter {
   /// @throws as ChannelCore::call; ChannelError if all numbers are taken and none is being closed
   std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {},
                                             Access access = Access::everybody);
+  /// The same without waiting for the answers, so that the I/O thread may call it, in confirm mode.
+  /// Null where no number is free, or the connection is lost.
+  std::shared_ptr<ChannelCore> start_channel(std::weak_ptr<ChannelSink> sink);
   /// Returns once it is open: at once, or after recovery. With `stop`, also once that says so (see notify()).
   /// @throws ConnectionError  it is closed, failed, or not open by the deadline
   void await_open(const std::string& operation, Deadline deadline, const std::function<bool()>& stop = {});
@@ -112,6 +119,14 @@ class ConnectionCore : private DirectWriter {
   /// Cuts a link on which the broker doesn't answer, so that it is recovered. Any thread.
   void drop(const std::string& reason);
   void add(std::weak_ptr<Recoverable> recoverable);
+  /// Where the broker closes the connection over a message, several publishers may have had one in flight.
+  /// One of them at a time sends its own again, so that it can tell. True where that is `who`, until its
+  /// end_trial(). May be called with a publisher's lock held.
+  [[nodiscard]] bool begin_trial(const void* who);
+  /// Lets the others have their turn. With no publisher's lock held.
+  void end_trial(const void* who);
+  /// Why it is not open, while it is not.
+  [[nodiscard]] std::optional<ErrorDetails> why_not_open() const;
   /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread. Does
   /// nothing in a child of fork().
   void close(Deadline deadline) noexcept;
@@ -146,6 +161,7 @@ class ConnectionCore : private DirectWriter {
   void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
   [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
   [[nodiscard]] std::uint32_t free_number() const;
+  [[nodiscard]] std::vector<std::weak_ptr<Recoverable>> recoverables() const;
   bool enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
   void fail_channels(const ErrorDetails& error);
   void end(const std::optional<ErrorDetails>& error);
@@ -202,6 +218,7 @@ class ConnectionCore : private DirectWriter {
   std::uint64_t generation_ = 0;  // of connections: one more with each loss
   Progress progress_;
   std::vector<std::weak_ptr<Recoverable>> recoverables_;
+  const void* trial_ = nullptr;  // whose it is
   ConnectionState state_ = ConnectionState::connecting;
   std::optional<ErrorDetails> error_;  // why it is not open; set ahead of the state that it explains
   std::optional<std::string> blocked_;

@@ -259,6 +259,7 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
     changed_.notify_all();  // who waits for a number
   }
   channel->fail_waiters();
+  if (after == ChannelCore::After::send_close_ok) channel->forgotten();
 }
 
 void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {

@@ -13,6 +13,12 @@ namespace warren::inline v0::engine {
 using wire::Bytes;
 using wire::ContentFrames;
 
+/// Whether Output refers to frames, rather than copying them.
+[[nodiscard]] inline bool is_referred_to(const ContentFrames& frames) noexcept {
+  constexpr std::size_t large = std::size_t{64} << 10;
+  return frames.body || frames.size() >= large;
+}
+
 /// What goes out, in order: small frames by value, side by side, and large ones by reference, as copying
 /// those costs as much as sending them. Written from the front.
 class Output {
@@ -87,10 +93,6 @@ class Output {
     std::size_t in_reference = 0;
   };
 
-  [[nodiscard]] static bool is_referred_to(const ContentFrames& frames) noexcept {
-    constexpr std::size_t large = std::size_t{64} << 10;
-    return frames.body || frames.size() >= large;
-  }
   [[nodiscard]] bool at_reference(const Place& place) const noexcept {
     return place.reference < references_.size() && references_[place.reference].at == place.in_bytes;
   }

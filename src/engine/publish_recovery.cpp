@@ -1,5 +1,7 @@
 // PublishWindow once its channel or its connection is lost: what fails, and what is sent again.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <string>
@@ -9,44 +11,103 @@
 
 namespace warren::inline v0::engine {
 
+void PublishWindow::lost() noexcept {
+  const std::lock_guard lock(mutex_);
+  coming_ = !closed_;
+  reopening_ = false;
+}
+
 void PublishWindow::on_closed(const ErrorDetails& error) {
   const bool recovering = error.scope == ErrorScope::connection && connection_->is_recovering();
-  const std::lock_guard lock(mutex_);
-  if (recovering && options_.on_loss == OnLoss::resend && !closed_) {
-    std::vector<PublishSlot*> outstanding;
-    tracker_.reset([&](PublishSlot* slot) {
-      // What was returned has its outcome, though the ack that follows a return never came.
-      if (slot->outcome == PublishOutcome::returned) return settle(*slot, PublishOutcome::returned, nullptr);
-      outstanding.push_back(slot);
-    });
-    resend_.insert(resend_.begin(), outstanding.begin(), outstanding.end());
+  Lock lock(mutex_);
+  fence_ = draining_ = false;
+  fences_ = 0;
+  // Over one of the publishes: nothing else is done on this channel.
+  const bool by_broker = error.scope == ErrorScope::channel && error.code != 0 && channel_ != nullptr;
+  if (closed_ || !(recovering || by_broker)) {
+    fail_all(take_outstanding(), error);
+  } else if (by_broker && tracker_.outstanding() == 0) {
+    fail_resend(error);  // the channel itself was refused
   } else {
-    fail_all(error);
+    coming_ = true;
+    reopening_ = by_broker;
+    keep(error);
   }
   channel_.reset();
+  if (!coming_) log_unseen(Clock::now());
   room_.notify_all();
   changed_.notify_all();
   if (open_publishes() == 0) idle_.notify_all();
+  finish(lock);
 }
 
-void PublishWindow::fail_all(const ErrorDetails& error) {
-  ErrorDetails details = error;
-  details.operation = operation;
-  // A lone message is the one that the broker closed the channel for. Of several, nobody knows which.
-  const bool lone = error.scope == ErrorScope::channel && error.code != 0 && tracker_.outstanding() == 1;
+// Empties the tracker. What was returned has its outcome, though the ack that follows a return never came;
+// what is past its deadline has ended, since nobody can confirm it now.
+std::vector<PublishSlot*> PublishWindow::take_outstanding() {
+  const auto now = Clock::now();
+  expire(now);
+  std::vector<PublishSlot*> outstanding;
   tracker_.reset([&](PublishSlot* slot) {
-    const bool refused = lone && !slot->resent;
-    details.in_doubt = !refused;
-    settle(*slot, refused ? PublishOutcome::refused : PublishOutcome::unknown, &details);
+    if (slot->expired || slot->outcome == PublishOutcome::returned) {
+      return settle(*slot, PublishOutcome::unknown, nullptr);
+    }
+    outstanding.push_back(slot);
   });
+  return outstanding;
 }
 
-// Sends what was in flight when the connection was lost, ahead of everything else: nobody publishes
-// meanwhile.
+// Puts what was in flight back to be sent again, but what is to blame, or what OnLoss::fail ends.
+void PublishWindow::keep(const ErrorDetails& error) {
+  std::vector<PublishSlot*> outstanding = take_outstanding();
+  if (options_.on_loss == OnLoss::fail) return fail_all(std::move(outstanding), error);
+  blame(outstanding, error);
+  resend_.insert(resend_.begin(), outstanding.begin(), outstanding.end());
+}
+
+void PublishWindow::fail_all(std::vector<PublishSlot*> outstanding, const ErrorDetails& error) {
+  const bool by_broker = error.scope == ErrorScope::channel && error.code != 0;
+  // A lone message is the one that the broker closed the channel for. Of several it is the one that names the
+  // exchange which the broker names, if no other does.
+  const PublishSlot* culprit = nullptr;
+  if (by_broker && outstanding.size() == 1) {
+    culprit = outstanding.front();
+  } else if (by_broker && error.code == not_found) {
+    const auto named = [&](const PublishSlot* slot) {
+      return is_named(exchange_of(slot->frames), error.text);
+    };
+    if (std::ranges::count_if(outstanding, named) == 1) culprit = *std::ranges::find_if(outstanding, named);
+  }
+  ErrorDetails innocent = error;
+  innocent.operation = operation;
+  innocent.in_doubt = true;
+  if (by_broker && outstanding.size() > 1) {
+    innocent.permanent = false;
+    innocent.text = fmt::format("the channel was closed over one of {} publishes in flight: {}",
+                                outstanding.size(), error.text);
+  } else if (error.code != 0 && outstanding.size() > 1) {
+    innocent.permanent = false;  // whatever it is, it need not be this one's
+  }
+  ErrorDetails guilty = error;
+  guilty.operation = operation;
+  for (PublishSlot* slot : outstanding) {
+    const bool refused = slot == culprit && !slot->lost;
+    guilty.in_doubt = !refused;
+    settle(*slot, refused ? PublishOutcome::refused : PublishOutcome::unknown,
+           slot == culprit ? &guilty : &innocent);
+  }
+}
+
+// Sends what was in flight when the connection was lost, and what was published since, ahead of everything
+// else.
 void PublishWindow::recover(Deadline deadline) {
   Lock lock(mutex_);
   changed_.wait(lock, [&] { return !opening_; });  // who opens a channel now fails at once, or has one
-  while (!resend_.empty() && !closed_) {
+  while (!channel_ && !closed_) {
+    expire(Clock::now());
+    if (resend_.empty()) {
+      coming_ = false;  // the next publish opens a channel
+      break;
+    }
     opening_ = true;
     lock.unlock();
     std::shared_ptr<ChannelCore> channel;
@@ -61,65 +122,53 @@ void PublishWindow::recover(Deadline deadline) {
       failure = std::current_exception();
     }
     lock.lock();
-    try {
-      if (channel && !closed_) resend(*channel);
-      if (refused) fail_resend(*refused);
-    } catch (...) {
-      failure = std::current_exception();
-    }
     opening_ = false;
     changed_.notify_all();
+    if (refused) {
+      coming_ = false;
+      fail_resend(*refused);
+    }
     if (channel && closed_) {  // meanwhile, and found none to close
       channel->give_up();
     } else if (channel && channel->is_open()) {
+      coming_ = false;
       use(std::move(channel));
+      try {
+        advance();
+      } catch (...) {
+        failure = std::current_exception();
+      }
     }
-    if (failure) std::rethrow_exception(failure);
-    // One of them may have made the broker close the channel: the others go on another one.
-    if (channel_) return;
+    if (failure) {
+      room_.notify_all();
+      finish(lock);
+      std::rethrow_exception(failure);
+    }
   }
+  room_.notify_all();
+  changed_.notify_all();
+  finish(lock);
 }
 
-void PublishWindow::resend(ChannelCore& channel) {
-  const ErrorDetails expired{.operation = operation,
-                             .text = "the connection was lost, and came back after the deadline",
-                             .scope = ErrorScope::connection,
-                             .in_doubt = true};
-  while (!resend_.empty()) {
-    PublishSlot& slot = *resend_.front();
-    if (Clock::now() >= slot.deadline) {  // its caller was told that it is in doubt
-      resend_.pop_front();
-      settle(slot, PublishOutcome::unknown, &expired);
-      continue;
-    }
-    slot.resent = true;
-    const std::size_t before = slot.frames.size();
-    try {
-      slot.frames.refit(channel.number(), channel.frame_max());  // nobody writes them any more
-      bytes_ += slot.frames.size() - before;                     // a smaller frame_max lets them grow
-    } catch (const std::exception& error) {  // its header fitted the frames of the broker before
-      ErrorDetails details = expired;
-      details.text = std::string("the connection was lost, and it can't be sent again: ") + error.what();
-      resend_.pop_front();
-      settle(slot, PublishOutcome::unknown, &details);
-      continue;
-    }
-    bool usable = false;
-    const auto admission = connection_->outbox().append(Outbox::Entry::control, slot.frames, [&] {
-      // The outbox may be the next connection's by now, where the channel's number is nobody's.
-      usable = channel.is_usable();
-      if (usable) tracker_.add(&slot);
-      return usable;
-    });
-    if (admission == Outbox::Admission::closed || !usable) return;
-    resend_.pop_front();
+// Behind the close-ok of a channel that the broker closed: the next one is opened at once, without waiting.
+void PublishWindow::on_forgotten() {
+  Lock lock(mutex_);
+  if (!reopening_ || channel_ || closed_) return;
+  coming_ = reopening_ = false;
+  if (auto channel = connection_->start_channel(weak_from_this())) {
+    use(std::move(channel));
+    advance();
   }
-  if (open_publishes() == 0) idle_.notify_all();
+  room_.notify_all();
+  changed_.notify_all();
+  finish(lock);
 }
 
 void PublishWindow::abandon(const ErrorDetails& error) {
-  const std::lock_guard lock(mutex_);
+  Lock lock(mutex_);
+  coming_ = false;
   fail_resend(error);
+  log_unseen(Clock::now());
   room_.notify_all();
   changed_.notify_all();
 }
@@ -127,9 +176,25 @@ void PublishWindow::abandon(const ErrorDetails& error) {
 void PublishWindow::fail_resend(const ErrorDetails& error) {
   ErrorDetails details = error;
   details.operation = operation;
-  details.in_doubt = true;
-  for (PublishSlot* slot : std::exchange(resend_, {})) settle(*slot, PublishOutcome::unknown, &details);
+  for (PublishSlot* slot : std::exchange(resend_, {})) {
+    details.in_doubt = slot->sent;
+    settle(*slot, PublishOutcome::unknown, &details);
+  }
   if (open_publishes() == 0) idle_.notify_all();
+}
+
+// Of one that waits to be sent, or sent again, when its deadline comes.
+ErrorDetails PublishWindow::expired_in_queue(const PublishSlot& slot) const {
+  ErrorDetails details{.operation = operation, .in_doubt = slot.sent};
+  const auto cause = connection_->why_not_open();
+  if (cause) {
+    details.scope = ErrorScope::connection;
+    details.code = cause->code;
+  }
+  details.text = fmt::format("{} before its deadline{}{}",
+                             slot.sent ? "the connection was lost, and it was not sent again" : "not sent",
+                             cause ? ": " : "", cause ? Error(*cause).what() : "");
+  return details;
 }
 
 }  // namespace warren::inline v0::engine

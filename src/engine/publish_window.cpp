@@ -16,6 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t large_buffer = 64 * 1024;  // one above that is kept only within window_bytes
+constexpr auto log_interval = 1s;                // between two lines on failures that nobody saw
 
 [[noreturn]] void throw_failure(PublishOutcome outcome, const ErrorDetails& error) {
   switch (outcome) {
@@ -25,6 +26,7 @@ constexpr std::size_t large_buffer = 64 * 1024;  // one above that is kept only 
       throw ReturnedError(error);
     default:
       if (error.scope == ErrorScope::connection) throw ConnectionError(error);
+      if (error.scope == ErrorScope::operation) throw TimeoutError(error);
       throw ChannelError(error);
   }
 }
@@ -34,12 +36,17 @@ constexpr std::size_t large_buffer = 64 * 1024;  // one above that is kept only 
 PublishWindow::PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options)
     : connection_(std::move(connection)), options_(std::move(options)) {}
 
-void PublishWindow::open() {
-  {
-    Lock lock(mutex_);
-    ensure_channel(lock, connection_->operation_deadline());
+PublishWindow::~PublishWindow() {
+  try {
+    log_unseen(Clock::now());
+  } catch (...) {  // no memory for the line
   }
-  connection_->add(weak_from_this());
+}
+
+void PublishWindow::open() {
+  connection_->add(weak_from_this());  // before the first loss that it could miss
+  Lock lock(mutex_);
+  ensure_channel(lock, connection_->operation_deadline());
 }
 
 // In confirm mode.
@@ -58,6 +65,9 @@ void PublishWindow::use(std::shared_ptr<ChannelCore> channel) {
   channel_ = std::move(channel);
   channel_number_.store(channel_->number(), std::memory_order_relaxed);
   frame_max_.store(channel_->frame_max(), std::memory_order_relaxed);
+  if (std::ranges::any_of(unlogged_, [](std::size_t count) { return count != 0; })) {
+    connection_->request_tick(channel_);
+  }
 }
 
 void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
@@ -103,26 +113,46 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
       continue;
     }
     use(std::move(channel));
+    advance();
+  }
+}
+
+// Whether the next channel comes without a caller's doing. A recovery that failed may have passed this one
+// by.
+bool PublishWindow::is_coming() {
+  if (coming_ && !reopening_ && connection_->state() == ConnectionState::open) coming_ = false;
+  return coming_;
+}
+
+// What waits to be sent has no channel, and none comes, since no number was free, say: whoever waits opens
+// one.
+void PublishWindow::revive(Lock& lock, Deadline deadline) {
+  if (channel_ || opening_ || closed_ || resend_.empty() || is_coming()) return;
+  try {
+    ensure_channel(lock, deadline);
+  } catch (const Error&) {  // each publish ends at its own deadline
+    if (!lock) lock.lock();
   }
 }
 
 bool PublishWindow::has_room(std::size_t bytes) const noexcept {
-  const std::size_t in_flight = open_publishes();
+  const std::size_t in_flight = in_window();
   return in_flight == 0 || (in_flight < options_.window && bytes_ + bytes <= options_.window_bytes);
 }
 
-// Returns with a channel, room in the window, and no alarm.
+// Returns with a channel, or where one comes; with room in the window, and no alarm.
 void PublishWindow::admit(Lock& lock, std::size_t bytes, Deadline deadline) {
   for (;;) {
-    if (!channel_) ensure_channel(lock, deadline);
+    if (closed_ || (!channel_ && !is_coming())) ensure_channel(lock, deadline);
+    if (!resend_.empty()) expire(Clock::now());
     if (has_room(bytes) && !connection_->is_blocked()) return;
     ++waiting_for_room_;
-    const auto status = room_.wait_until(lock, deadline);
+    const auto status = room_.wait_until(lock, resend_.empty() ? deadline : std::min(deadline, next_expiry_));
     --waiting_for_room_;
     next_is_woken_ = false;
     if (status == std::cv_status::no_timeout || Clock::now() < deadline) continue;
-    if (channel_ && has_room(bytes) && !connection_->is_blocked()) return;
-    const std::size_t in_flight = tracker_.outstanding();
+    if ((channel_ || is_coming()) && has_room(bytes) && !connection_->is_blocked()) return;
+    const std::size_t in_flight = in_window();
     lock.unlock();
     connection_->raise_timeout(
         {.operation = operation,
@@ -163,6 +193,9 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
   Lock lock(mutex_);
   for (;;) {
     admit(lock, frames.size(), deadline);
+    if (!channel_ || fence_ || !resend_.empty() || (!missing_.empty() && is_missing(exchange_of(frames)))) {
+      return enqueue(frames, frame_max, stamp, deadline);
+    }
     if (channel_->number() != number || channel_->frame_max() < frame_max) {
       number = channel_->number();
       frame_max = channel_->frame_max();
@@ -183,7 +216,9 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
     });
     if (admission == Outbox::Admission::accepted) {
       slot.in_window = true;
+      slot.sent = true;
       bytes_ += slot.frames.size();
+      next_expiry_ = std::min(next_expiry_, deadline);
       return &slot;
     }
     std::swap(frames, slot.frames);
@@ -203,6 +238,29 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
   }
 }
 
+// For the next channel, or once those before it have been sent.
+PublishSlot* PublishWindow::enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
+                                    Deadline deadline) {
+  PublishSlot& slot = acquire();
+  try {
+    resend_.push_back(&slot);
+  } catch (...) {
+    slot.held = false;
+    drop(slot);
+    throw;
+  }
+  std::swap(slot.frames, frames);
+  frames.bytes.reset();  // those of the slot's last message may still be written
+  slot.stamp = stamp;
+  slot.frame_max = frame_max;
+  slot.deadline = deadline;
+  slot.in_window = true;
+  bytes_ += slot.frames.size();
+  next_expiry_ = std::min(next_expiry_, deadline);
+  advance();
+  return &slot;
+}
+
 PublishSlot& PublishWindow::acquire() {
   if (free_.empty()) {
     free_.reserve(slots_.size() + 1);  // so that drop() never allocates
@@ -218,16 +276,15 @@ PublishSlot& PublishWindow::acquire() {
   slot.held = true;
   slot.seen = false;
   slot.waiting = false;
-  slot.resent = false;
+  slot.sent = slot.resent = slot.lost = slot.passed = slot.suspect = slot.expired = slot.final = false;
+  slot.strikes = 0;
   return slot;
 }
 
 // Puts a slot back once neither the broker's answer nor its caller refers to it.
 void PublishWindow::drop(PublishSlot& slot) {
   if (slot.in_window || slot.held) return;
-  if (slot.error && !slot.seen && !unseen_) {
-    unseen_ = Failure{slot.outcome, std::move(*slot.error)};
-  }
+  if (slot.error && !slot.seen) note_unseen(slot);
   if (const std::size_t capacity = slot.capacity(); capacity > large_buffer) {
     if (kept_ + bytes_ + capacity > options_.window_bytes) {
       slot.frames.bytes.reset();
@@ -242,6 +299,15 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
   slot.in_window = false;
   bytes_ -= slot.frames.size();
   slot.frames.body.reset();
+  if (slot.expired) {
+    slot.expired = false;
+    --expired_;
+    // Better late than unknown, if nobody was told yet.
+    if (!slot.final && outcome != PublishOutcome::unknown && slot.outcome == PublishOutcome::unknown) {
+      slot.outcome = PublishOutcome::pending;
+      slot.error.reset();
+    }
+  }
   if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
     slot.outcome = outcome;
     if (error != nullptr) slot.error = std::make_unique<ErrorDetails>(*error);
@@ -279,13 +345,16 @@ bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledg
       slot->waiting = false;  // told below
       awaited[count++] = slot;
     }
+    if (!missing_.empty()) std::erase(missing_, exchange_of(slot->frames));  // it is there again
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
            refused ? &*refused : nullptr);
   });
   // At half a window rather than at the first free slot: a publisher woken for each message costs more.
   const bool room = takes_next(options_.window / 2, options_.window_bytes / 2);
   const bool idle = open_publishes() == 0;
-  lock.unlock();
+  if ((fence_ || draining_) && tracker_.outstanding() == 0) pass();
+  finish(lock);
+  if (lock) lock.unlock();
   if (room) room_.notify_one();
   if (idle) idle_.notify_all();
   for (std::size_t i = 0; i < count; ++i) awaited[i]->settled.notify_all();
@@ -296,7 +365,8 @@ void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
   if (!content->stamp) return;
   const std::lock_guard lock(mutex_);
   PublishSlot* slot = tracker_.find([&](const PublishSlot* each) { return each->stamp == *content->stamp; });
-  if (slot == nullptr || slot->outcome != PublishOutcome::pending) return;
+  if (slot == nullptr) return;
+  if (slot->outcome != PublishOutcome::pending && (!slot->expired || slot->final)) return;
   slot->outcome = PublishOutcome::returned;
   slot->error = std::make_unique<ErrorDetails>(ErrorDetails{
       .operation = operation,
@@ -313,39 +383,56 @@ void PublishWindow::on_unblocked() {
 
 PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
   const std::lock_guard lock(mutex_);
+  if (slot.in_window) expire(Clock::now());
   // A return is followed by the ack of its message: until then nothing is settled.
-  if (slot.in_window) return PublishOutcome::pending;
+  if (slot.in_window && !slot.expired) return PublishOutcome::pending;
   slot.seen = true;
+  slot.final = true;
   return slot.outcome;
 }
 
 void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   Lock lock(mutex_);
   pass_on_room();
+  revive(lock, deadline);
   slot.waiting = true;
   const bool settled = slot.settled.wait_until(lock, deadline, [&] { return !slot.in_window; });
   slot.waiting = false;
+  const auto now = Clock::now();
   // Of a mere look ahead of the deadline nothing is known: how it ends is still to be seen.
-  slot.seen = settled || Clock::now() >= slot.deadline;
-  if (settled) {
+  slot.seen = settled || now >= slot.deadline;
+  if (!settled) expire(now);
+  // What was never sent has ended here and says why.
+  if (settled || (!slot.in_window && !slot.sent)) {
     if (slot.outcome == PublishOutcome::confirmed) return;
     throw_failure(slot.outcome, *slot.error);
   }
+  const bool sent = slot.sent;
   lock.unlock();
   connection_->raise_timeout(
-      {.operation = operation, .text = "no confirm before the deadline", .in_doubt = true});
+      {.operation = operation,
+       .text = sent ? "no confirm before the deadline" : "not sent before the deadline",
+       .in_doubt = sent});
 }
 
 void PublishWindow::release(PublishSlot& slot) noexcept {
   const std::lock_guard lock(mutex_);
   slot.held = false;
+  if (slot.expired && !slot.seen) note_unseen(slot);
   drop(slot);
 }
 
 void PublishWindow::flush(Deadline deadline) {
   Lock lock(mutex_);
   pass_on_room();
-  if (!idle_.wait_until(lock, deadline, [&] { return open_publishes() == 0; })) {
+  revive(lock, deadline);
+  for (;;) {
+    const auto now = Clock::now();
+    expire(now);
+    if (open_publishes() == 0 || now >= deadline) break;
+    idle_.wait_until(lock, std::min(deadline, next_expiry_));
+  }
+  if (open_publishes() != 0) {
     const std::size_t in_flight = open_publishes();
     lock.unlock();
     connection_->raise_timeout({.operation = "flush",
@@ -356,19 +443,102 @@ void PublishWindow::flush(Deadline deadline) {
     throw_failure(failure->outcome, failure->error);
 }
 
-std::size_t PublishWindow::in_flight() const {
+std::size_t PublishWindow::in_flight() {
   const std::lock_guard lock(mutex_);
+  expire(Clock::now());
   return open_publishes();
+}
+
+// Ends what is past its deadline. Those that the broker may still confirm stay in the window until it does,
+// or can't any more; the others leave it.
+void PublishWindow::expire(Deadline now) {
+  static const ErrorDetails too_late{
+      .operation = operation, .text = "no confirm before the deadline", .in_doubt = true};
+  if (now < next_expiry_) return;
+  next_expiry_ = Deadline::max();
+  bool room = false;
+  for (auto each = resend_.begin(); each != resend_.end();) {
+    PublishSlot& slot = **each;
+    if (slot.deadline > now) {
+      next_expiry_ = std::min(next_expiry_, slot.deadline);
+      ++each;
+      continue;
+    }
+    const ErrorDetails error = expired_in_queue(slot);
+    each = resend_.erase(each);
+    settle(slot, PublishOutcome::unknown, &error);
+    room = true;
+  }
+  tracker_.each([&](PublishSlot* slot) {
+    if (slot->expired || slot->outcome == PublishOutcome::returned) return;
+    if (slot->deadline > now) {
+      next_expiry_ = std::min(next_expiry_, slot->deadline);
+      return;
+    }
+    slot->error = std::make_unique<ErrorDetails>(too_late);
+    slot->outcome = PublishOutcome::unknown;
+    slot->expired = true;
+    ++expired_;
+    if (!slot->held) note_unseen(*slot);
+  });
+  if (room) room_.notify_all();
+  if (open_publishes() == 0) idle_.notify_all();
+}
+
+// Nobody looks at this failure any more: the next flush() throws it, if it is the first, and the log tells.
+void PublishWindow::note_unseen(PublishSlot& slot) {
+  slot.seen = true;
+  if (!unseen_) unseen_ = Failure{slot.outcome, *slot.error};
+  ++unlogged_[static_cast<std::size_t>(slot.outcome)];
+  ++unseen_count_;
+  unlogged_reason_ = slot.error->text;
+  const auto now = Clock::now();
+  if (now >= next_log_) return log_unseen(now);
+  // Not one line for each: the tick tells how many there were.
+  if (channel_) connection_->request_tick(channel_);
+}
+
+void PublishWindow::log_unseen(Deadline now) {
+  static constexpr std::array<const char*, 6> names{"pending",  "confirmed", "nacked",
+                                                    "returned", "refused",   "unknown"};
+  std::size_t count = 0;
+  std::string by_outcome;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (unlogged_[i] == 0) continue;
+    count += unlogged_[i];
+    by_outcome += fmt::format("{}{} {}", by_outcome.empty() ? "" : ", ", unlogged_[i], names[i]);
+  }
+  if (count == 0) return;
+  unlogged_ = {};
+  next_log_ = now + log_interval;
+  connection_->events().log(
+      LogLevel::error,
+      fmt::format(
+          "publisher to exchange \"{}\": {} publishes failed, and their Confirmations were dropped: {} "
+          "({} since it was made). The last one: {}",
+          options_.exchange, count, by_outcome, unseen_count_, unlogged_reason_));
+}
+
+bool PublishWindow::on_tick() {
+  Lock lock(mutex_);
+  const auto now = Clock::now();
+  if (now >= next_log_) log_unseen(now);
+  if (draining_ && now >= drain_until_) advance();
+  finish(lock);
+  if (!lock) lock.lock();
+  return draining_ || std::ranges::any_of(unlogged_, [](std::size_t count) { return count != 0; });
 }
 
 std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   const std::lock_guard lock(mutex_);
   closed_ = true;
+  coming_ = false;
   room_.notify_all();
   changed_.notify_all();
   try {
     fail_resend(
-        {.text = "the publisher was closed while its connection was lost", .scope = ErrorScope::channel});
+        {.text = "the publisher was closed before it was sent, or sent again", .scope = ErrorScope::channel});
+    log_unseen(Clock::now());
   } catch (...) {  // no memory for their errors: they stay pending
   }
   return std::exchange(channel_, nullptr);
@@ -376,14 +546,18 @@ std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
 
 void PublishWindow::begin_close() noexcept {
   try {
-    if (const auto channel = take_channel()) channel->begin_close();
+    const auto channel = take_channel();
+    connection_->end_trial(this);
+    if (channel) channel->begin_close();
   } catch (...) {  // no memory for a frame: the connection's end closes it
   }
 }
 
 void PublishWindow::close() noexcept {
   try {
-    if (const auto channel = take_channel()) channel->close(connection_->operation_deadline());
+    const auto channel = take_channel();
+    connection_->end_trial(this);
+    if (channel) channel->close(connection_->operation_deadline());
   } catch (...) {  // no answer in time: likewise
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -8,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,11 +33,26 @@ struct PublishSlot {
   bool held = false;       ///< a Confirmation, or a publish that waits, will look
   bool seen = false;       ///< its caller knows that it failed
   bool waiting = false;
-  bool resent = false;  ///< what was sent before may have been taken
+  bool sent = false;     ///< at least once
+  bool resent = false;   ///< more than once: what was sent before may have been taken
+  bool lost = false;     ///< in flight when a link was lost, or passed: it may have been taken
+  bool passed = false;   ///< the broker has handled it, and closed nothing over it; the confirm is to come
+  bool suspect = false;  ///< the channel or connection was closed over it, or over another one
+  bool expired = false;  ///< past its deadline, and still in the window
+  bool final = false;    ///< its caller was told that it is unknown: no late answer changes that
+  std::uint8_t strikes = 0;  ///< how often the connection was closed with nothing else in flight
   std::condition_variable settled{};
 
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
 };
+
+inline constexpr std::uint16_t access_refused = 403;
+inline constexpr std::uint16_t not_found = 404;
+
+/// Where frames go.
+[[nodiscard]] std::string_view exchange_of(const ContentFrames& frames) noexcept;
+/// Whether the text of an error names an exchange.
+[[nodiscard]] bool is_named(std::string_view exchange, std::string_view text);
 
 /// The publishes of one Publisher: its channel in confirm mode, the window in flight, who waits for what.
 ///
@@ -49,6 +66,9 @@ class PublishWindow final : public ChannelSink,
   using Deadline = Clock::time_point;
 
   PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options);
+  ~PublishWindow() override;
+  PublishWindow(const PublishWindow&) = delete;
+  PublishWindow& operator=(const PublishWindow&) = delete;
 
   [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
   /// Opens the channel ahead of the first publish; once. @throws as Publisher's constructor
@@ -61,7 +81,7 @@ class PublishWindow final : public ChannelSink,
   void release(PublishSlot& slot) noexcept;
   [[nodiscard]] PublishOutcome outcome(PublishSlot& slot);
   void flush(Deadline deadline);
-  [[nodiscard]] std::size_t in_flight() const;
+  [[nodiscard]] std::size_t in_flight();
   /// Closes the channel, without waiting for the answer, or waiting for it.
   void begin_close() noexcept;
   void close() noexcept;
@@ -70,12 +90,18 @@ class PublishWindow final : public ChannelSink,
   bool on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) override;
   void on_unblocked() override;
   void on_closed(const ErrorDetails& error) override;
+  void on_answered() override;
+  void on_forgotten() override;
+  bool on_tick() override;
+  void lost() noexcept override;
   void recover(Deadline deadline) override;
   void abandon(const ErrorDetails& error) override;
+  void on_trial_over() override;
 
  private:
   using Lock = std::unique_lock<std::mutex>;
   static constexpr const char* operation = "basic.publish";
+  static constexpr std::chrono::milliseconds least_patience{100};
   struct Failure {
     PublishOutcome outcome;
     ErrorDetails error;
@@ -85,23 +111,46 @@ class PublishWindow final : public ChannelSink,
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(Deadline deadline, ConnectionCore::Access access);
   void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
-  [[nodiscard]] std::size_t open_publishes() const noexcept {
-    return tracker_.outstanding() + resend_.size();
-  }
+  // Those in the window, and those of them whose outcome is open.
+  [[nodiscard]] std::size_t in_window() const noexcept { return tracker_.outstanding() + resend_.size(); }
+  [[nodiscard]] std::size_t open_publishes() const noexcept { return in_window() - expired_; }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
   [[nodiscard]] PublishSlot* send(ContentFrames& frames, std::uint16_t number, std::uint32_t frame_max,
                                   std::int64_t stamp, Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
+  [[nodiscard]] PublishSlot* enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
+                                     Deadline deadline);
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error);
+  void expire(Deadline now);
+  void note_unseen(PublishSlot& slot);
+  void log_unseen(Deadline now);
+  void revive(Lock& lock, Deadline deadline);
+  [[nodiscard]] bool is_coming();
   void drop(PublishSlot& slot);
   [[nodiscard]] bool takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept;
   void pass_on_room() noexcept;
 
   // publish_recovery.cpp
-  void resend(ChannelCore& channel);
+  void keep(const ErrorDetails& error);
   void fail_resend(const ErrorDetails& error);
-  void fail_all(const ErrorDetails& error);
+  void fail_all(std::vector<PublishSlot*> outstanding, const ErrorDetails& error);
+  [[nodiscard]] ErrorDetails expired_in_queue(const PublishSlot& slot) const;
+  [[nodiscard]] std::vector<PublishSlot*> take_outstanding();
+
+  // publish_trial.cpp
+  void blame(std::vector<PublishSlot*>& outstanding, const ErrorDetails& error);
+  void note_named(const std::vector<PublishSlot*>& outstanding, const ErrorDetails& error);
+  [[nodiscard]] bool is_careful(const PublishSlot& slot) const;
+  [[nodiscard]] bool is_missing(std::string_view exchange) const;
+  [[nodiscard]] std::size_t next_group();
+  [[nodiscard]] bool all_passed();
+  void advance();
+  [[nodiscard]] bool send_front(std::size_t count);
+  void fence();
+  [[nodiscard]] bool is_drained();
+  void pass();
+  void finish(Lock& lock);
 
   const std::shared_ptr<ConnectionCore> connection_;
   const PublisherOptions options_;
@@ -120,12 +169,29 @@ class PublishWindow final : public ChannelSink,
   bool opening_ = false;
   bool closed_ = false;
   ConfirmTracker<PublishSlot*> tracker_;
-  std::deque<PublishSlot*> resend_;  // were in flight when the connection was lost; in their order
-  std::size_t bytes_ = 0;            // in flight
-  std::size_t kept_ = 0;             // of the large buffers of free slots
+  std::deque<PublishSlot*> resend_;         // to be sent, in their order: again, or for the first time
+  std::size_t bytes_ = 0;                   // in the window
+  std::size_t expired_ = 0;                 // of those in tracker_
+  Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
+  bool coming_ = false;                     // see is_coming()
+  bool reopening_ = false;                  // it comes since the broker closed the one before
+  // Sending carefully: see publish_trial.cpp.
+  bool fence_ = false;      // nothing is sent until the broker has handled all before it
+  std::size_t fences_ = 0;  // answers to come
+  bool draining_ = false;   // nothing is sent until all before it is confirmed, or until then:
+  Deadline drain_until_{};
+  std::chrono::milliseconds patience_ = least_patience;
+  bool on_trial_ = false;             // its suspects are those of a connection that was closed
+  std::vector<std::string> missing_;  // exchanges that the broker closed a channel over
+  std::size_t kept_ = 0;              // of the large buffers of free slots
   std::deque<PublishSlot> slots_;
   std::vector<PublishSlot*> free_;
   std::optional<Failure> unseen_;  // the first failure that nobody saw
+  // Those that nobody saw, by outcome, which are not logged yet, and all of them.
+  std::array<std::size_t, 6> unlogged_{};
+  std::size_t unseen_count_ = 0;
+  std::string unlogged_reason_;  // of the latest
+  Deadline next_log_ = Deadline::min();
 };
 
 }  // namespace warren::inline v0::engine

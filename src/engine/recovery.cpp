@@ -87,8 +87,9 @@ bool ConnectionCore::lose(ErrorDetails& error) {
   {
     const std::lock_guard lock(mutex_);
     // What somebody asked for here and can't have is his error: the connection goes on without it. What
-    // recovery itself asks for again would end each try.
-    const bool for_a_call = !recovering_ && (error.code == 503 || error.code == 540 || error.code == 541);
+    // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
+    const bool for_a_call =
+        (!recovering_ || trial_ != nullptr) && (error.code == 503 || error.code == 540 || error.code == 541);
     if (error.permanent && !for_a_call) return false;
     error.permanent = false;
     error_ = error;
@@ -102,6 +103,9 @@ bool ConnectionCore::lose(ErrorDetails& error) {
   events_.log(LogLevel::warning,
               fmt::format("the connection was lost, and is tried again: {}", Error(error).what()));
   backoff_.lost(Clock::now());
+  for (const auto& each : recoverables()) {
+    if (const auto recoverable = each.lock()) recoverable->lost();
+  }
   fail_channels(of_the_call);
   if (!recovery_.joinable()) {
     try {

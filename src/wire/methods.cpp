@@ -4,12 +4,16 @@
 #include "wire/check.hpp"
 #include "wire/method_frame.hpp"
 #include "wire/table_codec.hpp"
+#include "wire/utf8.hpp"
 
 namespace warren::inline v0::wire {
 namespace {
 
+// RabbitMQ closes the connection (501) over a method's text that is not UTF-8. It takes any bytes in
+// basic.publish and in a message's properties.
 amqp_bytes_t short_string(std::string_view value, const char* operation, const char* name) {
   check_short_string(value, operation, name);
+  if (!is_utf8(value)) refuse(operation, std::string(name) + " is not UTF-8");
   return to_bytes(value);
 }
 

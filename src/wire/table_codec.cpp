@@ -2,9 +2,11 @@
 
 #include <bit>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -35,12 +37,19 @@ amqp_bytes_t long_string(std::string_view text) {
   return to_bytes(text);
 }
 
-amqp_field_value_t encode_value(const FieldValue& value, Pool& pool, int depth);
+// RabbitMQ can't read such a number, and closes the connection over it (541).
+void check_finite(double value, std::string_view key) {
+  if (std::isfinite(value)) return;
+  refuse(operation, std::string("the value of \"").append(key).append("\" is NaN or infinite"));
+}
+
+amqp_field_value_t encode_value(const FieldValue& value, Pool& pool, int depth, std::string_view key);
 
 // One overload for each field type. Kind and member of the union belong together.
 struct ValueEncoder {
   Pool& pool;
   int depth;
+  std::string_view key;  // of the entry that this is the value of, or is within
   amqp_field_value_t& out;
 
   void kind(int kind) const noexcept { out.kind = static_cast<std::uint8_t>(kind); }
@@ -56,8 +65,14 @@ struct ValueEncoder {
   void operator()(std::int32_t value) const noexcept { kind(AMQP_FIELD_KIND_I32), out.value.i32 = value; }
   void operator()(std::uint32_t value) const noexcept { kind(AMQP_FIELD_KIND_U32), out.value.u32 = value; }
   void operator()(std::int64_t value) const noexcept { kind(AMQP_FIELD_KIND_I64), out.value.i64 = value; }
-  void operator()(float value) const noexcept { kind(AMQP_FIELD_KIND_F32), out.value.f32 = value; }
-  void operator()(double value) const noexcept { kind(AMQP_FIELD_KIND_F64), out.value.f64 = value; }
+  void operator()(float value) const {
+    check_finite(value, key);
+    kind(AMQP_FIELD_KIND_F32), out.value.f32 = value;
+  }
+  void operator()(double value) const {
+    check_finite(value, key);
+    kind(AMQP_FIELD_KIND_F64), out.value.f64 = value;
+  }
   void operator()(const Decimal& value) const noexcept {
     kind(AMQP_FIELD_KIND_DECIMAL);
     out.value.decimal.decimals = value.scale;
@@ -79,7 +94,7 @@ struct ValueEncoder {
     check_nesting(depth + 1);
     kind(AMQP_FIELD_KIND_ARRAY);
     auto* entries = pool.allocate<amqp_field_value_t>(value.size());
-    for (std::size_t i = 0; i < value.size(); ++i) entries[i] = encode_value(value[i], pool, depth + 1);
+    for (std::size_t i = 0; i < value.size(); ++i) entries[i] = encode_value(value[i], pool, depth + 1, key);
     out.value.array.num_entries = entry_count(value.size());
     out.value.array.entries = entries;
   }
@@ -89,9 +104,9 @@ struct ValueEncoder {
   }
 };
 
-amqp_field_value_t encode_value(const FieldValue& value, Pool& pool, int depth) {
+amqp_field_value_t encode_value(const FieldValue& value, Pool& pool, int depth, std::string_view key) {
   amqp_field_value_t out{};
-  std::visit(ValueEncoder{pool, depth, out}, value.variant());
+  std::visit(ValueEncoder{pool, depth, key, out}, value.variant());
   return out;
 }
 
@@ -104,7 +119,7 @@ amqp_table_t encode_entries(const FieldTable& table, Pool& pool, std::optional<s
     if (stamp && entry.key == stamp_key) continue;  // a message that came through warren and goes on
     check_short_string(entry.key, operation, "a key");
     entries[count].key = to_bytes(entry.key);
-    entries[count].value = encode_value(entry.value, pool, depth);
+    entries[count].value = encode_value(entry.value, pool, depth, entry.key);
     ++count;
   }
   if (stamp) {

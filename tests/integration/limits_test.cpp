@@ -1,5 +1,7 @@
 #include <warren/warren.hpp>
 
+#include <limits>
+
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/proxy.hpp"
@@ -128,6 +130,28 @@ TEST_CASE_METHOD(Fixture, "a declaration's arguments that do not fit one frame a
   CHECK(refused([&] { channel.declare_exchange("never", {.arguments = large}); }));
   warren::Queue own = channel.declare_queue_passive(queue);
   CHECK(refused([&] { own.bind("amq.headers", "", large); }));
+}
+
+TEST_CASE_METHOD(Fixture, "what makes RabbitMQ close the connection (501, 541) is InvalidArgument") {
+  const std::string bad = "b\xFF";
+  const FieldTable nan{{"x", FieldTable{{"load", std::numeric_limits<double>::quiet_NaN()}}}};
+  CHECK(refused([&] { channel.declare_queue(bad); }));
+  CHECK(refused([&] { channel.declare_queue_passive(bad); }));
+  CHECK(refused([&] { channel.declare_exchange(bad); }));
+  CHECK(refused([&] { channel.declare_exchange("e", {.custom_type = bad}); }));
+  warren::Queue bound = channel.declare_queue_passive(queue);
+  CHECK(refused([&] { bound.bind("amq.topic", bad); }));
+  CHECK(refused([&] { (void)channel.get(bad); }));
+  CHECK(refused([&] { channel.declare_queue("q", {.arguments = nan}); }));
+  CHECK(refused([&] { channel.declare_exchange("e", {.arguments = nan}); }));
+  CHECK(refused([&] { channel.publish("", queue, Message("m", {.headers = nan})); }));
+  warren::Consumer tagged{connection, queue, {.consumer_tag = bad}};
+  CHECK_THROWS_AS(tagged.start([](const warren::Delivery&) {}), InvalidArgument);
+  warren::Publisher publisher{connection, {.routing_key = queue}};
+  CHECK(refused([&] { publisher.publish(Message("m", {.headers = nan})); }));
+  CHECK(publisher.in_flight() == 0);
+  CHECK_NOTHROW(publisher.publish(Message("m", {.headers = {{bad, bad}}, .message_id = bad})));
+  CHECK(connection.is_open());
 }
 
 TEST_CASE("what fits a frame is decided by the negotiated frame_max") {

@@ -86,8 +86,9 @@ TEST_CASE(
     CHECK_FALSE(later->permanent());
   }
   CHECK_THROWS_AS(publisher.publish_async(Message("blocked"), {.timeout = 100ms}), BlockedError);
-  CHECK_THROWS_AS(publisher.flush(100ms), BlockedError);
-  CHECK(publisher.in_flight() == 1);
+  // The first one's caller knows that it is in doubt: nothing is open, though it may still be confirmed.
+  CHECK_NOTHROW(publisher.flush(100ms));
+  CHECK(publisher.in_flight() == 0);
 
   // The consumer on its own connection acknowledges all the same.
   CHECK_FALSE(consuming.blocked().has_value());

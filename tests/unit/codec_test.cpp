@@ -1,6 +1,8 @@
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +17,7 @@
 #include "wire/methods.hpp"
 #include "wire/properties_codec.hpp"
 #include "wire/table_codec.hpp"
+#include "wire/utf8.hpp"
 
 namespace {
 
@@ -125,6 +128,55 @@ TEST_CASE("A key has at most 255 bytes", "[codec]") {
   wire::decode_table(encoded_table(table), out);
   CHECK(out == table);
   CHECK_THROWS_AS(encoded_table({{std::string(256, 'k'), 1}}), InvalidArgument);
+}
+
+TEST_CASE("NaN and infinity are refused in any table, at any depth", "[codec]") {
+  const double infinite = std::numeric_limits<double>::infinity();
+  for (const FieldValue& value :
+       {FieldValue(std::nan("")), FieldValue(infinite), FieldValue(-infinite), FieldValue(std::nanf("")),
+        FieldValue(std::numeric_limits<float>::infinity())}) {
+    for (const FieldTable& table :
+         {FieldTable{{"load", value}}, FieldTable{{"load", FieldTable{{"x", value}}}},
+          FieldTable{{"load", FieldArray{FieldArray{value}}}}}) {
+      wire::Bytes out;
+      CHECK_THROWS_AS(append(out, Properties{.headers = table}), InvalidArgument);
+      CHECK_THROWS_AS(wire::queue_declare(out, 1, "q", {}, table), InvalidArgument);
+      CHECK_THROWS_AS(wire::basic_consume(out, 1, "q", "t", {}, table), InvalidArgument);
+      CHECK(out.empty());
+    }
+  }
+  CHECK_NOTHROW(encoded_table(
+      {{"least", std::numeric_limits<double>::denorm_min()}, {"most", std::numeric_limits<float>::max()}}));
+}
+
+TEST_CASE("UTF-8 is told from what is none", "[codec]") {
+  for (const char* text : {"", "orders", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x90\x87", "\xF4\x8F\xBF\xBF",
+                           "\xED\x9F\xBF", "\xEE\x80\x80", "\xE0\xA0\x80", "\xF0\x90\x80\x80"}) {
+    INFO(text);
+    CHECK(wire::is_utf8(text));
+  }
+  for (const char* text : {"\xFF", "\x80", "a\xC3", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
+                           "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2\x82",
+                           "\xE2\x82z", "\xF0\x9F\x90", "\xC3(", "\xE2(\xA1"}) {
+    INFO(text);
+    CHECK_FALSE(wire::is_utf8(text));
+  }
+}
+
+TEST_CASE("A method's names must be UTF-8; a publish's and a message's texts need not", "[codec]") {
+  const std::string bad = "b\xFF";
+  wire::Bytes out;
+  CHECK_THROWS_AS(wire::queue_declare(out, 1, bad, {}, {}), InvalidArgument);
+  CHECK_THROWS_AS(wire::exchange_declare(out, 1, bad, "direct", {}, {}), InvalidArgument);
+  CHECK_THROWS_AS(wire::exchange_declare(out, 1, "e", bad, {}, {}), InvalidArgument);
+  CHECK_THROWS_AS(wire::queue_bind(out, 1, "q", "e", bad, {}), InvalidArgument);
+  CHECK_THROWS_AS(wire::exchange_unbind(out, 1, "a", bad, "", {}), InvalidArgument);
+  CHECK_THROWS_AS(wire::basic_consume(out, 1, "q", bad, {}, {}), InvalidArgument);
+  CHECK_THROWS_AS(wire::basic_get(out, 1, bad, false), InvalidArgument);
+  CHECK(out.empty());
+  CHECK_NOTHROW(wire::queue_declare(out, 1, "q", {}, {{bad, bad}}));
+  CHECK_NOTHROW(wire::append_content(out, 1, "", bad, true, {.headers = {{bad, bad}}, .message_id = bad}, {},
+                                     "", frame_max));
 }
 
 TEST_CASE("Properties come back", "[codec]") {

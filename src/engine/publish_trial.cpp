@@ -1,0 +1,241 @@
+// PublishWindow where the broker closed the channel, or the whole connection, over one of several publishes.
+//
+// The broker handles a channel's publishes in their order, and none behind the one that it closes for. Which
+// one that is it doesn't say. So all that were in flight become suspects, and are sent again in groups.
+// Behind each group goes a fence, a second confirm.select: its answer says that the broker has handled all
+// before it, however long their confirms take. Where the broker closes again, the culprit is in that group;
+// alone in it, it is found.
+//
+// - A channel that is closed costs a round trip, so its suspects are halved.
+// - A connection costs a reconnect with its backoff, so the groups are a sixteenth. Other publishers may have
+//   had something in flight too: one of them at a time has its trial (ConnectionCore::begin_trial). One close
+//   with nothing else in flight could be a coincidence: the second one is proof. Codes below 500, 320 among
+//   them, and links that are lost blame nobody.
+// - The exchange that a 403 or 404 names is a hint of where to look first, and no more. What goes there
+//   later is sent alone, too, until one is confirmed: else each would be searched for among its neighbours.
+// - A close also takes the confirms that were still to come. So what may bring one waits for them; not for
+// ever,
+//   as a queue without a quorum confirms nothing: longer each time that some were taken.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "engine/publish_window.hpp"
+
+namespace warren::inline v0::engine {
+namespace {
+
+constexpr std::size_t most_missing = 16;
+constexpr std::size_t connection_parts = 16;
+constexpr std::uint8_t proof = 2;  // closes of a connection
+constexpr std::chrono::milliseconds most_patience{5'000};
+
+}  // namespace
+
+// basic.publish is the first frame: type, channel, length, method, a reserved short, the exchange.
+std::string_view exchange_of(const ContentFrames& frames) noexcept {
+  constexpr std::size_t at = 7 + 4 + 2;
+  const Bytes& bytes = *frames.bytes;
+  return {bytes.data() + at + 1, static_cast<unsigned char>(bytes[at])};
+}
+
+bool is_named(std::string_view exchange, std::string_view text) {
+  return !exchange.empty() && text.find(fmt::format("'{}'", exchange)) != std::string_view::npos;
+}
+
+// Decides which of what was in flight are suspects; takes out, and fails, the one that is found.
+void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDetails& error) {
+  const bool of_channel = error.scope == ErrorScope::channel;
+  if (!of_channel && (error.code < 500 || error.code > 599)) {
+    for (PublishSlot* slot : outstanding) slot->lost = true;
+    return;
+  }
+  const auto passed = [](const PublishSlot* slot) { return slot->passed; };
+  for (PublishSlot* slot : outstanding) slot->lost = slot->lost || slot->passed;
+  if (std::ranges::any_of(outstanding, passed)) patience_ = std::min(2 * patience_, most_patience);
+  if (of_channel && std::ranges::all_of(outstanding, passed)) {  // it took them before, and now does not
+    for (PublishSlot* slot : outstanding) slot->passed = false;
+  }
+  const auto unknown =
+      std::ranges::count_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
+  if (unknown == 0) return;  // it was something else on this connection
+  for (PublishSlot* slot : resend_) slot->suspect = false;
+  if (of_channel) note_named(outstanding, error);
+  for (PublishSlot* slot : outstanding) slot->suspect = !slot->passed;
+  on_trial_ = on_trial_ || !of_channel;
+  if (unknown != 1) return;
+
+  const auto found =
+      std::ranges::find_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
+  PublishSlot& culprit = **found;
+  if (!of_channel && ++culprit.strikes < proof) return;
+  outstanding.erase(found);
+  ErrorDetails details = error;
+  details.operation = operation;
+  details.in_doubt = culprit.lost;
+  if (!of_channel) {
+    details.permanent = true;
+    details.text = fmt::format("the broker closed the connection each time that it was sent: {}", error.text);
+    connection_->events().log(
+        LogLevel::error,
+        fmt::format(
+            "publisher to exchange \"{}\": a message to exchange \"{}\" is given up, since the broker "
+            "closes the connection over it: {} {}",
+            options_.exchange, exchange_of(culprit.frames), error.code, error.text));
+  }
+  settle(culprit, culprit.lost ? PublishOutcome::unknown : PublishOutcome::refused, &details);
+}
+
+void PublishWindow::note_named(const std::vector<PublishSlot*>& outstanding, const ErrorDetails& error) {
+  if (error.code != not_found && error.code != access_refused) return;
+  for (const PublishSlot* slot : outstanding) {
+    const std::string_view exchange = exchange_of(slot->frames);
+    if (!is_named(exchange, error.text) || is_missing(exchange)) continue;
+    if (missing_.size() == most_missing) missing_.erase(missing_.begin());
+    missing_.emplace_back(exchange);
+  }
+}
+
+bool PublishWindow::is_missing(std::string_view exchange) const {
+  return std::ranges::find(missing_, exchange) != missing_.end();
+}
+
+bool PublishWindow::is_careful(const PublishSlot& slot) const {
+  return slot.suspect || (!missing_.empty() && is_missing(exchange_of(slot.frames)));
+}
+
+// How many to send from the front of resend_, up to a fence where one of them is careful.
+std::size_t PublishWindow::next_group() {
+  const auto careful = [&](const PublishSlot* slot) { return is_careful(*slot); };
+  const auto first = std::ranges::find_if(resend_, careful);
+  if (first != resend_.begin()) return static_cast<std::size_t>(first - resend_.begin());
+  const auto suspects = static_cast<std::size_t>(
+      std::ranges::find_if_not(resend_, [](const PublishSlot* slot) { return slot->suspect; }) -
+      resend_.begin());
+  if (suspects < 2) return 1;
+  for (std::size_t i = 0; i < suspects; ++i) {
+    if (is_missing(exchange_of(resend_[i]->frames))) return std::max<std::size_t>(i, 1);
+  }
+  return std::max<std::size_t>(1, suspects / (on_trial_ ? connection_parts : 2));
+}
+
+// Whether the broker has handled all that was sent.
+bool PublishWindow::all_passed() {
+  return tracker_.find([](const PublishSlot* slot) { return !slot->passed; }) == nullptr;
+}
+
+// Sends what may be sent of resend_.
+void PublishWindow::advance() {
+  while (channel_ && !fence_ && !resend_.empty()) {
+    expire(Clock::now());
+    if (resend_.empty()) break;
+    const std::size_t count = next_group();
+    const bool careful = is_careful(*resend_.front());
+    if (!careful) draining_ = false;
+    if (careful && !all_passed()) return fence();
+    if (careful && !is_drained()) return;
+    if (on_trial_ && resend_.front()->suspect && !connection_->begin_trial(this)) return;
+    if (!send_front(count)) return;
+    if (careful) return fence();
+  }
+  if (resend_.empty()) draining_ = false;
+}
+
+// False where the channel takes nothing more.
+bool PublishWindow::send_front(std::size_t count) {
+  for (; count != 0 && !resend_.empty(); --count) {
+    PublishSlot& slot = *resend_.front();
+    const std::size_t before = slot.frames.size();
+    try {
+      // What is referred to rather than copied may still be written for the channel before.
+      if (slot.sent && is_referred_to(slot.frames)) {
+        slot.frames.bytes = std::make_shared<Bytes>(*slot.frames.bytes);
+      }
+      slot.frames.refit(channel_->number(), channel_->frame_max());
+      bytes_ += slot.frames.size() - before;  // a smaller frame_max lets them grow
+    } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
+      const ErrorDetails details{
+          .operation = operation,
+          .text = std::string("the connection was lost, and it can't be sent again: ") + error.what(),
+          .scope = ErrorScope::connection,
+          .in_doubt = slot.sent};
+      resend_.pop_front();
+      settle(slot, PublishOutcome::unknown, &details);
+      continue;
+    }
+    bool usable = false;
+    const auto admission = connection_->outbox().append(Outbox::Entry::control, slot.frames, [&] {
+      // The outbox may be the next connection's by now, where the channel's number is nobody's.
+      usable = channel_->is_usable();
+      if (usable) tracker_.add(&slot);
+      return usable;
+    });
+    if (admission == Outbox::Admission::closed || !usable) return false;
+    resend_.pop_front();
+    slot.resent = slot.sent;
+    slot.sent = true;
+  }
+  if (open_publishes() == 0) idle_.notify_all();
+  return true;
+}
+
+// Nothing more is sent until the broker has handled what was. Where the channel is gone, on_closed follows.
+void PublishWindow::fence() {
+  fence_ = true;
+  if (channel_->post(wire::id::confirm_select_ok, ChannelCore::Answer::told, wire::confirm_select)) ++fences_;
+}
+
+// Whether nothing is unconfirmed, or that was waited for long enough.
+bool PublishWindow::is_drained() {
+  const auto now = Clock::now();
+  if (tracker_.outstanding() == 0) {
+    patience_ = least_patience;
+  } else if (!draining_) {
+    draining_ = true;
+    drain_until_ = now + patience_;
+    connection_->request_tick(channel_);
+    return false;
+  } else if (now < drain_until_) {
+    return false;
+  }
+  draining_ = false;
+  return true;
+}
+
+void PublishWindow::on_answered() {
+  Lock lock(mutex_);
+  if (fences_ != 0 && --fences_ == 0 && fence_) pass();
+  finish(lock);
+}
+
+// All that is in flight was handled, or is settled.
+void PublishWindow::pass() {
+  fence_ = false;
+  tracker_.each([](PublishSlot* slot) {
+    slot->passed = true;
+    slot->suspect = false;
+    slot->strikes = 0;
+  });
+  advance();
+}
+
+void PublishWindow::on_trial_over() {
+  Lock lock(mutex_);
+  if (!on_trial_) return;
+  advance();
+  finish(lock);
+}
+
+// Before the lock is let go: a trial that is over is another publisher's turn.
+void PublishWindow::finish(Lock& lock) {
+  if (!on_trial_ || fence_ || draining_) return;
+  if (std::ranges::any_of(resend_, [](const PublishSlot* slot) { return slot->suspect; })) return;
+  on_trial_ = false;
+  lock.unlock();
+  connection_->end_trial(this);
+}
+
+}  // namespace warren::inline v0::engine
