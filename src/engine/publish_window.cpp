@@ -452,9 +452,9 @@ std::size_t PublishWindow::in_flight() {
 // Ends what is past its deadline. Those that the broker may still confirm stay in the window until it does,
 // or can't any more; the others leave it.
 void PublishWindow::expire(Deadline now) {
-  static const ErrorDetails too_late{
-      .operation = operation, .text = "no confirm before the deadline", .in_doubt = true};
   if (now < next_expiry_) return;
+  const ErrorDetails too_late{
+      .operation = operation, .text = "no confirm before the deadline", .in_doubt = true};
   next_expiry_ = Deadline::max();
   bool room = false;
   for (auto each = resend_.begin(); each != resend_.end();) {
