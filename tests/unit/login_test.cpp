@@ -192,7 +192,7 @@ TEST_CASE("of a peer that speaks another protocol the error says which") {
   CHECK(text("HTTP/1.1 400 Bad Request\r\n").starts_with("an HTTP server answered"));
   CHECK(text("SSH-2.0-OpenSSH_9.2\r\n").starts_with("an SSH server answered"));
   CHECK(text("\x15\x03\x01\0\x02\x02\x46"s).starts_with("a TLS server answered"));
-  CHECK(contains(text("AMQP\0\1\0\0"s), "another version of the protocol (00 01 00 00)"));
+  CHECK(text("AMQP\0\1\0\0"s).find("another version of the protocol (00 01 00 00)") != std::string::npos);
   CHECK_FALSE(Client().refuses("AMQP\3\1\0\0"s).permanent());
   CHECK(text("\r\n\x1b[2Jhi, you").find("(it began with the bytes 0d 0a 1b 5b 32 4a 68 69)") !=
         std::string::npos);
