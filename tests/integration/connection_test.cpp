@@ -161,13 +161,29 @@ TEST_CASE("an endpoint that can't be right is a permanent error, before anything
     change(endpoint);
     return thrown<ConnectionError>([&] { Connection{endpoint, test_options()}; }).permanent();
   };
-  for (const std::string& wrong : {std::string(256, 'x'), std::string("a\0b", 3)}) {
-    CHECK(refuses([&](auto& endpoint) { endpoint.vhost = wrong; }));
+  CHECK(refuses([&](auto& endpoint) { endpoint.vhost = std::string(256, 'x'); }));
+  // Above what any broker takes in its first frame.
+  for (const std::string& wrong : {std::string(65'536, 'x'), std::string("a\0b", 3)}) {
     CHECK(refuses([&](auto& endpoint) { endpoint.user = wrong; }));
     CHECK(refuses([&](auto& endpoint) { endpoint.password = wrong; }));
   }
   CHECK(refuses([&](auto& endpoint) { endpoint.host = std::string("127.0.0.1\0.example.org", 22); }));
   CHECK(peer.connections() == 0);
+}
+
+TEST_CASE("a server that is no broker for AMQP 0-9-1 is told by what it says") {
+  const auto text_of = [](std::string answer) {
+    ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+      if (!answer.empty()) link.send(answer);
+    });
+    const auto error = thrown<ConnectionError>([&] { Connection{peer.endpoint(), test_options()}; });
+    CHECK_FALSE(error.permanent());
+    return error.text();
+  };
+  CHECK(contains(text_of(std::string("AMQP\0\1\0\0", 8)), "another version of the protocol"));
+  CHECK(contains(text_of("HTTP/1.1 400 Bad Request\r\n\r\n"), "HTTP"));
+  CHECK(contains(text_of(std::string("\x15\x03\x03\0\x02\x02\x46", 7)), "TLS"));
+  CHECK(contains(text_of(""), "amqps://"));
 }
 
 TEST_CASE("close() twice does nothing more; what is called afterwards says that it is closed") {

@@ -229,6 +229,7 @@ TEST_CASE("no fault of a URI shows a piece of the password") {
       "amqp://u:1?heartbeat=hunter2@h",
       "amqp://u:[hunter2]@[hunter2",
       "amqp://u:hunter2@h/" + std::string(300, 'x'),
+      "amqp://u:" + std::string(300, 'x') + "hunter2@h/a/b",
   };
   for (const std::string& c : cases) {
     const std::string text = fault(c);
