@@ -299,6 +299,7 @@ TEST_CASE_METHOD(Stream,
   Seen seen;
   ConsumerOptions options = from("next");
   options.ack_mode = warren::AckMode::manual;
+  options.drain_timeout = 0ms;
   Consumer consumer{connection, queue.name(), options};
   consumer.start([&](const Delivery& delivery) {
     seen.add(delivery);
@@ -316,5 +317,5 @@ TEST_CASE_METHOD(Stream,
   CHECK(seen.count(2) == 1);
   CHECK(seen.count(3) == 2);  // the lowest that is unsettled
   CHECK_THROWS_AS(deliveries[3].ack(), warren::Error);
-  consumer.stop();
+  CHECK_THROWS_AS(consumer.stop(), warren::TimeoutError);  // seven are unsettled
 }
