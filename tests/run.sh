@@ -7,6 +7,7 @@
 #   tests/run.sh -L unit          the tests of one label: unit, integration (the programs too), faults, package
 #   tests/run.sh -R publisher     the tests of that name
 #   tests/run.sh --preset tsan    under a sanitizer: asan (address, undefined behaviour) or tsan; default: dev
+#   WARREN_BUILD_TARGETS='warren_unit_tests' tests/run.sh -L unit    builds these alone
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=dev
@@ -17,7 +18,8 @@ fi
 
 tests/install_packages.sh
 cmake --preset "$preset"
-cmake --build --preset "$preset"
+# shellcheck disable=SC2086
+cmake --build --preset "$preset" ${WARREN_BUILD_TARGETS:+--target $WARREN_BUILD_TARGETS}
 
 # The thread sanitizer's shadow memory collides with addresses that some kernels randomise too widely.
 launch=()
