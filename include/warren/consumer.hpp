@@ -219,8 +219,7 @@ class WARREN_EXPORT Consumer {
   /// Blocks at most ConsumerOptions::stop_within, counted from the first request. Several threads may call it
   /// at once. What ended the consumer before is thrown by wait() only.
   /// @throws TimeoutError     a handler still runs, or deliveries are unsettled; the text says how many.
-  /// Their
-  ///                          messages go back to the queue
+  ///                        Their messages go back to the queue
   /// @throws InvalidArgument  it is called in a handler of this consumer
   void stop();
 

@@ -28,7 +28,8 @@ bool answers(std::uint32_t method, std::uint32_t expected) {
 // A function: an object would be destroyed before a channel that lives until the program's end.
 ErrorDetails closed_by_us() { return {.text = "the channel is closed", .scope = ErrorScope::channel}; }
 ErrorDetails retired() {
-  return {.text = "the broker cancelled the subscription: the message comes again", .scope = ErrorScope::channel};
+  return {.text = "the broker cancelled the subscription: the message comes again",
+          .scope = ErrorScope::channel};
 }
 
 void check(AckTracker::Settlement settlement, const char* operation, std::uint64_t tag) {

@@ -13,9 +13,8 @@
 //   them, and links that are lost blame nobody.
 // - The exchange that a 403 or 404 names is a hint of where to look first, and no more. What goes there
 //   later is sent alone, too, until one is confirmed: else each would be searched for among its neighbours.
-// - A close also takes the confirms that were still to come. So what may bring one waits for them; not for
-// ever,
-//   as a queue without a quorum confirms nothing: longer each time that some were taken.
+// - A close also takes the confirms that were still to come. So what may bring one waits for them, longer
+//   each time that some were taken. It does not wait for ever: a queue without a quorum confirms nothing.
 
 #include <fmt/format.h>
 

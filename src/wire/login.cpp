@@ -169,8 +169,9 @@ void Login::check_protocol(std::string_view input) const {
   if (frame || (protocol_header.starts_with(input.substr(0, 4)) && input.size() < protocol_header.size()))
     return;  // a method, or too little to tell
   if (begins("AMQP")) {
-    fail(fmt::format("the server speaks another version of the protocol ({}) than AMQP 0-9-1, which warren needs",
-                     hexadecimal(input.substr(4))));
+    fail(fmt::format(
+        "the server speaks another version of the protocol ({}) than AMQP 0-9-1, which warren needs",
+        hexadecimal(input.substr(4))));
   }
   if (begins("HTTP/")) {
     fail("an HTTP server answered: this may be the port of the management page or of a proxy" + port_hint());
@@ -240,7 +241,8 @@ void Login::on_start(std::string_view arguments) {
   const auto major = reader.number<std::uint8_t>();
   const auto minor = reader.number<std::uint8_t>();
   if (major != 0 || minor != 9)
-    fail(fmt::format("the server speaks another version of the protocol (AMQP {}-{}) than AMQP 0-9-1", major, minor));
+    fail(fmt::format("the server speaks another version of the protocol (AMQP {}-{}) than AMQP 0-9-1", major,
+                     minor));
   decode_table(reader.long_string(), server_properties_);
   negotiated_.takes_cancel_ok = announces(server_properties_, "accept_consumer_cancel_ok");
   const std::string_view mechanisms = reader.long_string();
