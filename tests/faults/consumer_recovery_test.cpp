@@ -297,8 +297,8 @@ struct AsUser {
   warren::Connection connection{endpoint(), watch.options()};
   warren::Connection untouched{shared_broker().endpoint(), recovering_options()};
   warren::Channel beside = untouched.open_channel();
-  warren::Queue queue =
-      connection.open_channel().declare_queue(unique_name("permitted"), {.auto_delete = true});
+  warren::Channel channel = connection.open_channel();
+  warren::Queue queue = channel.declare_queue(unique_name("permitted"), {.auto_delete = true});
 
   [[nodiscard]] warren::Endpoint endpoint() const {
     warren::Endpoint endpoint = proxy.endpoint();
@@ -341,7 +341,7 @@ TEST_CASE("a consumer whose permission is revoked says so with each try, and goe
 TEST_CASE("a queue that went between its declaration and the subscription is declared again",
           "[faults][consumer]") {
   AsUser on;
-  warren::Exchange exchange = on.connection.open_channel().declare_exchange(
+  warren::Exchange exchange = on.channel.declare_exchange(
       unique_name("bound"), {.type = warren::ExchangeType::fanout, .auto_delete = true});
   on.queue.bind(exchange.name(), "");
   Bodies bodies;

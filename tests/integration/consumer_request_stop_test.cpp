@@ -190,4 +190,6 @@ TEST_CASE_METHOD(Fixture, "each of several stops at once waits for the drain, an
   CHECK(told == 4);
   CHECK_NOTHROW(consumer.stop());
   CHECK(queue.holds(1));
+  gate.open();  // the handler that was left behind ends before what it stands on
+  CHECK(eventually([&] { return consumer.status().running == 0; }));
 }

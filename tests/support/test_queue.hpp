@@ -6,6 +6,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -79,7 +80,10 @@ inline std::multiset<std::string> numbered(std::uint32_t count, std::uint32_t fi
 /// A door that threads wait at until the test opens it.
 class Gate {
  public:
-  ~Gate() { open(); }
+  ~Gate() {
+    open();
+    while (waiting_ != 0) std::this_thread::yield();  // a handler that a drain left behind
+  }
   void open() {
     open_ = true;
     open_.notify_all();
