@@ -17,6 +17,8 @@
 
 #include <warren/warren.hpp>
 
+#include "support/sanitizer.hpp"
+
 using namespace std::chrono_literals;
 
 namespace {
@@ -167,7 +169,7 @@ int fork_exit(bool consuming) {
     if (child == 0) {
       ::alarm(60);
       if (tries && !child_is_refused(*all)) std::exit(4);
-      if (tries) {  // a connection of the child's own works
+      if (tries && support::can_start_threads_in_a_child) {  // a connection of the child's own works
         warren::Connection own{variable("AMQP_URL")};
         own.open_channel().declare_queue("", {.exclusive = true});
       }

@@ -1,0 +1,18 @@
+#pragma once
+
+namespace support {
+
+/// The thread sanitizer ends a process that starts threads behind a fork().
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool can_start_threads_in_a_child = false;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+inline constexpr bool can_start_threads_in_a_child = false;
+#else
+inline constexpr bool can_start_threads_in_a_child = true;
+#endif
+#else
+inline constexpr bool can_start_threads_in_a_child = true;
+#endif
+
+}  // namespace support
