@@ -53,7 +53,7 @@ std::set<std::string> distinct(TestQueue& queue) {
 TEST_CASE_METHOD(
     Proxied, "of many in flight only the culprit fails with the broker's 404; the others are sent again") {
   Publisher publisher{connection, {.routing_key = queue.name(), .window = 2'000}};
-  const std::size_t at = GENERATE(0, 1, 500, 998, 999);
+  const std::size_t at = GENERATE(as<std::size_t>(), 0, 1, 500, 998, 999);
   proxy.stall(Direction::to_broker);
   std::vector<Confirmation> confirmations;
   std::set<std::string> sent;
