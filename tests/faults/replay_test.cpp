@@ -248,7 +248,7 @@ TEST_CASE("refused bindings and exchanges are told of, too", "[faults][replay]")
   CHECK(told[0].entity == TopologyEntity::exchange);
   CHECK(told[0].name == name + "-other");
   CHECK(told[0].error.code == 406);
-  for (const std::size_t i : {1, 2}) {
+  for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
     CHECK(told[i].entity == TopologyEntity::binding);
     CHECK(told[i].name == name);
     CHECK(told[i].source == gone.name());
