@@ -119,7 +119,8 @@ TEST_CASE_METHOD(Proxied, "the broker never has more than the prefetch unacknowl
   std::atomic<int> over{0};
   consumer.start([&](const Delivery& delivery) {
     const warren::ConsumerStatus status = consumer.status();
-    if (status.waiting + status.running > 5) ++over;
+    // Two more may run whose acknowledgement is out already: the broker sends the next ones.
+    if (status.waiting + status.running > 5 + 2) ++over;
     if (ack_mode == AckMode::manual) delivery.ack();
     ++handled;
   });
