@@ -244,7 +244,7 @@ void Subscription::tell_cancelled(const ChannelCore& channel) {
                            cancelled));
   }
   const std::string held =
-      fmt::format("{}. {} deliveries were unacknowledged, the oldest of them for at least {} ms", cancelled,
+      fmt::format("{}. Unacknowledged deliveries: {}, the oldest for at least {} ms", cancelled,
                   oldest.unsettled, oldest.held.count());
   constexpr const char* outcome =
       "Their messages come again; what a handler that runs says of one is stale (ConsumerStatus::stale)";
