@@ -4,33 +4,18 @@
 #if __has_include(<rabbitmq-c/amqp.h>)
 #include <rabbitmq-c/amqp.h>
 #include <rabbitmq-c/framing.h>
-#include <rabbitmq-c/tcp_socket.h>
-#if __has_include(<rabbitmq-c/ssl_socket.h>)
-#include <rabbitmq-c/ssl_socket.h>
-#endif
 #else
 #include <amqp.h>
 #include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
-#if __has_include(<amqp_ssl_socket.h>)
-#include <amqp_ssl_socket.h>
-#endif
 #endif
 
 #include <cstddef>
 #include <limits>
-#include <memory>
 #include <new>
 #include <string_view>
 #include <type_traits>
 
 namespace warren::inline v0::wire {
-
-struct ConnectionDeleter {
-  using pointer = amqp_connection_state_t;
-  void operator()(amqp_connection_state_t state) const noexcept { amqp_destroy_connection(state); }
-};
-using ConnectionState = std::unique_ptr<std::remove_pointer_t<amqp_connection_state_t>, ConnectionDeleter>;
 
 /// Owns an amqp_pool_t. What it handed out is valid until recycle() or its destruction.
 class Pool {
