@@ -15,7 +15,6 @@ mark_as_advanced(RabbitMQC_INCLUDE_DIR RabbitMQC_LIBRARY)
 set(RabbitMQC_VERSION "")
 set(_RabbitMQC_required RabbitMQC_LIBRARY RabbitMQC_INCLUDE_DIR)
 set(_RabbitMQC_links "")
-set(RabbitMQC_HAS_TLS OFF)
 if(RabbitMQC_INCLUDE_DIR)
   set(_RabbitMQC_header "${RabbitMQC_INCLUDE_DIR}/amqp.h")
   if(EXISTS "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/amqp.h")
@@ -27,13 +26,10 @@ if(RabbitMQC_INCLUDE_DIR)
     list(APPEND RabbitMQC_VERSION "${_RabbitMQC_line}")
   endforeach()
   list(JOIN RabbitMQC_VERSION "." RabbitMQC_VERSION)
-  if(EXISTS "${RabbitMQC_INCLUDE_DIR}/amqp_ssl_socket.h"
-     OR EXISTS "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/ssl_socket.h")
-    set(RabbitMQC_HAS_TLS ON)
-  endif()
 
-  # An archive leaves OpenSSL to whoever links it, unless it was built without TLS.
-  if(RabbitMQC_LIBRARY MATCHES "\\.a$" AND RabbitMQC_HAS_TLS)
+  # An archive that was built with TLS leaves OpenSSL to the program that links it.
+  if(RabbitMQC_LIBRARY MATCHES "\\.a$" AND
+     (EXISTS "${RabbitMQC_INCLUDE_DIR}/amqp_ssl_socket.h" OR EXISTS "${RabbitMQC_INCLUDE_DIR}/rabbitmq-c/ssl_socket.h"))
     find_package(OpenSSL QUIET)
     find_package(Threads QUIET)
     list(APPEND _RabbitMQC_required OPENSSL_FOUND Threads_FOUND)
