@@ -40,8 +40,8 @@ void declare(engine::Session& session, std::string_view name, std::string_view t
                });
 }
 
-// From 4.3 on RabbitMQ denies queues that are neither durable nor exclusive: it declares nothing, and closes
-// the connection.
+// RabbitMQ may be told to deny queues that are neither durable nor exclusive (a deprecated feature, still
+// permitted by default in 4.3.6): it declares nothing, and closes the connection.
 [[noreturn]] void refuse_transient(const ConnectionError& error) {
   if (error.code() != internal_error || error.text().find("transient_nonexcl_queues") == std::string::npos)
     throw error;

@@ -50,8 +50,9 @@ enum class DelayedRetry : std::uint8_t {
 /// declare an existing queue with other ones is a 406.
 struct QueueOptions {
   QueueType type = QueueType::classic;  ///< `x-queue-type`
-  bool durable =
-      true;  ///< survives a restart; RabbitMQ refuses false by default from 4.3 on unless exclusive
+  /// Survives a restart. A broker that denies its deprecated feature `transient_nonexcl_queues` refuses false
+  /// unless `exclusive` is set; RabbitMQ permits it by default up to 4.3.
+  bool durable = true;
   bool exclusive = false;                                  ///< this connection's alone, deleted with it
   bool auto_delete = false;                                ///< deleted once its last consumer is gone
   std::optional<std::chrono::milliseconds> message_ttl{};  ///< `x-message-ttl`, from 0

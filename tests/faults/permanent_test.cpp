@@ -407,6 +407,8 @@ TEST_CASE("541 for a denied feature is the error of who asked for it; the connec
   const auto error = thrown<ConnectionError>([&] { channel.declare_queue("transient", {.durable = false}); });
   CHECK(error.code() == 541);
   CHECK(error.permanent());
+  CHECK_FALSE(error.in_doubt());  // nothing was declared
+  CHECK(contains(error.text(), "set QueueOptions::durable or QueueOptions::exclusive"));
   CHECK(watch.opened(2));
   CHECK(watch.last_error().code == 541);  // everybody else's
   CHECK_FALSE(watch.last_error().permanent);

@@ -93,6 +93,7 @@ TEST_CASE_METHOD(Fixture, "a manual consumer that batches on a timer loses no ac
   std::vector<Delivery> batch;
   std::atomic<std::uint32_t> acknowledged{0};
   std::atomic<std::uint32_t> refused{0};
+  std::atomic<bool> stops{false};
   const auto flush = [&] {
     const std::lock_guard lock(mutex);
     if (batch.empty()) return;
@@ -108,15 +109,21 @@ TEST_CASE_METHOD(Fixture, "a manual consumer that batches on a timer loses no ac
   std::jthread timer([&](std::stop_token stop) {
     while (!stop.stop_requested()) {
       std::this_thread::sleep_for(20ms);
-      flush();
+      if (acknowledged < 300 || stops) flush();  // the stop finds a batch
     }
   });
   consumer.start([&](const Delivery& delivery) {
     const std::lock_guard lock(mutex);
     batch.push_back(delivery);
   });
-  REQUIRE(eventually([&] { return acknowledged > 0; }));
-  CHECK_NOTHROW(consumer.stop());
+  REQUIRE(eventually([&] {
+    const std::lock_guard lock(mutex);
+    return acknowledged >= 300 && batch.size() == 100;
+  }));
+  auto stopping = std::async(std::launch::async, [&] { consumer.stop(); });
+  REQUIRE(eventually([&] { return queue.consumers() == 0; }));
+  stops = true;
+  CHECK_NOTHROW(stopping.get());
   flush();
   CHECK(refused == 0);
   CHECK(queue.holds(count - acknowledged));

@@ -112,6 +112,7 @@ TEST_CASE_METHOD(
     "what waits to be written is bounded too, whatever the window: publishers block, and nothing "
     "of theirs is lost (behaviour 38)") {
   auto publisher = this->publisher({.window = 1'000'000, .window_bytes = std::size_t{1} << 40});
+  Publisher other(connection, {.routing_key = nowhere, .mandatory = false});
   proxy.stall();
   const Message message(std::string(10'000, 'x'));
   std::atomic<std::size_t> sent = 0;
@@ -120,13 +121,16 @@ TEST_CASE_METHOD(
   auto publishing = std::async(std::launch::async, [&] {
     for (; !stop && sent < far_too_many; ++sent) (void)publisher.publish_async(message, {.timeout = 120s});
   });
-  CHECK(eventually([&] {  // it blocks
-    const std::size_t before = sent;
-    std::this_thread::sleep_for(500ms);
-    return before != 0 && sent == before;
+  CHECK(eventually([&] {  // there is no room for the other one, either
+    try {
+      (void)other.publish_async(message, {.timeout = 100ms});
+      return false;
+    } catch (const TimeoutError& error) {
+      return !error.in_doubt();
+    }
   }));
-  CHECK(finds_no_room([&] { (void)publisher.publish_async(message, {.timeout = 100ms}); }));
-  CHECK(publisher.in_flight() == sent);
+  CHECK(eventually([&] { return publisher.in_flight() == sent; }));  // it blocks
+  CHECK(sent < far_too_many);
   stop = true;
   // The outbox (1 MiB), what the I/O thread took out of it, the kernel's buffers on the way.
   CHECK(sent * message.body().size() < (std::size_t{32} << 20));

@@ -31,10 +31,15 @@ Message with_big_header(std::size_t size) {
 
 TEST_CASE("a message with headers of any size is tried again, or parked, and never held") {
   Bench bench;
-  const bool in_place = GENERATE(true, false);
-  const RetryPolicy policy =
-      in_place ? RetryPolicy::immediate({.max_attempts = 2})
-               : RetryPolicy::to_queue(bench.queue, {.max_attempts = 2, .parked_queue = bench.parked});
+  const auto shape = GENERATE(as<std::string>(), "in place", "to the queue", "delayed");
+  INFO(shape);
+  RetryPolicy policy = RetryPolicy::immediate({.max_attempts = 2});
+  if (shape == "to the queue")
+    policy = RetryPolicy::to_queue(bench.queue, {.max_attempts = 2, .parked_queue = bench.parked});
+  if (shape == "delayed") {  // through a wait queue, whose broker adds headers of its own to what leaves it
+    policy = RetryPolicy::fixed(100ms, {.max_attempts = 2});
+    bench.wait(100ms);
+  }
   // Not by a publisher, which would add a header of its own: as those of other clients, which do not.
   Channel raw = bench.channel();
   const int count =

@@ -133,6 +133,17 @@ TEST_CASE_METHOD(Stream, "a consumer of a stream stops with messages waiting, an
   check_untouched();
 }
 
+TEST_CASE_METHOD(Stream, "a misspelt x-stream-offset is refused by name, and costs nobody the connection",
+                 "[stream]") {
+  const auto error = thrown<warren::InvalidArgument>([&] {
+    Consumer consumer{connection, queue.name(), from("frist")};
+    consumer.start([](const Delivery&) {});
+  });
+  CHECK(contains(error.text(), "x-stream-offset is \"frist\""));
+  CHECK_NOTHROW(connection.open_channel());
+  check_untouched();
+}
+
 TEST_CASE_METHOD(Stream, "a handler that throws without a policy ends the run, and a stream gets no nack",
                  "[stream]") {
   publish(5);

@@ -130,6 +130,13 @@ TEST_CASE("a URI carries connection settings as parameters") {
   CHECK((Uri::parse("amqp://?channel_max=65535").channel_max == std::uint16_t{65535}));
 }
 
+TEST_CASE("a token of any length is a password, and a user's name too") {
+  const std::string token(8'000, 'x');
+  const Uri uri = Uri::parse("amqp://" + token + ":" + token + "@h");
+  CHECK((uri.endpoint.user == token));
+  CHECK((uri.endpoint.password == token));
+}
+
 TEST_CASE("a broken URI is refused with the fault and its place") {
   struct Case {
     std::string text;
