@@ -3,6 +3,7 @@
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/scripted_peer.hpp"
+#include "support/test_queue.hpp"
 #include "support/thrown.hpp"
 #include "wire/frame.hpp"
 
@@ -74,6 +75,37 @@ TEST_CASE("a message whose header the broker made larger than frame_max, by dead
   channel.publish("", target, Message("next"));
   REQUIRE(eventually([&] { return (delivery = channel.get_no_ack(target)).has_value(); }));
   CHECK(delivery->body() == "next");
+  CHECK(connection.is_open());
+}
+
+TEST_CASE("a parking lot gets past a message whose header is larger than frame_max, and replays it",
+          "[large_header]") {
+  Connection connection{shared_broker().endpoint(), test_options()};
+  TestQueue parked;
+  TestQueue source({.dead_letter_exchange = "", .dead_letter_routing_key = parked.name()});
+  warren::Channel channel = connection.open_channel();
+  Message large("large");
+  large.properties().headers.set("h", std::string(frame_max - 8 - 14 - 4 - 2 - 5 - 1, 'x'));
+  for (const Message& message : {large, Message("small")}) channel.publish("", source.name(), message);
+  for (std::uint32_t count = 1; count <= 2; ++count) {
+    REQUIRE(eventually([&] {
+      const auto got = channel.get(source.name());
+      if (got) got->reject(warren::Requeue::no);
+      return got.has_value();
+    }));
+    REQUIRE(parked.holds(count));
+  }
+  warren::ParkingLot lot(connection, parked.name());
+  CHECK(lot.inspect([](const warren::ParkedMessage&) {}).selected == 2);
+  CHECK(parked.holds(2));
+  const warren::ParkedResult result = lot.replay();
+  CHECK(result.done == 2);
+  CHECK(result.failures.empty());
+  CHECK(parked.holds(0));
+  const warren::Delivery again = source.take();
+  CHECK(again.body() == "large");
+  CHECK(*again.headers().find("h") == *large.properties().headers.find("h"));
+  CHECK(source.take().body() == "small");
   CHECK(connection.is_open());
 }
 
