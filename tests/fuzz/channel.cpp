@@ -10,6 +10,7 @@
 #include "engine/channel_core.hpp"
 #include "fuzz.hpp"
 #include "peer_frames.hpp"
+#include "support/frames.hpp"
 #include "wire/malformed.hpp"
 
 namespace {
@@ -48,10 +49,34 @@ struct Sink : ChannelSink {
   bool closed = false;
 };
 
+// Tells the outbox that its bytes are on the wire, if it wants to know.
+template <typename Box>
+void tell_written(Box& box, std::size_t bytes) {
+  if constexpr (requires { box.wrote(bytes); }) box.wrote(bytes);
+}
+
 struct Run {
-  Run() {
+  // What is under way as it begins, by bits of `which`: nothing, not even channel.open; or a consumer, a
+  // publisher.
+  explicit Run(std::uint8_t which) {
     outbox.open(nullptr);
     channel->set_sink(sink);
+    if ((which & 1U) != 0) return;
+    ask(wire::id::channel_open_ok, support::number(0, 4), wire::channel_open);
+    if ((which & 2U) == 0) {
+      ask(wire::id::basic_consume_ok, support::short_string("c"), [](wire::Bytes& out, std::uint16_t self) {
+        wire::basic_consume(out, self, "orders", "c", {}, {});
+      });
+    }
+    if ((which & 4U) == 0) ask(wire::id::confirm_select_ok, {}, wire::confirm_select);
+  }
+
+  // Says a method, and hears the right answer.
+  template <typename Encode>
+  void ask(std::uint32_t answer, std::string_view arguments, Encode&& encode) {
+    channel->post(answer, ChannelCore::Answer::ignored, encode);
+    check_output();
+    expect(hears(support::method_frame(number, answer, arguments)), "a right answer is taken");
   }
 
   // What the channel has said since.
@@ -59,6 +84,7 @@ struct Run {
     Output out;
     if (!outbox.take(out)) return;
     const auto& bytes = out.bytes();
+    tell_written(outbox, bytes.size());
     std::string_view rest(bytes.data(), bytes.size());
     while (const auto frame = wire::next_frame(rest, frame_max))
       expect(frame->channel == number, "a channel says frames of its own");
@@ -174,7 +200,7 @@ void act(Run& run, Input& input) {
 }  // namespace
 
 void fuzz::fuzz(Input input) {
-  Run run;
+  Run run(input.byte());
   for (int i = 0; i < 200 && !input.empty(); ++i) {
     if (input.flag()) {
       if (!run.hears(said(run, input))) break;

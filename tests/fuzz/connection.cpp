@@ -346,7 +346,7 @@ struct Scenario {
       (void)delivery.retry();
       if (run == 2) throw std::runtime_error("on purpose");
     });
-    runs.await(3);
+    runs.await(2);
     consumer.request_stop();
     attempt([&] { consumer.stop(); });
     try {

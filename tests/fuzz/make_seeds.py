@@ -250,7 +250,8 @@ def channel():
              "huge": (says(METHOD) + u32(SAID["basic_deliver"][0]) + text(SAID["basic_deliver"][1]) +
                       says(HEADER_OF) + u64(2**63)),
              "wrong_tag": says(DELIVER, b"\0\7") + text("c") + u8(0) + text() + text()}
-    return names
+    early = {name + "_before_open_ok": u8(1) + seed for name, seed in names.items()}
+    return {name: u8(0) + seed for name, seed in names.items()} | early
 
 
 # Options of `connection`: what it does (recovery, a name to resolve, declare, publish, consume, parking lot), how.
@@ -276,6 +277,12 @@ def connection():
                          "other_channel": u16(9) + tag + u8(ACK) + u8(0)}.get(name, b"")
             names[f"{name}_{place}"] = u8(ALL, 0) + u8(0) * place + u8(action) + arguments
     declare, publish, consume, lot = 4, 8, 16, 32
+    # Findings: a delivery in place of channel.open-ok, and basic.cancel before and right behind it.
+    for place in range(4, 16):
+        early = {"delivery": u8(3, 1, DELIVER) + text("c") + u8(0) + text() + text("orders"),
+                 "cancel": u8(1, 1, CANCEL) + text("c"), "cancel_behind": u8(2, 1, CANCEL) + text("c")}
+        for name, odd in early.items():
+            names[f"early_{name}_{place}"] = u8(1 | consume, 8) + u8(0) * place + odd
     for name, which in {"declare": declare, "publish": publish, "consume": consume, "lot": lot}.items():
         for place in range(4, 9):
             for what, odd in {"cancel": u8(CANCEL) + text("c"), "nack": u8(NACK) + u8(1),
