@@ -10,7 +10,7 @@ cmake --build "$WORK/fmt" --target install
 # Static libraries are all that the image which runs the fuzzers gets.
 cmake -S "$SRC/warren" -B "$WORK/warren" -G Ninja -DCMAKE_BUILD_TYPE=None -DWARREN_BUILD_FUZZERS=ON \
     -DWARREN_FUZZING_ENGINE="$LIB_FUZZING_ENGINE" -DCMAKE_PREFIX_PATH="$WORK/installed" \
-    -DCMAKE_FIND_LIBRARY_SUFFIXES=.a -DOPENSSL_USE_STATIC_LIBS=ON
+    -DRabbitMQC_LIBRARY="$("$CC" -print-file-name=librabbitmq.a)" -DOPENSSL_USE_STATIC_LIBS=ON
 cmake --build "$WORK/warren"
 
 python3 "$here/make_seeds.py" "$WORK/seeds"
