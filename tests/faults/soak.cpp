@@ -4,6 +4,7 @@
 // lost, or anything else went wrong.
 //
 //   warren_soak SECONDS [SEED]
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,6 +47,12 @@ std::size_t resident_bytes() {
   std::size_t resident = 0;
   std::ifstream("/proc/self/statm") >> all >> resident;
   return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// Allocated and not freed, large blocks included.
+std::size_t heap_bytes() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return info.uordblks + info.hblkhd;
 }
 
 // Looks at everything once a second, on a connection of its own that is never cut.
@@ -93,7 +100,7 @@ class Sampler {
     const support::Resources held = support::resources();
     std::string line = std::to_string(seconds);
     for (const std::size_t value :
-         {resident_bytes(), held.heap_bytes, held.descriptors, held.threads,
+         {resident_bytes(), heap_bytes(), held.descriptors, held.threads,
           std::size_t{work_.is_well() ? 1U : 0U}, cuts_.load(), restarts_.load(),
           static_cast<std::size_t>(work_.recoveries()), ledger_.published(), ledger_.missing()})
       line += ',' + std::to_string(value);
@@ -151,7 +158,7 @@ std::string soak(std::chrono::seconds time, std::uint64_t seed) {
   {
     Sampler sampler(broker.endpoint(), work, ledger);
     const auto end = Clock::now() + time;
-    auto restart_at = Clock::now() + between_restarts / 2;
+    auto restart_at = Clock::now() + between_restarts / 4;  // the first one within the warm-up
     while (Clock::now() < end) {
       std::this_thread::sleep_for(2s + std::chrono::milliseconds(random() % 3'000));
       if (Clock::now() >= restart_at) {
@@ -192,6 +199,9 @@ int main(int count, char** arguments) {
     std::cerr << "usage: warren_soak SECONDS [SEED]\n";
     return 2;
   }
+  // Large buffers go back to the system at once: else glibc keeps them, touched by and by, and resident
+  // memory rises for a long time without a leak.
+  ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
   const std::uint64_t seed = count > 2 ? std::stoull(arguments[2]) : std::random_device{}();
   std::cerr << "seed " << seed << '\n';
   try {

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """soak_report.py SAMPLES.csv PICTURE.svg: what tests/soak.sh sampled, drawn, and judged: flat, or it ends with 1.
 
-A straight line is laid through the samples after a warm-up (least squares). What it rises by over the whole time may be:
+After a warm-up, a straight line is laid through one sample of each ten seconds (least squares): the one in the middle, so
+that a moment does not count, or of descriptors and threads the lowest, since a link that ends holds two of them for a
+moment. What the line rises by from its one end to the other may be:
   resident memory, heap   4 MiB, 1 MiB: what glibc's arenas and the buffers of a backlog after a restart vary by. In half an
-                          hour there are about 500 cuts and 30 restarts, of four connections each: a leak of 2 KiB a lost
-                          connection is above that.
-  descriptors, threads    1: one that leaks at each restart already is above that in three minutes.
+                          hour there are about 400 cuts and 30 restarts, of four connections each: a leak of 2 KiB for each
+                          lost connection is above that.
+  descriptors, threads    1: one that leaks at each restart already is above that in three minutes, one that leaks at each
+                          cut in a quarter of a minute.
   each queue              what is published in two seconds: a queue that keeps more than that is not consumed as it is filled.
 All but the resident memory counts only while all connections are open: in an outage there is less of it, and queues fill.
 """
@@ -35,16 +38,33 @@ def fit(points):
     return slope, mean_y - slope * mean_x
 
 
+def each_ten_seconds(points, choose):
+    """One point for each ten seconds: the lowest, or the one in the middle, by value."""
+    parts = {}
+    for point in points:
+        parts.setdefault(int(point[0] // 10), []).append(point)
+    return [choose(sorted(parts[part], key=lambda point: point[1])) for part in sorted(parts)]
+
+
+def lowest(points):
+    return points[0]
+
+
+def median(points):
+    return points[len(points) // 2]
+
+
 class Series:
     """One column: its points, the line through them, and whether that rises too much."""
 
-    def __init__(self, samples, column, limit, warm_up, only_well):
+    def __init__(self, samples, column, limit, warm_up, only_well, choose):
         times, values, well = samples["seconds"], samples[column], samples["well"]
         self.column = column
         self.points = [(t, v) for t, v in zip(times, values) if v is not None]
         self.limit = limit
         judged = [(t, v) for t, v, w in zip(times, values, well) if v is not None and t >= warm_up and (w or not only_well)]
-        self.span = (judged[0][0], judged[-1][0]) if len(judged) >= 10 else None
+        judged = each_ten_seconds(judged, choose)
+        self.span = (judged[0][0], judged[-1][0]) if len(judged) >= 4 else None
         self.slope, self.base = fit(judged) if self.span else (0.0, 0.0)
         self.rise = self.slope * (self.span[1] - self.span[0]) if self.span else math.inf
 
@@ -54,8 +74,8 @@ class Series:
 
 
 def warm_up_of(duration):
-    """A quarter of the time, three minutes at most: until then arenas, caches and the broker settle."""
-    return min(180.0, duration / 4)
+    """A third of the time, three minutes at most: until then arenas and caches settle, and there was a first restart."""
+    return min(180.0, duration / 3)
 
 
 def words(value, unit):
@@ -167,15 +187,15 @@ def main():
     duration = samples["seconds"][-1]
     warm_up = warm_up_of(duration)
     rate = samples["published"][-1] / duration
-    series = lambda column, limit, only_well: Series(samples, column, limit, warm_up, only_well)
+    series = lambda column, limit, only_well, choose: Series(samples, column, limit, warm_up, only_well, choose)
     queues = [name for name in samples if name.startswith("queue ")]
     panels = [
-        ("Resident memory, MiB", "MiB", [series("rss", 4 * MIB, False)]),
-        ("Heap, MiB", "MiB", [series("heap", 1 * MIB, True)]),
-        ("Descriptors", "", [series("descriptors", 1, True)]),
-        ("Threads", "", [series("threads", 1, True)]),
-        ("Messages ready in queues", "messages", [series(name, 2 * rate, True) for name in queues]),
-        ("Confirmed, not handled yet", "messages", [series("missing", 2 * rate, True)]),
+        ("Resident memory, MiB", "MiB", [series("rss", 4 * MIB, False, median)]),
+        ("Heap, MiB", "MiB", [series("heap", 1 * MIB, True, median)]),
+        ("Descriptors", "", [series("descriptors", 1, True, lowest)]),
+        ("Threads", "", [series("threads", 1, True, lowest)]),
+        ("Messages ready in queues", "messages", [series(name, 2 * rate, True, median) for name in queues]),
+        ("Confirmed, not handled yet", "messages", [series("missing", 2 * rate, True, median)]),
     ]
     title = (f"Soak of {duration / 60:.1f} minutes: {samples['published'][-1]:,.0f} messages, {samples['cuts'][-1]:.0f} cuts, "
              f"{samples['restarts'][-1]:.0f} restarts, {samples['recoveries'][-1]:.0f} recoveries")

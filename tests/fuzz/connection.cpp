@@ -283,10 +283,11 @@ void attempt(Step&& step) {
 }
 
 struct Scenario {
-  explicit Scenario(Input& input) : which(input.byte()), how(input.byte()) {}
+  explicit Scenario(Input& input) : which(input.byte()), how(input.byte()), more(input.byte()) {}
 
   [[nodiscard]] bool has(unsigned bit) const { return ((which >> bit) & 1U) != 0; }
   [[nodiscard]] bool is(unsigned bit) const { return ((how >> bit) & 1U) != 0; }
+  [[nodiscard]] bool also(unsigned bit) const { return ((more >> bit) & 1U) != 0; }
 
   void publish(Connection& connection) const {
     Publisher publisher(connection, {.routing_key = "orders",
@@ -340,13 +341,19 @@ struct Scenario {
     if (is(5)) options.crash_guard.emplace();
     if (is(6)) options.stop_within = patience;
     options.queue_wait = patience;
+    if (also(0)) options.circuit_breaker = {.window = 1, .pause = 1ms};
+    if (also(1)) options.handler_timeout = 1ms;
+    if (also(2)) options.ack_mode = AckMode::manual;
+    if (also(3)) options.arguments = {{"x-stream-offset", "first"}};
+    if (also(4)) options.concurrency = 3;
     Consumer consumer(connection, "orders", std::move(options));
     consumer.start([&](const Delivery& delivery) {
       const int run = runs.add();
       (void)delivery.retry();
-      if (run == 2) throw std::runtime_error("on purpose");
+      if (also(2) && run != 3) delivery.ack_up_to();
+      if (run == 2 || also(6)) throw std::runtime_error("on purpose");
     });
-    runs.await(2);
+    runs.await(also(5) ? 8 : 2);  // 8: what is recovered, or tried again, comes too
     consumer.request_stop();
     attempt([&] { consumer.stop(); });
     try {
@@ -386,6 +393,7 @@ struct Scenario {
 
   std::uint8_t which;
   std::uint8_t how;
+  std::uint8_t more;
 };
 
 }  // namespace

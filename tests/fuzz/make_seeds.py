@@ -261,9 +261,14 @@ ACTIONS = {"before": 1, "after": 2, "instead": 3, "login_before": 4, "login_inst
 
 
 def connection():
-    names = {"well": u8(ALL, 0), "closed": u8(ALL, 0x80), "by_name": u8(ALL | 2, 0)}
+    names = {"well": u8(ALL, 0, 0), "closed": u8(ALL, 0x80, 0), "by_name": u8(ALL | 2, 0, 0)}
     for how in range(1, 128, 9):
-        names[f"how_{how}"] = u8(ALL, how)
+        names[f"how_{how}"] = u8(ALL, how, 0)
+    for more in (1, 2, 4, 8, 16, 32, 64, 65, 96, 127):
+        for policy_of in range(4):
+            names[f"consume_more_{more}_{policy_of}"] = u8(17, policy_of << 3, more)
+            # A link that is cut behind what is consumed: it is recovered.
+            names[f"consume_cut_{more}_{policy_of}"] = u8(17, policy_of << 3, more | 32) + u8(0) * 14 + u8(9)
     # connection.start, tune, open-ok, channel.open-ok, then the first declaration's answer.
     for place in range(8):
         for name, action in ACTIONS.items():
@@ -275,20 +280,20 @@ def connection():
                          "login_instead": u8(5) + u16(320) + text("CONNECTION_FORCED"),
                          "raw": text(frame(8, 0, b"")), "flood": u8(40),
                          "other_channel": u16(9) + tag + u8(ACK) + u8(0)}.get(name, b"")
-            names[f"{name}_{place}"] = u8(ALL, 0) + u8(0) * place + u8(action) + arguments
+            names[f"{name}_{place}"] = u8(ALL, 0, 0) + u8(0) * place + u8(action) + arguments
     declare, publish, consume, lot = 4, 8, 16, 32
     # Findings: a delivery in place of channel.open-ok, and basic.cancel before and right behind it.
     for place in range(4, 16):
         early = {"delivery": u8(3, 1, DELIVER) + text("c") + u8(0) + text() + text("orders"),
                  "cancel": u8(1, 1, CANCEL) + text("c"), "cancel_behind": u8(2, 1, CANCEL) + text("c")}
         for name, odd in early.items():
-            names[f"early_{name}_{place}"] = u8(1 | consume, 8) + u8(0) * place + odd
+            names[f"early_{name}_{place}"] = u8(1 | consume, 8, 0) + u8(0) * place + odd
     for name, which in {"declare": declare, "publish": publish, "consume": consume, "lot": lot}.items():
         for place in range(4, 9):
             for what, odd in {"cancel": u8(CANCEL) + text("c"), "nack": u8(NACK) + u8(1),
                               "return": u8(RETURN) + text("NO_ROUTE") + text() + text("orders"),
                               "close": u8(CLOSE) + u16(406) + text("PRECONDITION_FAILED - timeout")}.items():
-                names[f"{name}_{what}_{place}"] = u8(1 | which, 8) + u8(0) * place + u8(2, 1) + odd
+                names[f"{name}_{what}_{place}"] = u8(1 | which, 8, 0) + u8(0) * place + u8(2, 1) + odd
     return names
 
 

@@ -87,7 +87,7 @@ fi
 if [[ ! $2 =~ ^[0-9]+$ ]]; then
     target=$1
     shift
-    exec "$build/tests/fuzz/warren_fuzz_$target" "$@"
+    LLVM_PROFILE_FILE=/dev/null exec "$build/tests/fuzz/warren_fuzz_$target" "$@"
 fi
 rm -rf "$build/seeds"
 tests/fuzz/make_seeds.py "$build/seeds"
