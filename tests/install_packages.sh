@@ -2,13 +2,14 @@
 # Installs the Debian packages that building and testing warren needs, those
 # that are missing only. No system service is started by it.
 #
-#   install_packages.sh [--clang] [--newest-clang] [--tidy] [--coverage] [--docs] [--matrix]
+#   install_packages.sh [--clang] [--newest-clang] [--tidy] [--coverage] [--docs] [--fuzz] [--matrix]
 #
 #   --clang         the second compiler too, for CI
 #   --newest-clang  also the newest clang-N that apt offers; newest_clang.sh says which one it is
 #   --tidy          also clang-tidy and clang-format
 #   --coverage      gcovr
 #   --docs          doxygen
+#   --fuzz          clang with libFuzzer, the sanitizers and llvm-cov
 #   --matrix        what tests/matrix.sh makes another Debian with
 set -eu
 
@@ -29,9 +30,10 @@ for option; do
         --tidy) packages+=(clang clang-tidy clang-format) ;;
         --coverage) packages+=(gcovr) ;;
         --docs) packages+=(doxygen) ;;
+        --fuzz) packages+=(clang libclang-rt-dev llvm python3) ;;
         --matrix) packages+=(debootstrap rsync git) ;;
         *)
-            echo "usage: ${0##*/} [--clang] [--newest-clang] [--tidy] [--coverage] [--docs] [--matrix]" >&2
+            echo "usage: ${0##*/} [--clang] [--newest-clang] [--tidy] [--coverage] [--docs] [--fuzz] [--matrix]" >&2
             exit 2
             ;;
     esac

@@ -5,6 +5,13 @@
 
 namespace faults {
 
+void Ledger::reserve(std::size_t messages) {
+  const std::lock_guard lock(mutex_);
+  const std::size_t before = entries_.size();
+  entries_.resize(before + messages);  // touches it, which reserve() alone does not
+  entries_.resize(before);
+}
+
 std::uint64_t Ledger::begin() {
   const std::lock_guard lock(mutex_);
   entries_.emplace_back();
@@ -39,6 +46,11 @@ bool Ledger::handled(std::string_view body) {
   Entry& entry = entries_[number];
   if (entry.handled++ == 0 && entry.end == End::confirmed) --missing_;
   return true;
+}
+
+std::size_t Ledger::published() const {
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
 }
 
 std::size_t Ledger::missing() const {

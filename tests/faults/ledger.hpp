@@ -35,6 +35,8 @@ class Ledger {
     std::chrono::milliseconds longest_publish{0};
   };
 
+  /// Takes the memory for so many messages at once, so that later ones need no more.
+  void reserve(std::size_t messages);
   /// A new message: its number, which is its body.
   std::uint64_t begin();
   void confirmed(std::uint64_t number, Clock::time_point since);
@@ -43,6 +45,8 @@ class Ledger {
   bool handled(std::string_view body);
 
   [[nodiscard]] Totals totals() const;
+  /// Calls to publish so far: totals() looks at each message.
+  [[nodiscard]] std::size_t published() const;
   /// Confirmed messages that no handler has seen yet.
   [[nodiscard]] std::size_t missing() const;
   /// How often publishes failed with each error.

@@ -23,8 +23,8 @@ constexpr const char* what_handlers_throw = "it fails at times";
 }  // namespace
 
 Workload::Workload(Ledger& ledger, const std::vector<warren::Endpoint>& endpoints, warren::QueueType type,
-                   std::uint64_t seed)
-    : ledger_(ledger), seed_(seed) {
+                   std::uint64_t seed, std::chrono::milliseconds pause)
+    : ledger_(ledger), seed_(seed), pause_(pause) {
   warren::Connection& consuming = connect("consuming", endpoints);
   warren::Channel channel = consuming.open_channel();
   warren::Exchange exchange = channel.declare_exchange("ledger", {.type = warren::ExchangeType::topic});
@@ -110,7 +110,7 @@ bool Workload::pause(std::chrono::milliseconds time) {
 }
 
 void Workload::publish(warren::Publisher& publisher, const std::string& queue) {
-  while (pause(1ms)) {
+  while (pause(pause_)) {
     const std::uint64_t number = ledger_.begin();
     const auto since = Clock::now();
     try {
@@ -143,7 +143,7 @@ void Workload::publish_async(warren::Publisher& publisher, const std::string& qu
     }
     open.pop_front();
   };
-  while (pause(2ms)) {
+  while (pause(2 * pause_)) {
     while (open.size() >= window / 2) end_first();
     const std::uint64_t number = ledger_.begin();
     const auto since = Clock::now();

@@ -22,8 +22,9 @@ namespace faults {
 class Workload {
  public:
   /// Declares the queues and starts.
+  /// @param pause  between two publishes of a thread's: by default they come faster than an idle machine handles them
   Workload(Ledger& ledger, const std::vector<warren::Endpoint>& endpoints, warren::QueueType type,
-           std::uint64_t seed);
+           std::uint64_t seed, std::chrono::milliseconds pause = std::chrono::milliseconds(1));
   /// Stops what still runs.
   ~Workload();
   Workload(const Workload&) = delete;
@@ -58,6 +59,7 @@ class Workload {
 
   Ledger& ledger_;
   const std::uint64_t seed_;
+  const std::chrono::milliseconds pause_;
   const Ledger::Clock::time_point start_ = Ledger::Clock::now();
   std::atomic<std::uint64_t> recoveries_{0};
   std::atomic<std::uint64_t> handlers_{0};
