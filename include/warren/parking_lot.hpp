@@ -22,7 +22,8 @@ class ConnectionCore;
 }
 
 /// A message in a parking lot: as it rests there, and what its headers say, read so that nothing in them
-/// throws. A plain value. Whoever may publish to the queue decides what they say.
+/// throws. A plain value. Any publisher to the queue controls what they say: do not trust them, and print
+/// them through printable().
 struct ParkedMessage {
   Message message{};  ///< body and properties, as it rests there
   /// Why it is parked: `retry-reason`; of what the broker put here (`x-death`), its word: `delivery_limit`,
@@ -63,8 +64,8 @@ struct ParkedSelection {
 
 /// Why messages that were selected are still parked.
 struct ParkedFailure {
-  std::string queue{};         ///< where a replay was to send them
-  std::string why{};           ///< for people to read
+  std::string queue{};         ///< where a replay was to send them, as their headers say; see printable()
+  std::string why{};           ///< for people to read, safe to print
   std::uint64_t messages = 0;  ///< how many
 };
 
