@@ -211,6 +211,44 @@ TEST_CASE("the id of a message, and what its handler says of it", "[words]") {
   texts.check("can't read ");
 }
 
+TEST_CASE("the headers of a parked message", "[words]") {
+  Texts texts;
+  ScriptedPeer peer([](Link& link) {
+    std::uint64_t published = 0;
+    serve(link, [&](const Frame& frame) {
+      if (frame.method == method::basic_get) {
+        const std::string headers = short_string("retry-original-queue") + "S" + long_string("lost" + name);
+        link.send(method_frame(frame.channel, method::basic_get_ok,
+                               number(1, 8) + number(0, 1) + short_string("") + short_string("q") + number(0, 4)) +
+                  header(frame.channel, 1, number(0x2000, 2) + long_string(headers)) +
+                  support::frame(3, frame.channel, "x"));
+        return true;
+      }
+      if (frame.method != method::basic_publish) return false;
+      const std::string stamp = short_string("warren-stamp") + "l" + number(++published, 8);
+      link.send(method_frame(frame.channel, method::basic_return,
+                             number(312, 2) + short_string("NO_ROUTE" + words) + short_string("") +
+                                 short_string("lost" + name)) +
+                header(frame.channel, 0, number(0x2000, 2) + long_string(stamp)) +
+                method_frame(frame.channel, method::basic_ack, number(published, 8) + number(0, 1)));
+      return true;
+    });
+  });
+  warren::Connection connection(peer.endpoint(), texts.options());
+  const auto replay = [&](const std::vector<std::string>& allowed) {
+    warren::ParkingLot lot(connection, "q", {.allowed_queues = allowed});
+    const warren::ParkedResult result = lot.replay();
+    for (const warren::ParkedFailure& failure : result.failures) texts.add(failure.why);
+    if (result.ended_by) texts.add(*result.ended_by);
+    REQUIRE(result.failures.size() == 1);
+    return result.failures[0];
+  };
+  CHECK(replay({"other" + name}).queue == "lost" + name);  // data, to be compared: as it is
+  texts.check("a replay sends to \"other");
+  CHECK(replay({"lost" + name}).queue == "lost" + name);
+  texts.check("NO_ROUTE");
+}
+
 TEST_CASE("a message that is returned", "[words]") {
   Texts texts;
   ScriptedPeer peer([](Link& link) {
