@@ -83,8 +83,9 @@ int main(int argc, char** argv) {
       ->check(between(0, 1e9));
   app.add_option("--limit", options.limit, "So many at most")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000'000}));
-  app.add_option("--only", options.only,
-                 "The queue that replay may send to (more than one: repeat it); orders for others stay parked")
+  app.add_option(
+         "--only", options.only,
+         "The queue that replay may send to (more than one: repeat it); orders for others stay parked")
       ->allow_extra_args(false)
       ->capture_default_str();
   app.add_flag("--dry-run", options.dry_run, "Only says how many it would be");

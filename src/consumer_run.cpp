@@ -25,8 +25,7 @@ std::string excerpt(const std::string& text) { return retry::to_utf8(text, 200);
 // For a log: the message id, where it has one.
 std::string name_of(const Delivery& delivery) {
   const auto& id = delivery.properties().message_id;
-  return id && !id->empty() ? "message " + excerpt(*id)
-                            : fmt::format("delivery {}", delivery.delivery_tag());
+  return id && !id->empty() ? "message " + excerpt(*id) : fmt::format("delivery {}", delivery.delivery_tag());
 }
 
 }  // namespace
@@ -306,8 +305,8 @@ FailureDecision Consumer::Impl::decide(const std::exception_ptr& error) noexcept
 }
 
 void Consumer::Impl::ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
-  log(LogLevel::info, fmt::format("a message of \"{}\" failed, which is ignored: {}", queue,
-                                  excerpt(failure.error_message)));
+  log(LogLevel::info,
+      fmt::format("a message of \"{}\" failed, which is ignored: {}", queue, excerpt(failure.error_message)));
   count(true, &ignored);
   if (options.ack_mode == AckMode::manual && !run.is_unsettled(delivery)) return;
   count(run.acknowledge(delivery), &acked);

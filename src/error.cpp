@@ -26,7 +26,8 @@ std::string describe(const ErrorDetails& details) {
 
 }  // namespace
 
-Error::Error(ErrorDetails details) : std::runtime_error(describe(make_printable(details))), details_(std::move(details)) {}
+Error::Error(ErrorDetails details)
+    : std::runtime_error(describe(make_printable(details))), details_(std::move(details)) {}
 Error::~Error() = default;
 
 // Out of line, so that each class has one home for its type information.

@@ -17,7 +17,7 @@ enum class LogLevel : std::uint8_t { debug, info, warning, error };
 /// One thing that happened, for people to read.
 struct LogEvent {
   LogLevel level = LogLevel::info;  ///< how much it matters
-  std::string text{};  ///< one line, safe to print (see printable()), with no password in it
+  std::string text{};               ///< one line, safe to print (see printable()), with no password in it
 };
 
 /// What a connection does at a moment.
@@ -36,8 +36,8 @@ enum class TopologyEntity : std::uint8_t { exchange, queue, binding };
 /// One part of the topology that a recovery could not declare again.
 struct NotRecovered {
   TopologyEntity entity = TopologyEntity::queue;  ///< what it is
-  std::string name{};  ///< the exchange's or the queue's name, unchanged; of a binding its destination's
-  std::string source{};       ///< of a binding: the exchange that it is from
+  std::string name{};    ///< the exchange's or the queue's name, unchanged; of a binding its destination's
+  std::string source{};  ///< of a binding: the exchange that it is from
   std::string routing_key{};  ///< of a binding: its key
   ErrorDetails error{};       ///< what the broker answered, or why it could not be asked
   /// The connection goes on trying in the background, about once a second: another connection, which may be

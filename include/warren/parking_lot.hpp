@@ -147,8 +147,8 @@ class WARREN_EXPORT ParkingLot {
   /// Counts of attempts and crashes, moments and reasons are taken off the copy, `retry-replay-count` is one
   /// more, and `retry-original-*` stays. It has no expiration, whatever the original's was
   /// (`retry-original-expiration`): who replays a message wants it handled, however late. A message whose
-  /// queue is unknown, gone, full or not one of ParkingLotOptions::allowed_queues stays parked, and the result
-  /// says why.
+  /// queue is unknown, gone, full or not one of ParkingLotOptions::allowed_queues stays parked, and the
+  /// result says why.
   /// @throws as inspect(), and ChannelError where no channel can be opened for publishing
   [[nodiscard]] ParkedResult replay(const ParkedSelection& selection = {});
 

@@ -36,7 +36,9 @@ struct Fixture {
   }
   ~Fixture() { channel.declare_queue_passive(parked).remove(); }
 
-  std::string name_or(const std::string& name) const { return name.empty() ? orders.name() + "_parked" : name; }
+  std::string name_or(const std::string& name) const {
+    return name.empty() ? orders.name() + "_parked" : name;
+  }
 
   void park(const std::string& body, FieldValue queue) {
     warren::Publisher(connection, {.routing_key = parked})
@@ -101,7 +103,8 @@ TEST_CASE("a parking lot of which nothing is known replays nothing until its que
   }
   CHECK(f.left() == Bodies{"mine", "stolen"});
 
-  CHECK(ParkingLot(f.connection, f.parked, {.allowed_queues = {f.orders.name(), "another"}}).replay().done == 1);
+  CHECK(ParkingLot(f.connection, f.parked, {.allowed_queues = {f.orders.name(), "another"}}).replay().done ==
+        1);
   CHECK(f.orders.take_all() == Taken{"mine"});
   CHECK(f.left() == Bodies{"stolen"});
   CHECK(f.victim.ready() == 0);
@@ -120,7 +123,8 @@ TEST_CASE("a replay knows the queues whose retry policy parks there, and those t
   }
   SECTION("by its declaration") {
     f.orders.queue().remove();
-    f.channel.declare_queue(f.orders.name(), {.dead_letter_exchange = "", .dead_letter_routing_key = f.parked});
+    f.channel.declare_queue(f.orders.name(),
+                            {.dead_letter_exchange = "", .dead_letter_routing_key = f.parked});
   }
   f.park("mine", f.orders.name());
   f.park("stolen", f.victim.name());
@@ -146,17 +150,16 @@ TEST_CASE("what is named takes the place of what is known") {
 
 TEST_CASE("a header of another type, of any length, is refused, and its message stays") {
   Fixture f;
-  const std::vector<FieldValue> hostile{
-      FieldValue(7),
-      FieldValue(true),
-      FieldValue(),
-      FieldValue(""),
-      FieldValue(std::string(60'000, 'q')),
-      FieldValue(f.orders.name() + std::string("\0x", 2)),
-      FieldValue(warren::FieldArray{f.orders.name()}),
-      FieldValue(FieldTable{{"retry-original-queue", f.orders.name()}}),
-      FieldValue("\x1b[2J\xff"),
-      FieldValue(f.parked)};
+  const std::vector<FieldValue> hostile{FieldValue(7),
+                                        FieldValue(true),
+                                        FieldValue(),
+                                        FieldValue(""),
+                                        FieldValue(std::string(60'000, 'q')),
+                                        FieldValue(f.orders.name() + std::string("\0x", 2)),
+                                        FieldValue(warren::FieldArray{f.orders.name()}),
+                                        FieldValue(FieldTable{{"retry-original-queue", f.orders.name()}}),
+                                        FieldValue("\x1b[2J\xff"),
+                                        FieldValue(f.parked)};
   for (const FieldValue& each : hostile) f.park("hostile", each);
   f.park("mine", warren::Binary{f.orders.name()});  // the bytes of a name are one
   const ParkedResult result = ParkingLot(f.connection, f.parked).replay();

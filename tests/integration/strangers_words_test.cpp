@@ -28,7 +28,9 @@ constexpr std::uint32_t basic_consume_ok = 0x003C0015;
 constexpr std::uint32_t confirm_select = 0x0055000A;
 
 // All kinds, each of which does harm; in the end a text that is to stay as it is.
-const std::string name = "\x1b[2J\x1b]0;owned\x07\r\n[info] well\x7f\xc2\x9b" "31m\xe2\x80\xa8\xe2\x80\xae\xd8\x9c ü中文";
+const std::string name =
+    "\x1b[2J\x1b]0;owned\x07\r\n[info] well\x7f\xc2\x9b"
+    "31m\xe2\x80\xa8\xe2\x80\xae\xd8\x9c ü中文";
 const std::string words = name + "\xff\xc3";  // where nothing says that it is UTF-8
 
 // Of the test's own, on purpose: nothing of src/ judges itself.
@@ -116,7 +118,8 @@ void serve(Link& link, const std::function<bool(const Frame&)>& hook) {
         link.send(method_frame(frame.channel, method::channel_open_ok, number(0, 4)));
         break;
       case method::queue_declare:
-        link.send(method_frame(frame.channel, queue_declare_ok, short_string("q") + number(1, 4) + number(0, 4)));
+        link.send(
+            method_frame(frame.channel, queue_declare_ok, short_string("q") + number(1, 4) + number(0, 4)));
         break;
       case basic_qos:
       case confirm_select:
@@ -142,7 +145,8 @@ TEST_CASE("a reply-text that closes the connection", "[words]") {
   ScriptedPeer peer([](Link& link) {
     serve(link, [&](const Frame& frame) {
       if (frame.method != method::queue_declare) return false;
-      link.send(method_frame(0, method::connection_close, number(320, 2) + short_string("bye" + words) + number(0, 4)));
+      link.send(method_frame(0, method::connection_close,
+                             number(320, 2) + short_string("bye" + words) + number(0, 4)));
       return true;
     });
   });
@@ -182,7 +186,8 @@ TEST_CASE("the reason of an alarm", "[words]") {
   warren::Publisher publisher(connection, {.routing_key = "q"});
   REQUIRE(eventually([&] { return connection.blocked().has_value(); }));
   texts.add(*connection.blocked());
-  texts.add(thrown<warren::BlockedError>([&] { publisher.publish(warren::Message("m"), {.timeout = 50ms}); }));
+  texts.add(
+      thrown<warren::BlockedError>([&] { publisher.publish(warren::Message("m"), {.timeout = 50ms}); }));
   texts.check("low on memory");
 }
 
@@ -218,10 +223,11 @@ TEST_CASE("the headers of a parked message", "[words]") {
     serve(link, [&](const Frame& frame) {
       if (frame.method == method::basic_get) {
         const std::string headers = short_string("retry-original-queue") + "S" + long_string("lost" + name);
-        link.send(method_frame(frame.channel, method::basic_get_ok,
-                               number(1, 8) + number(0, 1) + short_string("") + short_string("q") + number(0, 4)) +
-                  header(frame.channel, 1, number(0x2000, 2) + long_string(headers)) +
-                  support::frame(3, frame.channel, "x"));
+        link.send(
+            method_frame(frame.channel, method::basic_get_ok,
+                         number(1, 8) + number(0, 1) + short_string("") + short_string("q") + number(0, 4)) +
+            header(frame.channel, 1, number(0x2000, 2) + long_string(headers)) +
+            support::frame(3, frame.channel, "x"));
         return true;
       }
       if (frame.method != method::basic_publish) return false;
@@ -279,7 +285,8 @@ TEST_CASE("a host, in an Endpoint and in a URI", "[words]") {
   texts.add(thrown<warren::Error>([&] { warren::Connection(endpoint, options); }));
   texts.check("host");
   std::string encoded;  // percent-encoded: what a URI may hold
-  for (const char c : words) encoded += std::string("%") + "0123456789abcdef"[(c >> 4) & 15] + "0123456789abcdef"[c & 15];
+  for (const char c : words)
+    encoded += std::string("%") + "0123456789abcdef"[(c >> 4) & 15] + "0123456789abcdef"[c & 15];
   texts.add(thrown<warren::Error>([&] { warren::Connection("amqp://uri" + encoded + "/", options); }));
   texts.check("");
 }
