@@ -7,7 +7,6 @@
 #include <exception>
 #include <functional>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include <warren/connection.hpp>
@@ -18,6 +17,7 @@
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "handle.hpp"
+#include "retry/admission.hpp"
 #include "retry/copy.hpp"
 #include "retry/lone_publish.hpp"
 #include "retry/parked.hpp"
@@ -63,45 +63,6 @@ void end_by(ParkedResult& result, const Error& error) {
 struct Parked {
   Delivery delivery{};  // without its message
   ParkedMessage message{};
-};
-
-/// Which messages a replay may send back, by what their headers say.
-class Admission {
- public:
-  Admission(const engine::Topology& topology, const std::string& lot, std::vector<std::string> allowed)
-      : topology_(topology), lot_(lot), allowed_(std::move(allowed)) {
-    for (const std::string& queue : allowed_) {
-      // A queue that the broker named has another name after a recovery.
-      current_.push_back(topology_.current_name(queue));
-    }
-  }
-
-  /// Why a message stays parked; empty if it may go.
-  [[nodiscard]] std::string refusal(const ParkedMessage& message) const {
-    if (!message.fault.empty()) return "its properties can't be read: " + message.fault;
-    if (message.queue.empty()) return "its headers do not say which queue it failed in";
-    if (message.queue == lot_) return "its headers name the parking lot as the queue it failed in";
-    if (allowed_.empty()) {
-      return "it is not known which queues this parking lot is for: name those that a replay may send to in "
-             "ParkingLotOptions::allowed_queues";
-    }
-    if (std::ranges::find(current_, topology_.current_name(message.queue)) != current_.end()) return {};
-    constexpr std::size_t most_named = 3;
-    std::string names;
-    for (std::size_t i = 0; i < std::min(allowed_.size(), most_named); ++i)
-      names += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", allowed_[i]);
-    if (allowed_.size() > most_named) names += fmt::format(" and {} others", allowed_.size() - most_named);
-    return fmt::format(
-        "its headers, which any publisher may write, name a queue that is not allowed; a replay sends to {}. "
-        "Add it to ParkingLotOptions::allowed_queues if you trust the message",
-        names);
-  }
-
- private:
-  const engine::Topology& topology_;
-  const std::string& lot_;
-  const std::vector<std::string> allowed_;
-  std::vector<std::string> current_;
 };
 
 // Without those of our headers that do not fit a frame. Nothing where it is confirmed already.
@@ -373,7 +334,7 @@ class Walk {
 class Replay {
  public:
   Replay(Walk& walk, std::shared_ptr<ConnectionCore> connection, Publisher publisher,
-         const std::string& exchange, const Admission& admission)
+         const std::string& exchange, const retry::Admission& admission)
       : walk_(walk),
         connection_(std::move(connection)),
         publisher_(std::move(publisher)),
@@ -449,7 +410,7 @@ class Replay {
   const std::shared_ptr<ConnectionCore> connection_;
   Publisher publisher_;
   const std::string& exchange_;
-  const Admission& admission_;
+  const retry::Admission& admission_;
   std::deque<Sent> in_flight_;
 };
 
@@ -479,18 +440,6 @@ Publisher ParkingLot::open_publisher() const {
   return Publisher(connection_, {.exchange = options_.exchange, .on_loss = OnLoss::fail});
 }
 
-// Those that were named, else those that are known to park here.
-std::vector<std::string> ParkingLot::allowed_queues() const {
-  if (!options_.allowed_queues.empty()) return options_.allowed_queues;
-  constexpr std::string_view suffix = "_parked";  // see RetryPolicy::parked_queue
-  std::vector<std::string> known = connection_->topology().parked_in(queue_);
-  if (queue_.size() > suffix.size() && queue_.ends_with(suffix))
-    known.push_back(queue_.substr(0, queue_.size() - suffix.size()));
-  std::ranges::sort(known);
-  known.erase(std::ranges::unique(known).begin(), known.end());
-  return known;
-}
-
 ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>& visit,
                                  const ParkedSelection& selection) {
   (void)use(connection_, class_name, "inspect");
@@ -504,7 +453,10 @@ ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>
 
 ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   (void)use(connection_, class_name, "replay");
-  const Admission admission(connection_->topology(), queue_, allowed_queues());
+  const engine::Topology& topology = connection_->topology();
+  const auto& allowed = options_.allowed_queues;
+  const retry::Admission admission(topology, queue_,
+                                   allowed.empty() ? retry::known_queues(topology, queue_) : allowed);
   Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
   if (selection.dry_run) {
     while (std::optional<Parked> parked = walk.next()) {

@@ -160,7 +160,6 @@ class WARREN_EXPORT ParkingLot {
 
  private:
   [[nodiscard]] Publisher open_publisher() const;
-  [[nodiscard]] std::vector<std::string> allowed_queues() const;
   std::shared_ptr<engine::ConnectionCore> connection_;
   std::string queue_;
   ParkingLotOptions options_;
