@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/order.hpp"
 #include "common/program.hpp"
@@ -18,6 +19,8 @@ struct Options {
   std::optional<double> older_than{};  // seconds
   std::optional<std::uint64_t> limit{};
   bool dry_run = false;
+  /// Where a replay may send to. Anybody who may publish to the parked queue writes the header that names it.
+  std::vector<std::string> only{orders_queue, retry_queue};
 };
 
 warren::ParkedSelection selection_of(const Options& options, const std::stop_token& stop) {
@@ -55,8 +58,10 @@ int report(const warren::ParkedResult& result) {
 }
 
 int tell(const char* done, const char* would, const Options& options, const warren::ParkedResult& result) {
+  std::uint64_t would_be = result.selected;
+  for (const warren::ParkedFailure& failure : result.failures) would_be -= failure.messages;
   print_line((options.dry_run ? would : done) +
-             (" " + std::to_string(options.dry_run ? result.selected : result.done)) + " of " +
+             (" " + std::to_string(options.dry_run ? would_be : result.done)) + " of " +
              std::to_string(result.seen) + " parked orders");
   return report(result);
 }
@@ -78,6 +83,11 @@ int main(int argc, char** argv) {
       ->check(between(0, 1e9));
   app.add_option("--limit", options.limit, "So many at most")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000'000}));
+  app.add_option(
+         "--only", options.only,
+         "The queue that replay may send to (more than one: repeat it); orders for others stay parked")
+      ->allow_extra_args(false)
+      ->capture_default_str();
   app.add_flag("--dry-run", options.dry_run, "Only says how many it would be");
   app.require_subcommand(1);
   return run_program(app, argc, argv, [&] {
@@ -86,7 +96,7 @@ int main(int argc, char** argv) {
       warren::Channel channel = connection.open_channel();
       declare_orders(channel);
     }
-    warren::ParkingLot lot{connection, parked_queue};
+    warren::ParkingLot lot{connection, parked_queue, {.allowed_queues = options.only}};
     const warren::ParkedSelection selection = selection_of(options, stop.token());
     if (list->parsed()) return report(lot.inspect(print_parked, selection));
     if (replay->parsed()) return tell("Replayed", "Would replay", options, lot.replay(selection));

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -21,18 +20,12 @@ namespace {
 using namespace std::chrono_literals;
 
 // As much of an error's text as belongs into a log.
-std::string one_line(const std::string& text) {
-  std::string line = retry::to_utf8(text, 200);
-  std::ranges::replace_if(
-      line, [](char c) { return c == '\n' || c == '\r'; }, ' ');
-  return line;
-}
+std::string excerpt(const std::string& text) { return retry::to_utf8(text, 200); }
 
 // For a log: the message id, where it has one.
 std::string name_of(const Delivery& delivery) {
   const auto& id = delivery.properties().message_id;
-  return id && !id->empty() ? "message " + one_line(*id)
-                            : fmt::format("delivery {}", delivery.delivery_tag());
+  return id && !id->empty() ? "message " + excerpt(*id) : fmt::format("delivery {}", delivery.delivery_tag());
 }
 
 }  // namespace
@@ -304,7 +297,7 @@ FailureDecision Consumer::Impl::decide(const std::exception_ptr& error) noexcept
     return options.failures.decide(error).value_or(FailureDecision{});
   } catch (const std::exception& thrown) {
     log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw: {}", queue,
-                                     one_line(thrown.what())));
+                                     excerpt(thrown.what())));
   } catch (...) {
     log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw", queue));
   }
@@ -312,8 +305,8 @@ FailureDecision Consumer::Impl::decide(const std::exception_ptr& error) noexcept
 }
 
 void Consumer::Impl::ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
-  log(LogLevel::info, fmt::format("a message of \"{}\" failed, which is ignored: {}", queue,
-                                  one_line(failure.error_message)));
+  log(LogLevel::info,
+      fmt::format("a message of \"{}\" failed, which is ignored: {}", queue, excerpt(failure.error_message)));
   count(true, &ignored);
   if (options.ack_mode == AckMode::manual && !run.is_unsettled(delivery)) return;
   count(run.acknowledge(delivery), &acked);
@@ -345,7 +338,7 @@ void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, cons
   // Said only once it is true.
   const std::string what =
       fmt::format("a message of \"{}\" failed ({})", queue, retry::to_string(copy.reason));
-  const std::string why = one_line(failure.error_message);
+  const std::string why = excerpt(failure.error_message);
   if (sent) {
     log(copy.parked ? LogLevel::warning : LogLevel::info,
         fmt::format("{}, and went to \"{}\": {}", what, copy.queue, why));

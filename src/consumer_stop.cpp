@@ -25,14 +25,11 @@ constexpr std::size_t longest_text = 500;  // of an error, in a log, in bytes
 // for.
 thread_local const void* worker_of = nullptr;
 
-// What ended a run, in one line.
+// What ended a run.
 std::string text_of(const std::exception_ptr& error) {
   const retry::Failure failure = retry::describe(error, 0);
   if (failure.error_message.empty()) return "an exception of type " + failure.error_type;
-  std::string line = retry::to_utf8(failure.error_message, longest_text);
-  std::ranges::replace_if(
-      line, [](char c) { return c == '\n' || c == '\r'; }, ' ');
-  return line;
+  return retry::to_utf8(failure.error_message, longest_text);
 }
 
 }  // namespace

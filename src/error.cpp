@@ -2,8 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <warren/printable.hpp>
+
 namespace warren::inline v0 {
 namespace {
+
+// Names and the broker's words are in both, and are a stranger's.
+const ErrorDetails& make_printable(ErrorDetails& details) {
+  for (std::string* text : {&details.operation, &details.text}) {
+    if (!is_printable(*text)) *text = printable(*text);
+  }
+  return details;
+}
 
 std::string describe(const ErrorDetails& details) {
   std::string what = details.operation;
@@ -16,7 +26,8 @@ std::string describe(const ErrorDetails& details) {
 
 }  // namespace
 
-Error::Error(ErrorDetails details) : std::runtime_error(describe(details)), details_(std::move(details)) {}
+Error::Error(ErrorDetails details)
+    : std::runtime_error(describe(make_printable(details))), details_(std::move(details)) {}
 Error::~Error() = default;
 
 // Out of line, so that each class has one home for its type information.

@@ -10,12 +10,14 @@
 #include <utility>
 
 #include <warren/connection.hpp>
+#include <warren/printable.hpp>
 #include <warren/publisher.hpp>
 
 #include "engine/connection_core.hpp"
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "handle.hpp"
+#include "retry/admission.hpp"
 #include "retry/copy.hpp"
 #include "retry/lone_publish.hpp"
 #include "retry/parked.hpp"
@@ -38,6 +40,7 @@ constexpr std::size_t most_failures = 100;
 
 void count_failure(ParkedResult& result, const std::string& queue, std::string why,
                    std::uint64_t messages = 1) {
+  if (!is_printable(why)) why = printable(why);
   const auto same = std::ranges::find_if(result.failures, [&](const ParkedFailure& failure) {
     return failure.queue == queue && failure.why == why;
   });
@@ -331,12 +334,12 @@ class Walk {
 class Replay {
  public:
   Replay(Walk& walk, std::shared_ptr<ConnectionCore> connection, Publisher publisher,
-         const std::string& exchange, const std::string& lot)
+         const std::string& exchange, const retry::Admission& admission)
       : walk_(walk),
         connection_(std::move(connection)),
         publisher_(std::move(publisher)),
         exchange_(exchange),
-        lot_(lot) {}
+        admission_(admission) {}
 
   void add(Parked parked) {
     const std::string queue = parked.message.queue;
@@ -344,9 +347,7 @@ class Replay {
       keep(queue, std::move(why));
       walk_.keep(std::move(parked));
     };
-    if (!parked.message.fault.empty()) return stays("its properties can't be read: " + parked.message.fault);
-    if (queue.empty()) return stays("its headers do not say which queue it failed in");
-    if (queue == lot_) return stays("its headers name the parking lot as the queue it failed in");
+    if (std::string why = admission_.refusal(parked.message); !why.empty()) return stays(std::move(why));
     settle_confirmed();
     if (walk_.result.ended_by) return stays(walk_.result.ended_by->text);
     std::optional<ParkedMessage> again;
@@ -409,7 +410,7 @@ class Replay {
   const std::shared_ptr<ConnectionCore> connection_;
   Publisher publisher_;
   const std::string& exchange_;
-  const std::string& lot_;
+  const retry::Admission& admission_;
   std::deque<Sent> in_flight_;
 };
 
@@ -422,6 +423,10 @@ ParkingLot::ParkingLot(Connection& connection, std::string queue, ParkingLotOpti
   if (queue_.empty()) wire::refuse(operation, "the queue has no name");
   wire::check_short_string(queue_, operation, "the queue's name");
   wire::check_short_string(options_.exchange, operation, "the exchange's name");
+  for (const std::string& allowed : options_.allowed_queues) {
+    if (allowed.empty()) wire::refuse(operation, "a queue of allowed_queues has no name");
+    wire::check_short_string(allowed, operation, "the name of a queue of allowed_queues");
+  }
 }
 
 ParkingLot::~ParkingLot() = default;
@@ -448,9 +453,20 @@ ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>
 
 ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   (void)use(connection_, class_name, "replay");
-  if (selection.dry_run) return inspect([](const ParkedMessage&) {}, selection);
+  const engine::Topology& topology = connection_->topology();
+  const auto& allowed = options_.allowed_queues;
+  const retry::Admission admission(topology, queue_,
+                                   allowed.empty() ? retry::known_queues(topology, queue_) : allowed);
   Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
-  Replay replay(walk, connection_, open_publisher(), options_.exchange, queue_);
+  if (selection.dry_run) {
+    while (std::optional<Parked> parked = walk.next()) {
+      if (std::string why = admission.refusal(parked->message); !why.empty())
+        count_failure(walk.result, parked->message.queue, std::move(why));
+      walk.keep(std::move(*parked));
+    }
+    return walk.finish();
+  }
+  Replay replay(walk, connection_, open_publisher(), options_.exchange, admission);
   std::exception_ptr thrown;
   try {
     while (std::optional<Parked> parked = walk.next()) replay.add(std::move(*parked));

@@ -10,6 +10,8 @@
 
 #include <warren/error.hpp>
 
+#include "engine/connection_access.hpp"
+#include "engine/connection_core.hpp"
 #include "retry/topology.hpp"
 
 namespace warren::inline v0 {
@@ -216,6 +218,8 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
 
 void RetryPolicy::declare(Connection& connection, const std::string& consumed) const {
   retry::declare(connection, topology(consumed));
+  if (shape_ != Shape::none)
+    engine::ConnectionAccess::core(connection)->topology().parks(consumed, parked_queue(consumed));
 }
 
 std::string RetryPolicy::to_string() const {

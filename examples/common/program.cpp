@@ -27,10 +27,11 @@ sigset_t stop_signals() {
   return signals;
 }
 
-// Mostly one write; the lock is for those that a full pipe cuts in two.
-bool write_line(int descriptor, std::string line) {
+// Mostly one write; the lock is for those that a full pipe cuts in two. Anybody may have written parts of the
+// line: nothing in it reaches a terminal as a control character.
+bool write_line(int descriptor, const std::string& text) {
   static std::mutex mutex;
-  line += '\n';
+  const std::string line = warren::printable(text) + '\n';
   const std::lock_guard lock(mutex);
   for (std::string_view rest = line; !rest.empty();) {
     const ssize_t written = ::write(descriptor, rest.data(), rest.size());
@@ -140,13 +141,13 @@ warren::Connection connect(const BrokerOptions& options, const std::string& name
   }
 }
 
-void print_line(std::string line) {
-  if (write_line(STDOUT_FILENO, std::move(line))) return;
+void print_line(const std::string& line) {
+  if (write_line(STDOUT_FILENO, line)) return;
   print_error("standard output can't be written to");
   std::_Exit(1);
 }
 
-void print_error(std::string line) { write_line(STDERR_FILENO, std::move(line)); }
+void print_error(const std::string& line) { write_line(STDERR_FILENO, line); }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {

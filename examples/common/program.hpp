@@ -51,9 +51,10 @@ warren::Connection connect(const BrokerOptions& options, const std::string& name
                            const std::stop_token& stop);
 
 /// One line on standard output or standard error, in one piece, at once. Where standard output fails, the
-/// program ends as if killed: it must not go on to do what it can't tell.
-void print_line(std::string line);
-void print_error(std::string line);
+/// program ends as if killed: it must not go on to do what it can't tell. Control characters in it are
+/// escaped.
+void print_line(const std::string& line);
+void print_error(const std::string& line);
 
 /// Parses the arguments, runs `body` and turns what it throws into one line. What main returns: 0, 1 for an
 /// error, 2 for bad arguments.

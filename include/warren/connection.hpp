@@ -62,7 +62,7 @@ class WARREN_EXPORT Connection {
   /// Whether it is connected at the moment; while it is not, calls may wait for its return.
   [[nodiscard]] bool is_open() const { return state() == ConnectionState::open; }
   /// The broker's reason, while it blocks publishing on this connection
-  /// (https://www.rabbitmq.com/docs/alarms).
+  /// (https://www.rabbitmq.com/docs/alarms), safe to print (see printable()).
   [[nodiscard]] std::optional<std::string> blocked() const;
 
  private:

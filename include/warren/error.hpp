@@ -27,6 +27,9 @@ struct ErrorDetails {
 
 /// Base of everything that warren throws. Errors are told apart by their properties first, by their class
 /// second.
+///
+/// The texts hold words of the broker's and names that others chose. They are safe to print: `operation` and
+/// `text` are what printable() makes of them, and so is what().
 class WARREN_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(ErrorDetails details);  ///< thrown by warren; public for tests

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ namespace warren::inline v0 {
 
 class FieldValue;
 struct FieldEntry;
+
+namespace wire {
+class TableAccess;
+}
 
 /// AMQP's decimal (field type `D`): value / 10^scale.
 struct Decimal {
@@ -43,7 +48,15 @@ using FieldArray = std::vector<FieldValue>;
 ///
 /// Keeps the order of its entries. Keys are at most 255 bytes; what is longer, or nested deeper than 32
 /// levels, is refused with InvalidArgument when it is sent. Look-up is linear: tables are small.
-/// Not synchronised, like any container.
+///
+/// The headers of a delivery stay encoded until the program looks at an entry: by begin(), end(), find() of a
+/// key that is there, a comparison, or a change. Until then they take as much memory as they took on the
+/// wire. Decoded they take more: 40 bytes for each value in an array and 72 for each entry of a table, beside
+/// long strings, and a publisher can send values of one byte. The headers were checked when they arrived, so
+/// decoding them can only fail for lack of memory.
+///
+/// Many threads may read one table at the same time, even if it is still encoded. A change needs exclusive
+/// access, as with any container.
 class WARREN_EXPORT FieldTable {
  public:
   FieldTable() noexcept;  ///< empty
@@ -60,23 +73,36 @@ class WARREN_EXPORT FieldTable {
   /// Adds an entry at the end without looking for the key.
   void append(std::string key, FieldValue value);
   /// The value of a key, or nullptr. Valid until the table changes.
-  [[nodiscard]] const FieldValue* find(std::string_view key) const noexcept;
-  /// Whether there is such a key.
-  [[nodiscard]] bool contains(std::string_view key) const noexcept { return find(key) != nullptr; }
+  /// @throws std::bad_alloc  no memory for what is decoded at the first look
+  [[nodiscard]] const FieldValue* find(std::string_view key) const;
+  /// Whether there is such a key. Decodes nothing.
+  [[nodiscard]] bool contains(std::string_view key) const noexcept;
   /// Removes a key; false where there was none.
   bool erase(std::string_view key);
   void clear() noexcept;  ///< removes all
 
-  [[nodiscard]] bool empty() const noexcept;               ///< has no entry
-  [[nodiscard]] std::size_t size() const noexcept;         ///< entries
-  [[nodiscard]] const FieldEntry* begin() const noexcept;  ///< the first entry
-  [[nodiscard]] const FieldEntry* end() const noexcept;    ///< past the last entry
+  [[nodiscard]] bool empty() const noexcept;        ///< has no entry; decodes nothing
+  [[nodiscard]] std::size_t size() const noexcept;  ///< entries; decodes nothing
+  /// The first entry.
+  /// @throws std::bad_alloc  no memory for what is decoded at the first look
+  [[nodiscard]] const FieldEntry* begin() const;
+  /// Past the last entry.
+  /// @throws std::bad_alloc  no memory for what is decoded at the first look
+  [[nodiscard]] const FieldEntry* end() const;
 
   /// Same keys with equal values of the same field types, in the same order.
   friend WARREN_EXPORT bool operator==(const FieldTable&, const FieldTable&);
 
  private:
-  std::vector<FieldEntry> entries_;
+  friend class wire::TableAccess;
+  struct Encoded;
+  [[nodiscard]] bool is_encoded() const noexcept;
+  [[nodiscard]] bool is_decoded() const noexcept;
+  [[nodiscard]] const std::vector<FieldEntry>& entries() const;
+  [[nodiscard]] std::vector<FieldEntry>& own_entries();
+
+  mutable std::vector<FieldEntry> entries_;  // of a table that is encoded: once somebody has looked
+  std::unique_ptr<Encoded> encoded_;         // of a delivery's headers, else null
 };
 
 /// A value of a field table: every AMQP 0-9-1 field type that RabbitMQ reads

@@ -17,7 +17,7 @@ enum class LogLevel : std::uint8_t { debug, info, warning, error };
 /// One thing that happened, for people to read.
 struct LogEvent {
   LogLevel level = LogLevel::info;  ///< how much it matters
-  std::string text{};               ///< one line without control characters, no password in it
+  std::string text{};               ///< one line, safe to print (see printable()), with no password in it
 };
 
 /// What a connection does at a moment.
@@ -36,8 +36,8 @@ enum class TopologyEntity : std::uint8_t { exchange, queue, binding };
 /// One part of the topology that a recovery could not declare again.
 struct NotRecovered {
   TopologyEntity entity = TopologyEntity::queue;  ///< what it is
-  std::string name{};         ///< the exchange's or the queue's name; of a binding its destination's
-  std::string source{};       ///< of a binding: the exchange that it is from
+  std::string name{};    ///< the exchange's or the queue's name, unchanged; of a binding its destination's
+  std::string source{};  ///< of a binding: the exchange that it is from
   std::string routing_key{};  ///< of a binding: its key
   ErrorDetails error{};       ///< what the broker answered, or why it could not be asked
   /// The connection goes on trying in the background, about once a second: another connection, which may be
@@ -49,7 +49,7 @@ struct NotRecovered {
 struct StateEvent {
   ConnectionState state = ConnectionState::connecting;  ///< the new one
   /// The broker's reason while it blocks publishing for a resource alarm
-  /// (https://www.rabbitmq.com/docs/alarms).
+  /// (https://www.rabbitmq.com/docs/alarms), safe to print (see printable()).
   std::optional<std::string> blocked{};
   std::optional<ErrorDetails> error{};  ///< why it was lost
   /// What could not be declared again. It comes with the `open` that ends a recovery, and with a further

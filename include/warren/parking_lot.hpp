@@ -22,7 +22,8 @@ class ConnectionCore;
 }
 
 /// A message in a parking lot: as it rests there, and what its headers say, read so that nothing in them
-/// throws. A plain value. Whoever may publish to the queue decides what they say.
+/// throws. A plain value. Any publisher to the queue controls what they say: do not trust them, and print
+/// them through printable().
 struct ParkedMessage {
   Message message{};  ///< body and properties, as it rests there
   /// Why it is parked: `retry-reason`; of what the broker put here (`x-death`), its word: `delivery_limit`,
@@ -63,12 +64,13 @@ struct ParkedSelection {
 
 /// Why messages that were selected are still parked.
 struct ParkedFailure {
-  std::string queue{};         ///< where a replay was to send them
-  std::string why{};           ///< for people to read
+  std::string queue{};         ///< where a replay was to send them, as their headers say; see printable()
+  std::string why{};           ///< for people to read, safe to print
   std::uint64_t messages = 0;  ///< how many
 };
 
 /// What became of the messages that a call looked at: `seen - done` are in the parking lot, as before.
+/// In a dry run of a replay `failures` counts what would be refused by its headers alone.
 struct ParkedResult {
   std::uint64_t seen = 0;        ///< looked at; never more than there were when the call began
   std::uint64_t selected = 0;    ///< of these
@@ -83,6 +85,19 @@ struct ParkingLotOptions {
   /// A direct exchange to replay through, to which the queues are bound by their own names. Empty: the
   /// default exchange.
   std::string exchange{};
+  /// The queues that ParkingLot::replay may send messages to, each of 1 to 255 bytes. A message that names
+  /// another queue stays parked, and ParkedResult::failures counts it.
+  ///
+  /// DANGER: any publisher to the parked queue can write the header `retry-original-queue`, and before
+  /// RabbitMQ 4.0 `x-death` too. A replay publishes with the rights of the user that runs it, who often may
+  /// publish where the publisher of the message may not. Name only queues that may get what anybody wrote.
+  ///
+  /// If it is empty, a replay sends to the queues that are known to park here: `orders`, if the parked queue
+  /// is `orders_parked`, the name that a RetryPolicy gives it; each queue for which a RetryPolicy with this
+  /// parked queue was declared over the same Connection, as a Consumer does; and each queue that this
+  /// Connection declared with this one as its dead-letter routing key, through the default exchange. If no
+  /// queue is known, no message is replayed.
+  std::vector<std::string> allowed_queues{};
 };
 
 /// A queue where messages rest that could not be handled (RetryPolicy's parked queue, or a dead-letter
@@ -110,7 +125,7 @@ class WARREN_EXPORT ParkingLot {
   /// @param connection  for its channels; it may be destroyed before the parking lot
   /// @param queue       1 to 255 bytes; not a stream
   /// @param options     see ParkingLotOptions
-  /// @throws InvalidArgument  a name can't be right
+  /// @throws InvalidArgument  a name can't be right, one of `allowed_queues` included
   ParkingLot(Connection& connection, std::string queue, ParkingLotOptions options = {});
   ~ParkingLot();                                 ///< does nothing to the queue
   ParkingLot(ParkingLot&&) noexcept;             ///< takes over; the other is moved-from
@@ -132,7 +147,8 @@ class WARREN_EXPORT ParkingLot {
   /// Counts of attempts and crashes, moments and reasons are taken off the copy, `retry-replay-count` is one
   /// more, and `retry-original-*` stays. It has no expiration, whatever the original's was
   /// (`retry-original-expiration`): who replays a message wants it handled, however late. A message whose
-  /// queue is unknown, gone or full stays parked, and the result says why.
+  /// queue is unknown, gone, full or not one of ParkingLotOptions::allowed_queues stays parked, and the
+  /// result says why.
   /// @throws as inspect(), and ChannelError where no channel can be opened for publishing
   [[nodiscard]] ParkedResult replay(const ParkedSelection& selection = {});
 

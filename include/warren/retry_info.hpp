@@ -7,8 +7,8 @@
 
 namespace warren::inline v0 {
 
-/// What a copy's headers say of the tries before, read so that nothing in them throws. A plain value. Whoever
-/// may publish to the queue decides what they say.
+/// What a copy's headers say of the tries before, read so that nothing in them throws. A plain value. Any
+/// publisher to the queue controls what they say: do not trust them, and print them through printable().
 struct RetryInfo {
   std::int64_t attempt = 1;        ///< the number of this handler run, over all queues; 1 for an original
   std::int64_t queue_attempt = 1;  ///< the same, on this queue

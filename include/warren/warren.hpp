@@ -16,6 +16,7 @@
 #include <warren/message.hpp>
 #include <warren/outcome.hpp>
 #include <warren/parking_lot.hpp>
+#include <warren/printable.hpp>
 #include <warren/publisher.hpp>
 #include <warren/queue.hpp>
 #include <warren/retry_info.hpp>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/delivery_access.hpp"
+#include "wire/encoded_table.hpp"
 #include "wire/malformed.hpp"
 #include "wire/properties_codec.hpp"
 
@@ -11,7 +12,6 @@ namespace {
 
 constexpr std::uint16_t basic_class = 60;
 constexpr std::size_t kept_body = 64 * 1024;
-constexpr std::size_t kept_headers = 64;
 constexpr std::size_t most_spare = 1'024;
 // What a header claims is reserved only up to a sane first step.
 constexpr std::uint64_t first_reserve = std::uint64_t{16} << 20;
@@ -74,7 +74,7 @@ void ContentAssembler::recycle(ContentPtr content) {
   if (!DeliveryAccess::is_of(content->delivery, channel_)) return;  // of a generation before
   Message& message = DeliveryAccess::message(content->delivery);
   if (message.body_buffer().capacity() > kept_body) std::string().swap(message.body_buffer());
-  if (message.properties().headers.size() > kept_headers) message.properties().headers = {};
+  if (wire::TableAccess::is_large(message.properties().headers)) message.properties().headers = {};
   spare_.push_back(std::move(content));
 }
 

@@ -1,53 +1,23 @@
 #include "engine/events.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
-#include <string_view>
 #include <thread>
 #include <utility>
 #include <variant>
+
+#include <warren/printable.hpp>
 
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
 
-// Breaks of lines, and the spaces around them, become one space; other control characters become visible, so
-// that none reaches a terminal. The broker's words and a publisher's come here as they are.
-std::string one_line(std::string text) {
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  const auto is_c1 = [](std::string_view rest) {  // U+0080 to U+009F, the terminal's too
-    return rest.size() > 1 && rest[0] == '\xc2' && static_cast<unsigned char>(rest[1]) >= 0x80 &&
-           static_cast<unsigned char>(rest[1]) < 0xa0;
-  };
-  const auto is_separator = [](std::string_view rest) {  // U+2028, U+2029
-    return rest.starts_with("\xe2\x80\xa8") || rest.starts_with("\xe2\x80\xa9");
-  };
-  std::string line;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::string_view rest = std::string_view(text).substr(at);
-    const char c = rest[0];
-    if (c == '\n' || c == '\r' || c == '\t' || c == '\v' || c == '\f' || is_separator(rest)) {
-      at += is_separator(rest) ? 3 : 1;
-      if (!line.empty() && line.back() != ' ') line += ' ';
-      while (at < text.size() && text[at] == ' ') ++at;
-    } else if (is_control(c)) {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-      ++at;
-    } else if (is_c1(rest)) {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(rest[1]));
-      at += 2;
-    } else {
-      line += c;
-      ++at;
-    }
-  }
-  while (line.ends_with(' ')) line.pop_back();
-  return line;
+// The broker's words and a publisher's come here as they are.
+void make_printable(std::string& text) {
+  if (!is_printable(text)) text = printable(text);
 }
 
 constexpr std::size_t most_queued = 1'024;
@@ -116,11 +86,19 @@ bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && le
 
 void Events::log(LogLevel level, std::string text) {
   if (!wants(level)) return;
-  push(LogEvent{level, one_line(std::move(text))});
+  make_printable(text);
+  push(LogEvent{level, std::move(text)});
 }
 
 void Events::state(StateEvent event) {
   if (!shared_->on_state) return;
+  const auto escape = [](ErrorDetails& error) {
+    make_printable(error.operation);
+    make_printable(error.text);
+  };
+  if (event.blocked) make_printable(*event.blocked);
+  if (event.error) escape(*event.error);
+  for (NotRecovered& each : event.not_recovered) escape(each.error);
   push(std::move(event));
 }
 

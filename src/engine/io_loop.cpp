@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include <warren/printable.hpp>
+
 #include "engine/connection_core.hpp"
 #include "engine/system.hpp"
 #include "wire/malformed.hpp"
@@ -281,7 +283,7 @@ void ConnectionCore::on_connection_method(const wire::InboundMethod& method) {
       }
       return;
     case id::connection_blocked:
-      return on_blocked(std::string(method.text));
+      return on_blocked(printable(method.text));
     case id::connection_unblocked:
       return on_blocked(std::nullopt);
     default:

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "wire/encoded_table.hpp"
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -77,8 +79,8 @@ void StreamPosition::take_dropped() {
 
 bool StreamPosition::delivered(std::uint64_t tag, const FieldTable* headers) {
   if (kind() == Kind::other || (kind() == Kind::unknown && headers == nullptr)) return false;
-  const FieldValue* header = headers == nullptr ? nullptr : headers->find(offset_key);
-  std::optional<std::int64_t> offset = header == nullptr ? std::nullopt : header->as_integer();
+  std::optional<std::int64_t> offset =
+      headers == nullptr ? std::nullopt : wire::integer_of(*headers, offset_key);
   const bool found = kind() == Kind::unknown;
   if (found) {
     if (!offset) {
@@ -106,8 +108,7 @@ void StreamPosition::settled_below(std::uint64_t lowest_unsettled) {
 }
 
 void StreamPosition::dropped(const FieldTable& headers) {
-  const FieldValue* header = headers.find(offset_key);
-  const auto offset = header == nullptr ? std::nullopt : header->as_integer();
+  const std::optional<std::int64_t> offset = wire::integer_of(headers, offset_key);
   const std::lock_guard lock(mutex_);
   if (offset && (!dropped_ || *offset < *dropped_)) dropped_ = offset;
 }

@@ -235,6 +235,29 @@ std::optional<QueueRecord> Topology::find_queue(std::string_view queue) const {
   return *record;
 }
 
+void Topology::parks(std::string queue, std::string lot) {
+  const std::lock_guard lock(mutex_);
+  parks_.emplace(std::move(lot), std::move(queue));
+}
+
+std::vector<std::string> Topology::parked_in(std::string_view lot) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> queues;
+  for (const auto& [parked, queue] : parks_) {
+    if (parked == lot) queues.push_back(queue);
+  }
+  const auto says = [](const FieldTable& arguments, std::string_view key, std::string_view text) {
+    const FieldValue* value = arguments.find(key);
+    return value != nullptr && value->as_string() == text;
+  };
+  for (const QueueRecord& each : known_.queues) {
+    if (says(each.arguments, "x-dead-letter-exchange", "") &&
+        says(each.arguments, "x-dead-letter-routing-key", lot))
+      queues.push_back(each.name);
+  }
+  return queues;
+}
+
 Topology::Snapshot Topology::snapshot() const {
   const std::lock_guard lock(mutex_);
   return known_;

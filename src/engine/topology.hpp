@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <warren/field_table.hpp>
@@ -63,6 +64,12 @@ class Topology {
   /// A server-named queue got another name; its old ones stand for it from now on.
   void renamed(const std::string& old_name, const std::string& name);
 
+  /// A retry policy was declared: what fails for good in `queue` rests in `lot`.
+  void parks(std::string queue, std::string lot);
+  /// The queues whose messages come to rest in `lot`, as far as this connection knows: by a retry policy, or
+  /// dead-lettered through the default exchange, as they were declared.
+  [[nodiscard]] std::vector<std::string> parked_in(std::string_view lot) const;
+
   /// Forgets the queues whose `x-expires` has passed since this connection used them last (declared, got
   /// from, consumed from): they are gone, or others' business. Returns how many.
   std::size_t forget_expired(Clock::time_point now);
@@ -99,6 +106,7 @@ class Topology {
   mutable std::mutex mutex_;
   Snapshot known_;
   std::map<std::string, std::string, std::less<>> aliases_;  // an old name to a newer one
+  std::set<std::pair<std::string, std::string>> parks_;      // a lot, and a queue that parks in it
   std::map<std::string, std::size_t, std::less<>> consumers_;
   std::map<std::string, Lease, std::less<>> leases_;  // of queues with x-expires
   std::size_t sweep_at_ = 64;                         // leases, at which those that are over are looked for

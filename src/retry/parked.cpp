@@ -19,7 +19,7 @@ using Moment = std::chrono::system_clock::time_point;
 
 // The latest event of a message that the broker dead-lettered: it comes first
 // (https://www.rabbitmq.com/docs/dlx#effects). Copies carry none, so it is why the message is where it is.
-const FieldTable* latest_death(const FieldTable& headers) noexcept {
+const FieldTable* latest_death(const FieldTable& headers) {
   const FieldValue* value = headers.find("x-death");
   const auto* deaths = value == nullptr ? nullptr : value->get_if<FieldArray>();
   return deaths == nullptr || deaths->empty() ? nullptr : deaths->front().get_if<FieldTable>();

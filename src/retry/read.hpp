@@ -10,6 +10,7 @@
 #include <warren/field_table.hpp>
 
 #include "retry/headers.hpp"
+#include "wire/encoded_table.hpp"
 
 /// @file
 /// Reading headers that anybody may have written: what is not as it should be is not there.
@@ -18,9 +19,7 @@ namespace warren::inline v0::retry {
 /// A count or a moment that is of an integer type and not negative; nothing else counts as one.
 [[nodiscard]] inline std::optional<std::int64_t> read_count(const FieldTable& headers,
                                                             std::string_view key) noexcept {
-  const FieldValue* value = headers.find(key);
-  if (value == nullptr) return std::nullopt;
-  const std::optional<std::int64_t> count = value->as_integer();
+  const std::optional<std::int64_t> count = wire::integer_of(headers, key);
   return count && *count >= 0 ? count : std::nullopt;
 }
 
@@ -60,9 +59,7 @@ namespace warren::inline v0::retry {
 /// A text that fits an AMQP short string, as names and keys do.
 [[nodiscard]] inline std::optional<std::string> read_text(const FieldTable& headers, std::string_view key,
                                                           std::size_t longest = header::longest_text) {
-  const FieldValue* value = headers.find(key);
-  if (value == nullptr) return std::nullopt;
-  const std::optional<std::string_view> text = value->as_string();
+  const std::optional<std::string_view> text = wire::string_of(headers, key);
   if (!text || text->size() > longest) return std::nullopt;
   return std::string(*text);
 }

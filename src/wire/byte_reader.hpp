@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "wire/malformed.hpp"
 
@@ -26,9 +27,14 @@ class ByteReader {
 
   template <std::unsigned_integral T>
   T number() {
-    std::uint64_t value = 0;
-    for (const char byte : take(sizeof(T))) value = (value << 8U) | static_cast<unsigned char>(byte);
-    return static_cast<T>(value);
+    const char* bytes = take(sizeof(T)).data();
+    const auto byte = [&](std::size_t i) {
+      return std::uint64_t{static_cast<unsigned char>(bytes[i])} << 8U * (sizeof(T) - 1 - i);
+    };
+    return [&]<std::size_t... i>(std::index_sequence<i...>) {  // no loop: compilers make one load of this
+      return static_cast<T>((byte(i) | ...));
+    }
+    (std::make_index_sequence<sizeof(T)>());
   }
 
   std::string_view short_string() { return take(number<std::uint8_t>()); }

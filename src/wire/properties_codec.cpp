@@ -108,11 +108,7 @@ void decode_properties(std::string_view payload, Properties& out, std::optional<
   text(AMQP_BASIC_CONTENT_TYPE_FLAG, out.content_type);
   text(AMQP_BASIC_CONTENT_ENCODING_FLAG, out.content_encoding);
   if (has(AMQP_BASIC_HEADERS_FLAG)) {
-    decode_table(reader.long_string(), out.headers);
-    if (const FieldValue* value = out.headers.find(stamp_key)) {
-      stamp = value->as_integer();
-      if (stamp) out.headers.erase(stamp_key);
-    }
+    TableAccess::assign(out.headers, reader.long_string(), stamp);
   } else {
     out.headers.clear();
   }

@@ -20,7 +20,8 @@ namespace warren::inline v0::wire {
                                               std::optional<DeliveryMode> default_mode = std::nullopt);
 
 /// Replaces `out` by what a header frame holds from its property flags on. Strings that `out` has are
-/// assigned to, so that a message used again and again allocates nothing.
+/// assigned to, so that a message used again and again allocates nothing. Its headers are checked, and stay
+/// encoded until somebody looks at them.
 /// @param stamp  what stamp_key holds, which is left out of the headers; nullopt where there is none
 /// @throws MalformedFrame  `out` is then valid, with any of the properties
 void decode_properties(std::string_view payload, Properties& out, std::optional<std::int64_t>& stamp);

@@ -7,11 +7,9 @@
 #include <warren/field_table.hpp>
 
 #include "wire/amqp.hpp"
+#include "wire/encoded_table.hpp"
 
 namespace warren::inline v0::wire {
-
-/// Header with the publisher's own number, by which a returned message is recognised.
-inline constexpr std::string_view stamp_key = "warren-stamp";
 
 /// The table for rabbitmq-c's encoder. Refers to `table` and `pool`: both must outlive its use.
 /// @param stamp  added last under stamp_key, in place of an entry of that name

@@ -47,6 +47,40 @@ class Parked(BrokerTest):
             self.assertEqual(headers, {"retry-original-queue": "orders", "retry-replay-count": 1})
         self.assertEqual(self.ids("orders_parked"), ["1", "4", "5"])
 
+    def test_replay_sends_to_no_queue_that_only_a_header_names(self):
+        async def work(channel):
+            await channel.declare_queue("victim", durable=True)
+        self.client(work)
+        self.park(1, retry_original_queue="victim")
+        self.park(2)
+        self.park(3, retry_original_queue="orders_retry")
+        program = self.start("orders_parked", "replay", "--dry-run")
+        self.assertEqual(program.wait(), 1, program)
+        self.assertEqual(program.lines, ["Would replay 2 of 3 parked orders"])
+        program = self.start("orders_parked", "replay")
+        self.assertEqual(program.wait(), 1, program)
+        self.assertEqual(program.lines, ["Replayed 2 of 3 parked orders"])
+        self.assertIn("1 stay parked, for `victim`: ", "\n".join(program.errors))
+        self.assertEqual(self.count("victim"), 0)
+        self.assertEqual(self.ids("orders"), ["2"])
+        self.assertEqual(self.ids("orders_retry"), ["3"])
+        self.assertEqual(self.run_to_end("orders_parked", "--only", "victim", "replay"),
+                         ["Replayed 1 of 1 parked orders"])
+        self.assertEqual(self.count("victim"), 1)
+
+    def test_what_a_publisher_wrote_reaches_no_terminal_raw(self):
+        harm = "\x1b[2J\x07\x9b31m\u2028\u202e\u2066 ü"
+        self.park(1, retry_error_message=harm, retry_reason="\u202e")
+        self.park(2, retry_original_queue="lost" + harm)
+        program = self.start("orders_parked", "replay")
+        self.assertEqual(program.wait(), 1, program)
+        listed = self.run_to_end("orders_parked", "list")
+        said = "\n".join(listed + program.lines + program.errors)
+        self.assertIn("lost", said)
+        self.assertIn("ü", said)
+        for each in "\x1b\x07\x9b\u2028\u202e\u2066":
+            self.assertNotIn(each, said)
+
     def test_discard(self):
         self.park(1, 2)
         self.park(3, retry_reason="rejected")

@@ -90,7 +90,7 @@ TEST_CASE(
   CHECK(f.queue.ready() == 0);
 
   std::size_t parked = 0;
-  warren::ParkingLot lot{f.connection, f.parked.name()};
+  warren::ParkingLot lot{f.connection, f.parked.name(), {.allowed_queues = {f.queue.name()}}};
   lot.inspect([&](const ParkedMessage& message) {
     ++parked;
     CHECK(message.message.body() == "killer");

@@ -30,7 +30,7 @@ struct Fixture {
   TestQueue orders;
   TestQueue parked;
   Connection connection{shared_broker().endpoint(), test_options()};
-  ParkingLot lot{connection, parked.name()};
+  ParkingLot lot{connection, parked.name(), {.allowed_queues = {orders.name()}}};
 
   // As the copies of a policy that parked them.
   void park(const std::string& body, const std::string& reason = "max-attempts",
@@ -66,7 +66,7 @@ struct Proxied : Fixture {
                        options.operation_timeout = 2s;
                        return options;
                      }()};
-  ParkingLot lot_through{through, parked.name()};
+  ParkingLot lot_through{through, parked.name(), {.allowed_queues = {orders.name()}}};
 
   // Each message is in one of the queues, perhaps in both.
   bool has_all(std::uint32_t count) {
@@ -181,7 +181,10 @@ TEST_CASE("a message whose queue is gone, unknown or full stays parked, and the 
   f.park("itself", "rejected", f.parked.name());
   f.parked.put("unknown");
   f.park("fine");
-  const ParkedResult result = f.lot.replay();
+  ParkingLot lot{f.connection,
+                 f.parked.name(),
+                 {.allowed_queues = {f.orders.name(), full.name(), "a queue that was deleted"}}};
+  const ParkedResult result = lot.replay();
   CHECK(result.seen == 6);
   CHECK(result.selected == 6);
   CHECK(result.done == 1);
@@ -221,7 +224,8 @@ TEST_CASE("what a quorum queue's delivery limit parked goes back to that queue")
     CHECK(parked.routing_key == quorum.name());
   });
   CHECK(seen.selected == 1);
-  CHECK(f.lot.replay({.reason = "delivery_limit"}).done == 1);
+  ParkingLot lot{f.connection, f.parked.name(), {.allowed_queues = {quorum.name()}}};
+  CHECK(lot.replay({.reason = "delivery_limit"}).done == 1);
   const Delivery again = quorum.take();
   CHECK(again.body() == "limited");
   CHECK_FALSE(again.headers().contains("x-death"));
@@ -250,7 +254,7 @@ TEST_CASE("looks at a quorum parking lot delete nothing, whatever its delivery l
   for (const char* body : {"2", "3"}) {  // and by a policy, from a queue that is gone
     publisher.publish(Message(body, {.headers = {{"retry-original-queue", "gone"}}}));
   }
-  ParkingLot lot{connection, parked.name()};
+  ParkingLot lot{connection, parked.name(), {.allowed_queues = {"gone"}}};
   for (int look = 0; look < each.looks; ++look) {
     REQUIRE(parked.holds(4));
     std::vector<std::string> bodies;
