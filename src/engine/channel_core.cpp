@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "wire/malformed.hpp"
+#include "wire/status.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -16,13 +19,32 @@ namespace id = wire::id;
   throw ChannelError(std::move(details));
 }
 
-// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call.
-bool is_permanent(std::uint16_t code) {
-  return code == 402 || code == 403 || code == 404 || code == 406 || code == 540;
+// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call. But a node that is
+// down (404) comes back, an exclusive consumer (403) leaves, and a delivery that was held for too long (406)
+// comes again.
+bool is_permanent(std::uint16_t code, std::string_view text) {
+  const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
+  if (code == 403) return !says("in exclusive use");
+  if (code == 404) return !wire::is_node_down(code, text);
+  if (code == 406) return !says("delivery acknowledgement");
+  return code == 402 || code == 540;
 }
 
 bool answers(std::uint32_t method, std::uint32_t expected) {
   return method == expected || (expected == id::basic_get_ok && method == id::basic_get_empty);
+}
+
+// What a correct broker may have unsettled with its client at once is a prefetch; or several, as a quorum queue
+// delivers again after each loss of contact between its leader and the client's node.
+constexpr std::size_t prefetches = 4;
+constexpr std::size_t spare_deliveries = 16;
+// A stream of RabbitMQ 3.10 delivers whole chunks, the last one beyond its prefetch: at most 2^16 entries.
+constexpr std::size_t most_of_chunk = 65'536;
+constexpr std::size_t bytes_of_chunk = std::size_t{512} << 20;
+constexpr std::size_t bytes_of_answer = 21;  // basic.ack, basic.nack and basic.reject
+
+std::size_t most_unsettled(std::size_t allowed, bool is_stream) {
+  return prefetches * allowed + (is_stream ? most_of_chunk : spare_deliveries);
 }
 
 // A function: an object would be destroyed before a channel that lives until the program's end.
@@ -132,13 +154,38 @@ void ChannelCore::give_back_unsettled() {
   acks_.settle_all();
   tell_settled();
   // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
-  outbox_.append(Outbox::Entry::control,
+  outbox_.append(answer_entry(),
                  [&](Bytes& out) { wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true); });
 }
 
 void ChannelCore::set_stream() {
   const std::lock_guard lock(mutex_);
   is_stream_ = true;
+}
+
+void ChannelCore::expect_deliveries(std::uint16_t prefetch) {
+  const std::lock_guard lock(mutex_);
+  allowed_ = acks_.unsettled() + prefetch;
+  bytes_beyond_ = 0;
+}
+
+std::size_t ChannelCore::most_answers() const {
+  const std::lock_guard lock(mutex_);
+  return allowed_ == no_consumer ? 0 : bytes_of_answer * most_unsettled(allowed_, is_stream_);
+}
+
+// Of a delivery that is beyond the prefetch, with the lock held. Counted is what nobody settled here: of an
+// acknowledgement that is under way the broker may not know yet, which only makes it deliver less.
+void ChannelCore::check_prefetch(const Content& content) {
+  if (acks_.unsettled() == allowed_ + 1) bytes_beyond_ = 0;
+  bytes_beyond_ += content.delivery.body().size();
+  if (acks_.unsettled() <= most_unsettled(allowed_, is_stream_) &&
+      (!is_stream_ || bytes_beyond_ <= bytes_of_chunk)) {
+    return;
+  }
+  throw wire::MalformedFrame(
+      fmt::format("{} deliveries are unsettled on channel {}, where at most {} were asked for (basic.qos)",
+                  acks_.unsettled(), number_, allowed_));
 }
 
 std::uint64_t ChannelCore::lowest_unsettled() const {
@@ -194,7 +241,7 @@ void ChannelCore::append_acks() {
   merged_.clear();
   acks_.flush(merged_);
   note_oldest();
-  outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
+  outbox_.append(answer_entry(), [&](Bytes& out) {
     for (const AckTracker::Ack& ack : merged_) wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
   });
 }
@@ -220,7 +267,7 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
   }
   check(acks_.settle(tag), operation, tag);
   tell_settled();
-  append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
+  append(operation, answer_entry(), [&](Bytes& out, std::uint16_t number) {
     if (reject) {
       wire::basic_reject(out, number, tag, requeue);
     } else {
@@ -248,11 +295,18 @@ std::size_t ChannelCore::await_settled(std::uint64_t tag, Deadline deadline) {
   return left();
 }
 
+// With the lock held.
+void ChannelCore::check_expected(std::uint32_t method) const {
+  if (waiters_.empty() || !answers(method, waiters_.front()->expected)) {
+    throw wire::MalformedFrame(fmt::format("an answer {:#010x} that nobody asked for", method));
+  }
+}
+
 void ChannelCore::answer(Reply reply) {
   std::unique_lock lock(mutex_);
-  if (waiters_.empty() || !answers(reply.method, waiters_.front()->expected)) {
-    throw wire::MalformedFrame(fmt::format("an answer {:#010x} that nobody asked for", reply.method));
-  }
+  check_expected(reply.method);
+  consumes_ = consumes_ || reply.method == id::basic_consume_ok;
+  confirms_ = confirms_ || reply.method == id::confirm_select_ok;
   Waiter& waiter = *waiters_.front();
   if (waiter.given_up && reply.content) {
     const std::uint64_t tag = reply.content->delivery.delivery_tag();
@@ -308,7 +362,12 @@ void ChannelCore::fail(const ErrorDetails& error) {
 }
 
 ChannelCore::After ChannelCore::on_frame(const wire::Frame& frame, wire::MethodDecoder& decoder) {
-  if (frame.type == wire::FrameType::method) return on_method(decoder.decode(frame.payload));
+  if (frame.type == wire::FrameType::method) {
+    const wire::InboundMethod method = decoder.decode(frame.payload);
+    if (!opened_) check_opening(method);
+    return on_method(method);
+  }
+  if (!opened_) throw wire::MalformedFrame("a message on a channel that is not open yet");
   if (ContentAssembler::ContentPtr content = assembler_.add(frame)) complete(std::move(content));
   return After::nothing;
 }
@@ -321,6 +380,7 @@ void ChannelCore::complete(ContentAssembler::ContentPtr content) {
       throw wire::MalformedFrame("a delivery out of turn");
     }
     if (acks_.unsettled() == 1) note_oldest();
+    if (acks_.unsettled() > allowed_) check_prefetch(*content);
     sink = sink_.lock();
   }
   if (content->method == id::basic_get_ok) {
@@ -364,7 +424,8 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
   const ErrorDetails error{.code = method.code,
                            .text = std::string(method.text),
                            .scope = ErrorScope::channel,
-                           .permanent = is_permanent(method.code)};
+                           .permanent = is_permanent(method.code, method.text)};
+  if (std::exchange(closed_by_broker_, true)) throw wire::MalformedFrame("a second channel.close");
   if (refuse_all(error, Unless::closing)) return After::send_close_ok;
   // Both sides closed at once. The answer to ours is still to come; nothing else is.
   const std::lock_guard lock(mutex_);
@@ -378,6 +439,23 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
   return After::answer_close;
 }
 
+// Until the broker has opened it. Its first word can't come before it could read the channel.open: so each
+// channel that is opened again since the broker closed the one before costs it one that it reads.
+void ChannelCore::check_opening(const wire::InboundMethod& method) {
+  if (method.id != id::channel_open_ok && method.id != id::channel_close &&
+      method.id != id::channel_close_ok) {
+    throw wire::MalformedFrame(
+        fmt::format("method {:#010x} on a channel that is not open yet (channel.open-ok)", method.id));
+  }
+  std::uint64_t end = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    end = open_end_;
+  }
+  if (!outbox_.is_written(end)) throw wire::MalformedFrame("an answer to a channel.open that was not sent");
+  opened_ = method.id == id::channel_open_ok;
+}
+
 ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
   // channel.close may come at any point, even within a content.
   if (method.id == id::channel_close) return on_close(method);
@@ -387,6 +465,16 @@ ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
     case id::basic_deliver:
     case id::basic_return:
     case id::basic_get_ok:
+      if (method.id == id::basic_deliver && !consumes_) {
+        throw wire::MalformedFrame("a delivery on a channel without a consumer (basic.consume-ok)");
+      }
+      if (method.id == id::basic_return && !confirms_) {
+        throw wire::MalformedFrame("a returned message on a channel without a publisher");
+      }
+      if (method.id == id::basic_get_ok) {
+        const std::lock_guard lock(mutex_);
+        check_expected(method.id);
+      }
       if (!assembles_) assembler_.set_channel(weak_from_this());
       assembles_ = true;
       assembler_.begin(method);
@@ -398,10 +486,12 @@ ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
     case id::channel_flow:
       return After::nothing;  // RabbitMQ does not send it
     case id::basic_cancel:
+      if (!consumes_) throw wire::MalformedFrame("a basic.cancel on a channel without a consumer");
       if (const auto sink = this->sink()) sink->on_cancel(method.name);
       return After::nothing;
     case id::basic_ack:
     case id::basic_nack:
+      if (!confirms_) throw wire::MalformedFrame("a confirm on a channel that asked for none");
       if (const auto sink = this->sink();
           sink && !sink->on_confirm(method.delivery_tag, method.multiple, method.id == id::basic_ack)) {
         throw wire::MalformedFrame("a confirm for a number that was never given out");

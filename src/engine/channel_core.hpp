@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,7 +24,8 @@
 namespace warren::inline v0::engine {
 
 /// What a channel tells its publisher or consumer. Called on the I/O thread, with no lock of the channel's
-/// held.
+/// held. Nothing but its end is told before the broker has opened the channel; no delivery and no cancellation
+/// before its basic.consume-ok, and no confirm and no return before its confirm.select-ok.
 class ChannelSink {
  public:
   virtual ~ChannelSink() = default;
@@ -108,13 +110,14 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     check_open(operation);
     waiters_.push_back(waiter);
     try {
-      append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
+      const auto bounded = [&](Bytes& out, std::uint16_t number) {
         const std::size_t before = out.size();
         encode(out, number);
         if (out.size() - before <= frame_max_) return;
         out.resize(before);
         refuse_frame(operation);
-      });
+      };
+      append(operation, Outbox::Entry::control, bounded, end_of_open(expected));
     } catch (...) {
       waiters_.pop_back();
       throw;
@@ -141,7 +144,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     waiters_.push_back(std::move(waiter));
     auto admission = Outbox::Admission::closed;
     try {
-      admission = outbox_.append(Outbox::Entry::control, [&](Bytes& out) { encode(out, number_); });
+      admission = outbox_.append(
+          Outbox::Entry::control, [&](Bytes& out) { encode(out, number_); }, end_of_open(expected));
     } catch (...) {
       waiters_.pop_back();
       throw;
@@ -173,6 +177,12 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void give_back_unsettled();
   /// What it consumes is a stream, which has no basic.nack and no basic.reject.
   void set_stream();
+  /// Before its basic.consume: how many deliveries the broker may leave unsettled. Those that are unsettled
+  /// now, of a subscription before, are left out of account. Far beyond that the broker breaks the protocol.
+  void expect_deliveries(std::uint16_t prefetch);
+  /// How many bytes of acknowledgements and refusals may wait, since the broker reads only later what it has
+  /// caused.
+  [[nodiscard]] std::size_t most_answers() const;
   /// The first delivery that nobody settled yet; if there is none, the next one's tag.
   [[nodiscard]] std::uint64_t lowest_unsettled() const;
   /// For how long the oldest unsettled delivery has been the oldest, which is at most its age.
@@ -252,11 +262,17 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     std::condition_variable answered{};
   };
 
+  // Where the end of channel.open is to be noted, if that is what expects this answer.
+  [[nodiscard]] std::uint64_t* end_of_open(std::uint32_t expected) noexcept {
+    return expected == wire::id::channel_open_ok ? &open_end_ : nullptr;
+  }
   void check_open(const std::string& operation) const;
   [[noreturn]] void refuse_frame(const std::string& operation) const;
   template <typename Encode>
-  bool append(const std::string& operation, Outbox::Entry entry, Encode&& encode) {
-    switch (outbox_.append(entry, [&](Bytes& out) { encode(out, number_); })) {
+  bool append(const std::string& operation, Outbox::Entry entry, Encode&& encode,
+              std::uint64_t* end = nullptr) {
+    switch (outbox_.append(
+        entry, [&](Bytes& out) { encode(out, number_); }, end)) {
       case Outbox::Admission::accepted:
         return true;
       case Outbox::Admission::full:
@@ -275,6 +291,12 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   }
   void note_oldest();
   void answer(Reply reply);
+  void check_opening(const wire::InboundMethod& method);
+  void check_expected(std::uint32_t method) const;
+  void check_prefetch(const Content& content);
+  [[nodiscard]] Outbox::Entry answer_entry() const noexcept {
+    return allowed_ == no_consumer ? Outbox::Entry::control : Outbox::Entry::answer;
+  }
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
   enum class Unless { never, closing };
@@ -294,6 +316,10 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   bool is_stream_ = false;             // knows no basic.nack
   std::atomic<bool> usable_{true};     // error_ is not set
   std::weak_ptr<ChannelSink> sink_;
+  std::uint64_t open_end_ = std::numeric_limits<std::uint64_t>::max();  // of channel.open, in the outbox
+  static constexpr std::size_t no_consumer = std::numeric_limits<std::size_t>::max();
+  std::size_t allowed_ = no_consumer;  // unsettled deliveries
+  std::size_t bytes_beyond_ = 0;       // delivered since they were fewer
   AckTracker acks_;
   std::vector<AckTracker::Ack> merged_;
   bool settlements_awaited_ = false;  // from the first await_settled() on
@@ -302,6 +328,10 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   Deadline oldest_since_{};
 
   // The I/O thread's own.
+  bool opened_ = false;            // channel.open-ok came
+  bool consumes_ = false;          // a basic.consume-ok came
+  bool confirms_ = false;          // confirm.select-ok came
+  bool closed_by_broker_ = false;  // channel.close came, while our own was under way
   ContentAssembler assembler_;
   bool assembles_ = false;
   bool has_arrivals_ = false;

@@ -175,6 +175,7 @@ class ConnectionCore : private DirectWriter {
   std::optional<ErrorDetails> run_until_lost();
   void loop();
   void write_pending(Turn& turn);
+  void check_answers();
   void keep_alive(Turn& turn);
   void wait(Turn& turn);
   void read(Turn& turn);

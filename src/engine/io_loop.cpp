@@ -21,6 +21,10 @@ using namespace std::chrono_literals;
 // Of each turn, so that neither direction starves the other.
 constexpr std::size_t bytes_per_turn = 512 * 1024;
 constexpr std::size_t read_ahead = 64 * 1024;
+// Of the buffer to read into: a whole frame with RabbitMQ's default frame_max, and read_ahead.
+constexpr std::size_t first_input = std::size_t{192} << 10;
+// Bytes of answers that the broker caused and did not read, beside those of the consumers' deliveries.
+constexpr std::size_t most_answers = std::size_t{1} << 20;
 
 ErrorDetails lost(std::string text, std::uint16_t code = 0) {
   return {.code = code, .text = std::move(text), .scope = ErrorScope::connection};
@@ -30,11 +34,14 @@ ErrorDetails lost(std::string text, std::uint16_t code = 0) {
 
 // What one run of the loop keeps between its turns.
 struct ConnectionCore::Turn {
-  explicit Turn(std::size_t frame_max) : usual_size(frame_max + read_ahead), input(usual_size) {}
-  // Moves what is not dispatched to the front. Room for one whole frame must stay: for a header above
-  // frame_max the buffer grows, and shrinks behind it.
+  explicit Turn(std::size_t frame_max)
+      : usual_size(frame_max + read_ahead), input(std::min(usual_size, first_input)) {}
+  // Moves what is not dispatched to the front. The buffer grows with what has come of a frame, since its length
+  // alone says little. It shrinks again behind a header above frame_max.
   void keep(std::string_view rest) {
-    const std::size_t size = std::max(usual_size, wire::frame_size(rest));
+    const std::size_t needed = wire::frame_size(rest);
+    std::size_t size = std::min(input.size(), std::max(usual_size, needed));
+    if (needed > size && size - rest.size() < read_ahead) size = std::min(needed + read_ahead, 2 * size);
     if (size == input.size()) {
       std::copy(rest.begin(), rest.end(), input.begin());
     } else {
@@ -89,9 +96,9 @@ std::optional<ErrorDetails> ConnectionCore::run_until_lost() {
     loop();
   } catch (const wire::MalformedFrame& fault) {
     error = lost(fmt::format("the broker broke the protocol: {}", fault.what()));
-  } catch (const Error& failure) {
+  } catch (const ConnectionError& failure) {
     error = failure.details();
-  } catch (const std::exception& failure) {
+  } catch (const std::exception& failure) {  // what the broker caused here ends this connection, and no more
     error = lost(failure.what());
   }
   return state() == ConnectionState::closing ? std::nullopt : error;
@@ -101,6 +108,7 @@ void ConnectionCore::loop() {
   Turn turn(current_.frame_max);
   for (;;) {
     write_pending(turn);
+    if (outbox_.unread_answers() > most_answers) check_answers();
     keep_alive(turn);
     {
       const std::lock_guard lock(mutex_);
@@ -125,13 +133,24 @@ void ConnectionCore::write_pending(Turn& turn) {
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::ok) {
       turn.output.advance(result.bytes);
+      outbox_.wrote(result.bytes);
       total += result.bytes;
       turn.last_sent = Clock::now();
       continue;
     }  // closed: what the broker said before it closed is still to be read, and the reader meets the end
-    turn.output = Output();
+    outbox_.discard(turn.output);
     return;
   }
+}
+
+// The broker has caused more answers than it reads. What consumers acknowledge may wait while the broker
+// blocks, but for no more deliveries than it may have made.
+void ConnectionCore::check_answers() {
+  std::size_t most = most_answers;
+  for (const auto& channel : open_channels()) most += channel->most_answers();
+  const std::size_t unread = outbox_.unread_answers();
+  if (unread <= most) return;
+  throw wire::MalformedFrame(fmt::format("it causes answers and does not read them: {} bytes wait", unread));
 }
 
 void ConnectionCore::keep_alive(Turn& turn) {
@@ -175,6 +194,7 @@ void ConnectionCore::read(Turn& turn) {
     const auto result = transport_->read(turn.input.data() + turn.end, room);
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::closed) {
+      if (const char* fault = transport_->fault()) throw wire::MalformedFrame(fault);
       throw ConnectionError(lost("the broker closed the connection, or it was lost"));
     }
     total += result.bytes;
@@ -251,7 +271,7 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
   if (after != ChannelCore::After::closed) turn.refused.insert(frame.channel);
   // The channel refuses writers from here on, so that nothing can follow its close-ok.
   if (after != ChannelCore::After::closed) {
-    outbox_.append(Outbox::Entry::control, [&](Bytes& out) { wire::channel_close_ok(out, frame.channel); });
+    outbox_.append(Outbox::Entry::answer, [&](Bytes& out) { wire::channel_close_ok(out, frame.channel); });
   }
   const std::shared_ptr<ChannelCore> channel = std::move(turn.channel);
   if (after == ChannelCore::After::answer_close) return;

@@ -16,6 +16,10 @@ void Outbox::open(DirectWriter* writer) {
   const std::lock_guard lock(mutex_);
   writer_ = writer;
   pending_.clear(bound_ + slack);
+  passed_ = 0;
+  written_.store(0, std::memory_order_relaxed);
+  taken_answers_ = 0;
+  count_answers(0);
   open_ = true;
   asleep_.store(false, std::memory_order_relaxed);
 }
@@ -42,8 +46,14 @@ void Outbox::appended(Entry entry, bool was_empty) {
       heard_.store(false, std::memory_order_relaxed);
       Output::Chunks chunks;
       const std::size_t count = pending_.chunks(chunks);
-      pending_.advance(writer_->write({chunks.data(), count}));
-      if (pending_.empty()) return pending_.clear(bound_ + slack);
+      const std::size_t written = writer_->write({chunks.data(), count});
+      pending_.advance(written);
+      passed_ += written;
+      written_.fetch_add(written, std::memory_order_relaxed);
+      if (pending_.empty()) {
+        count_answers(0);
+        return pending_.clear(bound_ + slack);
+      }
     }
   }
   asleep_.store(false, std::memory_order_relaxed);
@@ -55,15 +65,30 @@ bool Outbox::wait_for_space(std::chrono::steady_clock::time_point deadline) {
   return space_.wait_until(lock, deadline, [&] { return !open_ || pending_.size() < bound_; });
 }
 
+void Outbox::discard(Output& out) {
+  const std::lock_guard lock(mutex_);  // as in take()
+  out.clear(bound_ + slack);
+}
+
+// Whoever wrote past it may not have counted it yet: the lock is held until that is done.
+bool Outbox::is_written(std::uint64_t end) {
+  if (written_.load(std::memory_order_relaxed) >= end) return true;
+  const std::lock_guard lock(mutex_);
+  return written_.load(std::memory_order_relaxed) >= end;
+}
+
 bool Outbox::take(Output& out) {
   bool made_space = false;
   {
     const std::lock_guard lock(mutex_);
     out.clear(bound_ + slack);  // under the lock: whose frames were referred to sees here that they are free
+    taken_answers_ = answers_;  // what was taken before is written
+    count_answers(0);
     if (pending_.empty()) {
       asleep_.store(true, std::memory_order_relaxed);
       return false;
     }
+    passed_ += pending_.size();
     made_space = pending_.size() >= bound_;
     std::swap(out, pending_);
     asleep_.store(false, std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <span>
 #include <string_view>
@@ -32,6 +33,7 @@ class Outbox {
   enum class Admission { accepted, full, closed };
   enum class Entry {
     control,  ///< never refused for want of space
+    answer,   ///< as control, and caused by the broker: see unread_answers()
     lone,     ///< refused while full; sent at once where nothing is ahead of it
     bulk,     ///< refused while full; sent at once after a pause or a word of the broker's, else batched
   };
@@ -45,10 +47,12 @@ class Outbox {
 
   /// Calls `encode(Bytes&)`, which appends whole frames or throws with the buffer as it was.
   /// Any thread; blocks for a lock only. May be called with a channel's or a publisher's lock held.
+  /// @param end  set to where the entry ends on the wire, for is_written()
   template <typename Encode>
-  Admission append(Entry entry, Encode&& encode) {
+  Admission append(Entry entry, Encode&& encode, std::uint64_t* end = nullptr) {
     return admit(entry, [&] {
       encode(pending_.bytes());
+      if (end != nullptr) *end = passed_ + pending_.size();
       return true;
     });
   }
@@ -73,6 +77,16 @@ class Outbox {
   /// The I/O thread: swaps what is pending into an empty buffer. Where there is nothing, it counts as asleep
   /// from this moment on, and is woken by the next entry. True where there is something to write.
   bool take(Output& out);
+  /// The I/O thread: drops what it took, since nobody reads it.
+  void discard(Output& out);
+  /// The I/O thread: so many bytes of what it took are written.
+  void wrote(std::size_t size) noexcept { written_.fetch_add(size, std::memory_order_relaxed); }
+  /// Whether all up to that end is written to the socket, and so can be answered. Not with the lock held.
+  [[nodiscard]] bool is_written(std::uint64_t end);
+  /// Bytes of answers that the broker has caused, and that are not written yet since it reads too little.
+  [[nodiscard]] std::size_t unread_answers() const noexcept {
+    return unread_answers_.load(std::memory_order_relaxed);
+  }
   /// The I/O thread: back from its sleep. Takes no lock, as somebody may be writing under it.
   void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
 
@@ -87,10 +101,16 @@ class Outbox {
     if (process_.seems_left()) return Admission::closed;  // the socket is the parent's
     const std::lock_guard lock(mutex_);
     if (!open_) return Admission::closed;
-    if (entry != Entry::control && pending_.size() >= bound_) return Admission::full;
-    const bool was_empty = pending_.empty();
-    if (add()) appended(entry, was_empty);
+    const std::size_t before = pending_.size();
+    if (entry != Entry::control && entry != Entry::answer && before >= bound_) return Admission::full;
+    if (!add()) return Admission::accepted;
+    if (entry == Entry::answer) count_answers(answers_ + pending_.size() - before);
+    appended(entry, before == 0);
     return Admission::accepted;
+  }
+  void count_answers(std::size_t pending) noexcept {
+    answers_ = pending;
+    unread_answers_.store(answers_ + taken_answers_, std::memory_order_relaxed);
   }
   void appended(Entry entry, bool was_empty);
 
@@ -101,6 +121,11 @@ class Outbox {
   const std::size_t bound_;
   DirectWriter* writer_ = nullptr;
   bool open_ = false;
+  std::uint64_t passed_ = 0;  // bytes that have left pending_, since open()
+  std::atomic<std::uint64_t> written_{0};
+  std::size_t answers_ = 0;        // bytes of them in pending_
+  std::size_t taken_answers_ = 0;  // and in what the I/O thread took
+  std::atomic<std::size_t> unread_answers_{0};
   // Set under the lock; cleared under it, or by the I/O thread, which looks into the outbox again before it
   // sleeps.
   std::atomic<bool> asleep_{false};

@@ -60,19 +60,18 @@ class Output {
     }
     return count;
   }
-  /// `size` bytes, at most size(), were written.
+  /// `size` bytes, at most size(), were written. What was referred to is let go of by clear().
   void advance(std::size_t size) noexcept {
     taken_ += size;
     while (size != 0) {
-      const std::size_t reference = front_.reference;
       const std::size_t step = std::min(size, chunk(front_).size());
       pass(front_, step);
       size -= step;
-      if (front_.reference != reference) references_[reference].frames = {};
     }
   }
 
-  /// Keeps no more than `capacity` bytes to use again.
+  /// Drops all that is in it. Under the lock of those who look whether frames are still referred to: a count
+  /// alone does not order what was read before it. Keeps no more than `capacity` bytes to use again.
   void clear(std::size_t capacity) {
     bytes_.clear();
     if (bytes_.capacity() > capacity) Bytes().swap(bytes_);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -284,7 +285,8 @@ PublishSlot& PublishWindow::acquire() {
 // Puts a slot back once neither the broker's answer nor its caller refers to it.
 void PublishWindow::drop(PublishSlot& slot) {
   if (slot.in_window || slot.held) return;
-  if (slot.error && !slot.seen) note_unseen(slot);
+  const bool failed = slot.outcome != PublishOutcome::pending && slot.outcome != PublishOutcome::confirmed;
+  if (failed && !slot.seen) note_unseen(slot);
   if (const std::size_t capacity = slot.capacity(); capacity > large_buffer) {
     if (kept_ + bytes_ + capacity > options_.window_bytes) {
       slot.frames.bytes.reset();
@@ -309,11 +311,34 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
     }
   }
   if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
-    slot.outcome = outcome;
-    if (error != nullptr) slot.error = std::make_unique<ErrorDetails>(*error);
+    if (error == nullptr) {
+      slot.outcome = outcome;
+    } else {
+      fail(slot, outcome, [&] { return *error; });
+    }
   }
   if (slot.waiting) slot.settled.notify_all();
   drop(slot);
+}
+
+// Its outcome, and why; without the reason if there is no memory for it.
+template <typename MakeDetails>
+void PublishWindow::fail(PublishSlot& slot, PublishOutcome outcome, MakeDetails&& details) noexcept {
+  slot.outcome = outcome;
+  try {
+    slot.error = std::make_unique<ErrorDetails>(details());
+  } catch (const std::bad_alloc&) {
+    slot.error.reset();
+  }
+}
+
+ErrorDetails PublishWindow::reason_of(const PublishSlot& slot) {
+  return slot.error ? *slot.error : no_reason(slot);
+}
+
+// So short that it takes no memory.
+ErrorDetails PublishWindow::no_reason(const PublishSlot& slot) {
+  return {.operation = operation, .text = "no memory", .in_doubt = slot.sent};
 }
 
 // Whether to wake one of those that wait for room, where no more than that is in flight. One at a time: who
@@ -367,13 +392,15 @@ void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
   PublishSlot* slot = tracker_.find([&](const PublishSlot* each) { return each->stamp == *content->stamp; });
   if (slot == nullptr) return;
   if (slot->outcome != PublishOutcome::pending && (!slot->expired || slot->final)) return;
-  slot->outcome = PublishOutcome::returned;
-  slot->error = std::make_unique<ErrorDetails>(ErrorDetails{
-      .operation = operation,
-      .code = content->code,
-      .text = fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
-                          content->delivery.exchange(), content->delivery.routing_key()),
-      .in_doubt = slot->resent});
+  fail(*slot, PublishOutcome::returned, [&] {
+    return ErrorDetails{
+        .operation = operation,
+        .code = content->code,
+        .text =
+            fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
+                        content->delivery.exchange(), content->delivery.routing_key()),
+        .in_doubt = slot->resent};
+  });
 }
 
 void PublishWindow::on_unblocked() {
@@ -405,7 +432,7 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   // What was never sent has ended here and says why.
   if (settled || (!slot.in_window && !slot.sent)) {
     if (slot.outcome == PublishOutcome::confirmed) return;
-    throw_failure(slot.outcome, *slot.error);
+    throw_failure(slot.outcome, reason_of(slot));
   }
   const bool sent = slot.sent;
   lock.unlock();
@@ -475,8 +502,7 @@ void PublishWindow::expire(Deadline now) {
       next_expiry_ = std::min(next_expiry_, slot->deadline);
       return;
     }
-    slot->error = std::make_unique<ErrorDetails>(too_late);
-    slot->outcome = PublishOutcome::unknown;
+    fail(*slot, PublishOutcome::unknown, [&] { return too_late; });
     slot->expired = true;
     ++expired_;
     if (!slot->held) note_unseen(*slot);
@@ -486,16 +512,21 @@ void PublishWindow::expire(Deadline now) {
 }
 
 // Nobody looks at this failure any more: the next flush() throws it, if it is the first, and the log tells.
-void PublishWindow::note_unseen(PublishSlot& slot) {
+void PublishWindow::note_unseen(PublishSlot& slot) noexcept {
   slot.seen = true;
-  if (!unseen_) unseen_ = Failure{slot.outcome, *slot.error};
   ++unlogged_[static_cast<std::size_t>(slot.outcome)];
   ++unseen_count_;
-  unlogged_reason_ = slot.error->text;
-  const auto now = Clock::now();
-  if (now >= next_log_) return log_unseen(now);
-  // Not one line for each: the tick tells how many there were.
-  if (channel_) connection_->request_tick(channel_);
+  const bool first = !unseen_;
+  if (first) unseen_ = Failure{slot.outcome, no_reason(slot)};
+  try {
+    if (first) unseen_->error = reason_of(slot);
+    unlogged_reason_ = reason_of(slot).text;
+    const auto now = Clock::now();
+    if (now >= next_log_) return log_unseen(now);
+    // Not one line for each: the tick tells how many there were.
+    if (channel_) connection_->request_tick(channel_);
+  } catch (const std::bad_alloc&) {  // it is counted, and the next one's line tells
+  }
 }
 
 void PublishWindow::log_unseen(Deadline now) {

@@ -122,8 +122,12 @@ class PublishWindow final : public ChannelSink,
   [[nodiscard]] PublishSlot* enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
                                      Deadline deadline);
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error);
+  template <typename MakeDetails>
+  void fail(PublishSlot& slot, PublishOutcome outcome, MakeDetails&& details) noexcept;
+  [[nodiscard]] static ErrorDetails reason_of(const PublishSlot& slot);
+  [[nodiscard]] static ErrorDetails no_reason(const PublishSlot& slot);
   void expire(Deadline now);
-  void note_unseen(PublishSlot& slot);
+  void note_unseen(PublishSlot& slot) noexcept;
   void log_unseen(Deadline now);
   void revive(Lock& lock, Deadline deadline);
   [[nodiscard]] bool is_coming();

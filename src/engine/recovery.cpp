@@ -88,9 +88,10 @@ bool ConnectionCore::lose(ErrorDetails& error) {
     const std::lock_guard lock(mutex_);
     // What somebody asked for here and can't have is his error: the connection goes on without it. What
     // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
-    const bool for_a_call =
-        (!recovering_ || trial_ != nullptr) && (error.code == 503 || error.code == 540 || error.code == 541);
-    if (error.permanent && !for_a_call) return false;
+    // Whether user and virtual host are refused (402, 403, 530), the next login tells.
+    const bool asked_again = recovering_ && trial_ == nullptr &&
+                             (error.code == 503 || error.code == 540 || error.code == 541);
+    if (error.permanent && asked_again) return false;
     error.permanent = false;
     error_ = error;
     // What logged in and did not come to be open, was not stable: the outage goes on.

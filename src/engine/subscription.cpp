@@ -127,6 +127,7 @@ void Subscription::resume(std::uint16_t prefetch) {
 void Subscription::subscribe() {
   const FieldTable arguments = position_.arguments(std::chrono::system_clock::now());
   const std::string queue = connection_->topology().current_name(options_.queue);
+  channel()->expect_deliveries(prefetch_);
   Reply reply = channel()->call(fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok,
                                 connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
                                   wire::basic_consume(out, number, queue, options_.consumer_tag,
@@ -398,7 +399,7 @@ void Subscription::on_cancel(std::string_view consumer_tag) {
   const auto open = channel();
   if (connection_->negotiated().takes_cancel_ok) {
     try {
-      open->send("basic.cancel-ok", Outbox::Entry::control,
+      open->send("basic.cancel-ok", Outbox::Entry::answer,
                  [&](Bytes& out, std::uint16_t number) { wire::basic_cancel_ok(out, number, consumer_tag); });
     } catch (const Error&) {  // a close of our own is on its way, which says the same
     }

@@ -23,6 +23,11 @@ auto in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now(
 struct Script {
   Script() {
     outbox.open(nullptr);
+    channel.post(wire::id::channel_open_ok, ChannelCore::Answer::ignored, wire::channel_open);
+    outbox.wrote(sent().size());
+    const std::string open_ok =
+        support::method_frame(3, wire::id::channel_open_ok, support::long_string(""));
+    receive({open_ok.begin(), open_ok.end()});
     Output nothing;
     outbox.take(nothing);
   }
