@@ -192,6 +192,7 @@ void ConnectionCore::read(Turn& turn) {
     const auto result = transport_->read(turn.input.data() + turn.end, room);
     if (result.status == wire::Transport::Status::would_block) return;
     if (result.status == wire::Transport::Status::closed) {
+      if (const char* fault = transport_->fault()) throw wire::MalformedFrame(fault);
       throw ConnectionError(lost("the broker closed the connection, or it was lost"));
     }
     total += result.bytes;

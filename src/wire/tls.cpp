@@ -20,7 +20,11 @@ namespace warren::inline v0::wire {
 namespace {
 
 constexpr std::size_t longest_server_name = 255;  // OpenSSL's own limit
-constexpr std::size_t most_held = 64 * 1024;      // bytes of one write, four records
+constexpr std::size_t most_written = 64 * 1024;   // bytes of one write, four records
+// Beside one write only answers to the peer are held: key updates and renegotiations. A correct peer sends a few
+// in an hour.
+constexpr std::size_t most_held = 2 * most_written;
+constexpr std::size_t most_handshake_messages = 1'000;  // in one read
 
 [[noreturn]] void fail(const std::string& operation, std::string text, bool permanent) {
   throw ConnectionError({.operation = operation,
@@ -96,6 +100,7 @@ class OpenSslSession final : public TlsSession {
     const std::unique_ptr<SSL_CTX, ContextDeleter> context(SSL_CTX_new(TLS_client_method()));
     if (!context) throw std::bad_alloc();
     SSL_CTX_set_info_callback(context.get(), on_info);
+    SSL_CTX_set_msg_callback(context.get(), on_message);
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
     // One record at a time, so that what is held stays small.
     SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_AUTO_RETRY);
@@ -164,6 +169,7 @@ class OpenSslSession final : public TlsSession {
   // recv(): the next poll would not see what OpenSSL holds.
   [[nodiscard]] Transport::Result read(char* data, std::size_t size) noexcept override {
     flush();
+    handshake_messages_ = 0;
     std::size_t total = 0;
     while (total < size && !failed_) {
       ERR_clear_error();
@@ -187,7 +193,7 @@ class OpenSslSession final : public TlsSession {
     if (write_wants_read_ || !held_.empty()) return {Transport::Status::would_block, 0};
     ERR_clear_error();
     std::size_t count = 0;
-    if (SSL_write_ex(ssl_.get(), data, std::min(size, most_held), &count) == 1) {
+    if (SSL_write_ex(ssl_.get(), data, std::min(size, most_written), &count) == 1) {
       if (failed_ || output_failed_) return {Transport::Status::closed, 0};
       return {Transport::Status::ok, count};
     }
@@ -196,6 +202,8 @@ class OpenSslSession final : public TlsSession {
     give_up();
     return {Transport::Status::closed, 0};
   }
+
+  [[nodiscard]] const char* fault() const noexcept override { return fault_; }
 
   [[nodiscard]] bool wants_write(bool output_waits) const noexcept override {
     return !held_.empty() || (output_waits && !write_wants_read_);
@@ -229,6 +237,8 @@ class OpenSslSession final : public TlsSession {
     const std::size_t sent =
         held_.empty() && !output_failed_ ? try_send(data, static_cast<std::size_t>(size)) : 0;
     if (output_failed_) return size;  // the reader meets the end
+    if (shaken_ && held_.size() > most_held) break_off("TLS answers that it causes and does not read");
+    if (failed_) return -1;
     try {
       held_.append(data + sent, static_cast<std::size_t>(size) - sent);
     } catch (const std::bad_alloc&) {
@@ -270,6 +280,19 @@ class OpenSslSession final : public TlsSession {
           "port for TLS";
     }
     fail(operation_, std::move(text), is_ssl && code == SSL_R_UNSUPPORTED_PROTOCOL);
+  }
+
+  // While OpenSSL reads one of them after the other, nobody looks at a clock.
+  static void on_message(int sent, int, int type, const void*, std::size_t, SSL* ssl, void*) noexcept {
+    if (sent != 0 || type != SSL3_RT_HANDSHAKE) return;
+    OpenSslSession& session = of(ssl);
+    if (session.shaken_ && ++session.handshake_messages_ > most_handshake_messages)
+      session.break_off("TLS key updates or renegotiations without end");
+  }
+
+  void break_off(const char* fault) noexcept {
+    if (fault_ == nullptr) fault_ = fault;
+    give_up();
   }
 
   static OpenSslSession& of(const SSL* ssl) {
@@ -366,6 +389,8 @@ class OpenSslSession final : public TlsSession {
   bool shaken_ = false;
 
   std::string held_;  // encrypted, and not sent yet
+  std::size_t handshake_messages_ = 0;  // received in this read
+  const char* fault_ = nullptr;         // of the peer's
   bool write_wants_read_ = false;
   bool output_failed_ = false;
   bool failed_ = false;

@@ -33,6 +33,7 @@ class TlsSession {
   [[nodiscard]] virtual Transport::Result read(char* data, std::size_t size) noexcept = 0;
   [[nodiscard]] virtual Transport::Result write(const char* data, std::size_t size) noexcept = 0;
   [[nodiscard]] virtual bool wants_write(bool output_waits) const noexcept = 0;
+  [[nodiscard]] virtual const char* fault() const noexcept = 0;
 };
 
 /// @throws ConnectionError  permanent: this build has no TLS, or the endpoint's TlsOptions can't be right

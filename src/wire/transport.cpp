@@ -125,6 +125,8 @@ void Transport::log_in(Login& login, Clock::time_point deadline, const Wait& wai
   }
 }
 
+const char* Transport::fault() const noexcept { return state_->tls ? state_->tls->fault() : nullptr; }
+
 bool Transport::direct_writes() const noexcept { return !state_->tls; }
 
 bool Transport::wants_write(bool output_waits) const noexcept {

@@ -51,6 +51,8 @@ class Transport {
   /// Never blocks. Fewer bytes than asked for: there are no more at present, and a poll tells of the next.
   /// As many: more may wait where no poll sees them (with TLS, decrypted already), so read again first.
   [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
+  /// How the peer broke TLS, once a read said closed for that; null for any other end.
+  [[nodiscard]] const char* fault() const noexcept;
   /// Writes them one behind the other, or some of their bytes. Never blocks, raises no SIGPIPE.
   /// @param chunks  none of them empty
   [[nodiscard]] Result write(std::span<const std::string_view> chunks) noexcept;

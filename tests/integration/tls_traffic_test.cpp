@@ -96,6 +96,17 @@ TEST_CASE("new keys in the middle of traffic in TLS 1.3 lose nothing", "[tls]") 
   CHECK(relay.keys_changed_by_client() > changed + 50);
 }
 
+TEST_CASE("a peer that asks for new keys without end, and reads no answer, breaks the protocol", "[tls]") {
+  TlsRelay relay(certificates().issue("relay", "DNS:localhost"), shared_broker().endpoint());
+  Connection connection{relay.endpoint(), test_options()};
+  warren::Channel channel = connection.open_channel();
+  relay.flood_keys();
+  REQUIRE(eventually([&] { return !connection.is_open(); }));
+  const auto error = thrown<warren::ConnectionError>([&] { channel.declare_queue("", {.exclusive = true}); });
+  CHECK(error.text().find("the broker broke the protocol: TLS") != std::string::npos);
+  CHECK_FALSE(error.permanent());
+}
+
 TEST_CASE("TLS's own farewell ends the connection at once, though TCP stays and no poll shows it", "[tls]") {
   TlsRelay relay(certificates().issue("relay", "DNS:localhost"), shared_broker().endpoint());
   Connection connection{relay.endpoint(), test_options()};

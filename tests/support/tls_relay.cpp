@@ -96,7 +96,7 @@ void TlsRelay::relay(const Descriptor& client, void* opaque) {
     if (!to_client.empty()) ends[0].events |= POLLOUT;
     if (!to_broker.empty()) ends[1].events |= POLLOUT;
     if (closed) ends[0].fd = ends[1].fd = -1;
-    ::poll(ends, 2, 20);
+    ::poll(ends, 2, flood_keys_ ? 0 : 20);
     if (say_close_.exchange(false)) {
       set_cork(client, 1);
       SSL_write(ssl, "\x08\0\0\0\0\0\0\xCE", 8);
@@ -105,6 +105,12 @@ void TlsRelay::relay(const Descriptor& client, void* opaque) {
       closed = true;
     }
     if (closed) continue;
+    if (flood_keys_) {
+      if (SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) != 1) ERR_clear_error();
+      const int result = SSL_do_handshake(ssl);
+      if (result != 1 && failed(result)) return;
+      continue;
+    }
 
     while (to_broker.size() < most_held) {
       const int count = SSL_read(ssl, buffer.data(), static_cast<int>(buffer.size()));

@@ -27,6 +27,8 @@ class TlsRelay {
   /// From now on, after each so many bytes to the client: new keys, and the client is asked for new ones of
   /// its own.
   void change_keys_every(std::size_t bytes) { interval_ = bytes; }
+  /// From now on: asks the client for new keys without end, and reads nothing any more.
+  void flood_keys() { flood_keys_ = true; }
   /// How often the client changed its keys.
   [[nodiscard]] int keys_changed_by_client() const { return keys_changed_; }
   /// Sends a heartbeat, and TLS's close_notify in the same segment: a client that reads ahead has both at
@@ -48,6 +50,7 @@ class TlsRelay {
   std::atomic<std::size_t> interval_{0};
   std::atomic<int> keys_changed_{0};
   std::atomic<bool> say_close_{false};
+  std::atomic<bool> flood_keys_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
