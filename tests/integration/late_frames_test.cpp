@@ -52,7 +52,7 @@ std::string late_frames() {
 void check_survives(ScriptedPeer& peer) {
   Connection connection{peer.endpoint(), test_options()};
   warren::Channel first = connection.open_channel();
-  CHECK(thrown<warren::ChannelError>([&] { return first.declare_queue("q"); }).code() == 404);
+  CHECK(thrown<warren::ChannelError>([&] { return first.get("q"); }).code() == 404);
   warren::Channel second = connection.open_channel();
   CHECK(second.number() == first.number());
   CHECK(second.declare_queue("q").name() == "q");
@@ -64,7 +64,7 @@ void open_and_refuse(Link& link, const std::string& before_close, const std::str
   link.shake_hands();
   link.receive(method::channel_open);
   link.send(open_ok(1));
-  link.receive(method::queue_declare);
+  link.receive(method::basic_get);
   link.send(before_close + not_found(1) + behind_close);
   link.receive(method::channel_close_ok);
 }
@@ -104,14 +104,14 @@ TEST_CASE("what comes for the channel before, up to the open-ok of the next one,
 TEST_CASE("a message that the broker's channel.close came into the middle of is dropped", "[late]") {
   SECTION("after its method") {
     ScriptedPeer peer([](Link& link) {
-      open_and_refuse(link, deliver(1), header_frame(1, 4) + frame(3, 1, "body"));
+      open_and_refuse(link, get_ok(1), header_frame(1, 4) + frame(3, 1, "body"));
       serve_second(link, "");
     });
     check_survives(peer);
   }
   SECTION("after its header, with the rest behind the next channel.open") {
     ScriptedPeer peer([](Link& link) {
-      open_and_refuse(link, deliver(1) + header_frame(1, 4), frame(3, 1, "bo"));
+      open_and_refuse(link, get_ok(1) + header_frame(1, 4), frame(3, 1, "bo"));
       serve_second(link, frame(3, 1, "dy"));
     });
     check_survives(peer);
@@ -119,18 +119,25 @@ TEST_CASE("a message that the broker's channel.close came into the middle of is 
 }
 
 TEST_CASE("what the broker had on its way when both sides closed a channel at once costs nothing", "[late]") {
-  ScriptedPeer peer([](Link& link) {
+  std::promise<void> asked;
+  ScriptedPeer peer([&](Link& link) {
     link.shake_hands();
     link.receive(method::channel_open);
     link.send(open_ok(1));
+    link.receive(method::basic_get);
+    asked.set_value();
     link.receive(method::channel_close);  // of the client's; ours crosses it
-    link.send(deliver(1) + not_found(1) + header_frame(1, 4) + late_frames());
+    link.send(get_ok(1) + not_found(1) + header_frame(1, 4) + late_frames());
     link.receive(method::channel_close_ok);
     link.send(late_frames() + method_frame(1, method::channel_close_ok) + late_frames());
     serve_second(link, late_frames());
   });
   Connection connection{peer.endpoint(), test_options()};
-  connection.open_channel().close();
+  warren::Channel first = connection.open_channel();
+  auto got = std::async(std::launch::async, [&] { return first.get("q"); });
+  asked.get_future().wait();
+  first.close();
+  CHECK_THROWS_AS(got.get(), warren::ChannelError);
   warren::Channel second = connection.open_channel();
   CHECK(second.number() == 1);
   CHECK(second.declare_queue("q").name() == "q");
