@@ -9,6 +9,7 @@
 #include "engine/channel_core.hpp"
 #include "support/catch.hpp"
 #include "support/frames.hpp"
+#include "support/thrown.hpp"
 #include "wire/malformed.hpp"
 
 using namespace std::chrono_literals;
@@ -120,6 +121,25 @@ TEST_CASE("channel.close fails every waiter with its code and text, and everythi
   }
   CHECK_FALSE(script.channel.is_open());
   CHECK_THROWS_AS(script.get_async().get(), warren::ChannelError);
+}
+
+TEST_CASE("a refusal that passes with time is not permanent") {
+  const std::vector<std::pair<std::uint16_t, std::string>> passing{
+      {404, "NOT_FOUND - home node 'rabbit@b' of durable queue 'orders' is down or inaccessible"},
+      {403, "ACCESS_REFUSED - queue 'orders' in vhost '/' in exclusive use"},
+      {406, "PRECONDITION_FAILED - delivery acknowledgement on channel 3 timed out"}};
+  for (const auto& [code, text] : passing) {
+    Script script;
+    auto call = script.get_async();
+    script.sent();
+    Bytes close;
+    wire::channel_close(close, 3, code, text);
+    script.receive(close);
+    script.channel.fail_waiters();
+    const auto error = support::thrown<warren::ChannelError>([&] { call.get(); });
+    CHECK(error.code() == code);
+    CHECK_FALSE(error.permanent());
+  }
 }
 
 TEST_CASE("a call that gave up doesn't take the next one's answer") {

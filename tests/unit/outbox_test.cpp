@@ -169,6 +169,8 @@ TEST_CASE("large frames are referred to until they are written, and keep their p
   CHECK(written(out, 33'333) == std::string(10, 's') + l + l + "control" + std::string(10, 's') + l);
   Output::Chunks none;
   CHECK(out.chunks(none) == 0);
+  CHECK(large.bytes.use_count() == 4);  // let go of only under the outbox's lock
+  outbox.discard(out);
   CHECK(large.bytes.use_count() == 1);
 
   SECTION("a part that a caller wrote itself is not written again") {
@@ -235,4 +237,41 @@ TEST_CASE("a body that its message shares is written in its frames without being
     CHECK(writer.written.size() > 7 * 8'192);
     CHECK(writer.written + taken(outbox) == once);
   }
+}
+
+TEST_CASE("answers that the broker causes are counted until they are written, other entries are not") {
+  Outbox outbox(1'000);
+  outbox.open(nullptr);
+  Output out;
+  outbox.append(Outbox::Entry::control, text("ours"));
+  CHECK(outbox.unread_answers() == 0);
+  outbox.append(Outbox::Entry::answer, text("answer"));
+  CHECK(outbox.unread_answers() == 6);
+  outbox.take(out);
+  CHECK(outbox.unread_answers() == 6);  // taken, and not written yet
+  outbox.append(Outbox::Entry::answer, text("two"));
+  CHECK(outbox.unread_answers() == 9);
+  outbox.take(out);  // so what was taken before is written
+  CHECK(outbox.unread_answers() == 3);
+  outbox.take(out);
+  CHECK(outbox.unread_answers() == 0);
+}
+
+TEST_CASE("an entry is written once all up to its end is, by the caller or by the I/O thread") {
+  RecordingWriter writer;
+  Outbox outbox(1'000);
+  outbox.open(&writer);
+  Output out;
+  outbox.take(out);  // asleep: the next entry is written at once, as far as there is room
+  writer.room = 3;
+  std::uint64_t end = 0;
+  outbox.append(Outbox::Entry::control, text("entry"), &end);
+  CHECK(end == 5);
+  CHECK_FALSE(outbox.is_written(end));
+  CHECK(outbox.is_written(3));
+  outbox.take(out);
+  CHECK(out.size() == 2);
+  CHECK_FALSE(outbox.is_written(end));
+  outbox.wrote(2);
+  CHECK(outbox.is_written(end));
 }
