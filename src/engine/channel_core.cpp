@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <new>
+
+#include "engine/no_memory.hpp"
 #include "wire/malformed.hpp"
 
 namespace warren::inline v0::engine {
@@ -96,23 +99,39 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
   auto waiter = std::make_shared<Waiter>();
   waiter->expected = id::channel_close_ok;
   append_acks();
-  closing_ = true;
-  const auto admission = outbox_.append(Outbox::Entry::control,
-                                        [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
-  if (admission == Outbox::Admission::closed) return nullptr;
   waiters_.push_back(waiter);
-  return waiter;
+  closing_ = true;
+  auto admission = Outbox::Admission::closed;
+  try {
+    admission = outbox_.append(Outbox::Entry::control,
+                               [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
+  } catch (...) {
+    waiters_.pop_back();
+    outbox_.break_off();  // the broker would keep the channel, and what it delivered
+    throw;
+  }
+  if (admission != Outbox::Admission::closed) return waiter;
+  waiters_.pop_back();
+  return nullptr;
 }
 
-void ChannelCore::begin_close() {
+void ChannelCore::begin_close() noexcept {
   const std::lock_guard lock(mutex_);
-  send_close();
+  try {
+    send_close();
+  } catch (...) {
+    outbox_.break_off();
+  }
 }
 
-void ChannelCore::give_up() {
+void ChannelCore::give_up() noexcept {
   const std::lock_guard lock(mutex_);
   sink_.reset();
-  send_close();
+  try {
+    send_close();
+  } catch (...) {
+    outbox_.break_off();
+  }
 }
 
 void ChannelCore::retire() {
@@ -124,16 +143,21 @@ void ChannelCore::retire() {
   sink_.reset();
 }
 
-void ChannelCore::give_back_unsettled() {
+void ChannelCore::give_back_unsettled() noexcept {
   const std::lock_guard lock(mutex_);
   if (error_ || closing_) return;
   append_acks();
   if (is_stream_ || acks_.unsettled() == 0) return;
   acks_.settle_all();
   tell_settled();
-  // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
-  outbox_.append(Outbox::Entry::control,
-                 [&](Bytes& out) { wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true); });
+  try {
+    // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
+    outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
+      wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true);
+    });
+  } catch (...) {
+    outbox_.break_off();
+  }
 }
 
 void ChannelCore::set_stream() {
@@ -189,14 +213,19 @@ bool ChannelCore::flush_acks() {
   return true;
 }
 
-void ChannelCore::append_acks() {
+void ChannelCore::append_acks() noexcept {
   if (acks_.pending() == 0) return;
-  merged_.clear();
-  acks_.flush(merged_);
-  note_oldest();
-  outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
-    for (const AckTracker::Ack& ack : merged_) wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
-  });
+  try {
+    merged_.clear();
+    acks_.flush(merged_);
+    note_oldest();
+    outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
+      for (const AckTracker::Ack& ack : merged_)
+        wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
+    });
+  } catch (...) {  // what the broker does not hear of comes again once the connection is lost
+    outbox_.break_off();
+  }
 }
 
 void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
@@ -220,13 +249,18 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
   }
   check(acks_.settle(tag), operation, tag);
   tell_settled();
-  append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
-    if (reject) {
-      wire::basic_reject(out, number, tag, requeue);
-    } else {
-      wire::basic_nack(out, number, tag, false, requeue);
-    }
-  });
+  try {
+    append(operation, Outbox::Entry::control, [&](Bytes& out, std::uint16_t number) {
+      if (reject) {
+        wire::basic_reject(out, number, tag, requeue);
+      } else {
+        wire::basic_nack(out, number, tag, false, requeue);
+      }
+    });
+  } catch (const std::bad_alloc&) {
+    outbox_.break_off();  // it comes again
+    throw;
+  }
 }
 
 void ChannelCore::settled_by_broker(std::uint64_t tag) {
@@ -273,7 +307,7 @@ void ChannelCore::answer(Reply reply) {
 }
 
 // False where it is not done, since our own close is on its way.
-bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) {
+bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) noexcept {
   assembler_.reset();
   std::shared_ptr<ChannelSink> sink;
   {
@@ -281,19 +315,23 @@ bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) {
     const std::lock_guard lock(mutex_);
     if (closing_ && unless == Unless::closing) return false;
     if (error_) return true;
-    error_ = error;
+    error_ = kept(error);
     usable_.store(false, std::memory_order_release);
     tell_settled();
     sink = sink_.lock();
   }
-  if (sink) sink->on_closed(error);
+  try {
+    if (sink) sink->on_closed(error);
+  } catch (...) {  // no memory, which the sinks of the library don't need
+    outbox_.break_off();
+  }
   return true;
 }
 
-void ChannelCore::fail_waiters() {
+void ChannelCore::fail_waiters() noexcept {
   const std::lock_guard lock(mutex_);
   for (const auto& waiter : waiters_) {
-    waiter->error = error_;
+    waiter->error = kept(*error_);
     // Of a channel's closing the broker says which call it was; of a lost connection nobody knows.
     waiter->error->in_doubt = error_->scope == ErrorScope::connection;
     waiter->done = true;
@@ -302,7 +340,7 @@ void ChannelCore::fail_waiters() {
   waiters_.clear();
 }
 
-void ChannelCore::fail(const ErrorDetails& error) {
+void ChannelCore::fail(const ErrorDetails& error) noexcept {
   refuse_all(error);
   fail_waiters();
 }

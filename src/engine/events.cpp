@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
+#include <iterator>
+#include <list>
 #include <mutex>
 #include <string_view>
 #include <thread>
 #include <utility>
 #include <variant>
 
+#include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
@@ -51,6 +53,7 @@ std::string one_line(std::string text) {
 }
 
 constexpr std::size_t most_queued = 1'024;
+constexpr std::size_t kept_room = 16;            // events, for when there is no memory
 constexpr std::chrono::milliseconds grace{100};  // for what is queued, where the time for closing is used up
 
 }  // namespace
@@ -63,7 +66,8 @@ struct Events::Shared {
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<Event> queue;
+  std::list<Event> queue;
+  std::list<Event> room = std::list<Event>(kept_room);  // for what must be told without memory
   std::thread thread;
   bool closed = false;
   bool finished = false;
@@ -75,7 +79,7 @@ struct Events::Shared {
       if (queue.empty()) break;
       {
         const auto event = std::move(queue.front());
-        queue.pop_front();
+        leave(queue.begin());
         lock.unlock();
         tell(event);
       }  // a callback is destroyed without the lock
@@ -83,6 +87,24 @@ struct Events::Shared {
     }
     finished = true;
     changed.notify_all();
+  }
+
+  // With the lock held. The event was moved from, or is not to be told.
+  void leave(std::list<Event>::iterator event) noexcept {
+    if (room.size() < kept_room) {
+      room.splice(room.end(), queue, event);
+    } else {
+      queue.erase(event);
+    }
+  }
+
+  // With the lock held: the oldest one but for calls. False if there is none.
+  bool drop_oldest() noexcept {
+    const auto oldest = std::ranges::find_if(
+        queue, [](const Event& each) { return !std::holds_alternative<std::function<void()>>(each); });
+    if (oldest == queue.end()) return false;
+    leave(oldest);
+    return true;
   }
 
   void tell(const Event& event) noexcept {
@@ -114,41 +136,58 @@ Events::~Events() {
 
 bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && level >= shared_->level; }
 
-void Events::log(LogLevel level, std::string text) {
-  if (!wants(level)) return;
-  push(LogEvent{level, one_line(std::move(text))});
+void Events::start() {
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->closed || shared_->thread.joinable()) return;
+  shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
 }
 
-void Events::state(StateEvent event) {
+void Events::log(LogLevel level, std::string text) noexcept {
+  if (!wants(level)) return;
+  try {
+    text = one_line(std::move(text));
+  } catch (...) {  // no memory for a line
+    return;
+  }
+  push(LogEvent{level, std::move(text)});
+}
+
+void Events::state(ConnectionState state, const std::optional<std::string>& blocked,
+                   const ErrorDetails* error, std::vector<NotRecovered> not_recovered) noexcept {
   if (!shared_->on_state) return;
+  StateEvent event{.state = state, .blocked = {}, .error = {}, .not_recovered = std::move(not_recovered)};
+  if (blocked) event.blocked = text_or_no_memory([&] { return *blocked; });
+  if (error != nullptr) event.error = kept(*error);
   push(std::move(event));
 }
 
-void Events::call(std::function<void()> callback) { push(std::move(callback)); }
+void Events::call(std::function<void()> callback) noexcept { push(std::move(callback)); }
 
 bool Events::is_own_thread() const {
   const std::lock_guard lock(shared_->mutex);
   return shared_->thread.get_id() == std::this_thread::get_id();
 }
 
-void Events::push(Event event) {
+void Events::push(Event event) noexcept {
   const std::lock_guard lock(shared_->mutex);
   if (shared_->closed) return;
-  if (shared_->queue.size() >= most_queued) {
-    const auto oldest = std::ranges::find_if(shared_->queue, [](const Event& each) {
-      return !std::holds_alternative<std::function<void()>>(each);
-    });
-    if (oldest != shared_->queue.end()) shared_->queue.erase(oldest);
+  if (shared_->queue.size() >= most_queued) shared_->drop_oldest();
+  std::list<Event>& room = shared_->room;
+  // A line of the log leaves the room that is kept to what must be told.
+  const bool may_use_room = !std::holds_alternative<LogEvent>(event);
+  try {
+    if (room.size() < kept_room || !may_use_room) room.emplace_back();
+  } catch (...) {
+    if (!may_use_room || (room.empty() && !shared_->drop_oldest())) return;
   }
-  shared_->queue.push_back(std::move(event));
-  if (!shared_->thread.joinable()) {
-    try {
-      shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
-    } catch (const Error&) {
-      return;  // no thread is left: the next event tries again
-    }
-  }
+  room.back() = std::move(event);
+  shared_->queue.splice(shared_->queue.end(), room, std::prev(room.end()));
   shared_->changed.notify_all();
+  if (shared_->thread.joinable()) return;
+  try {
+    shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
+  } catch (...) {  // no thread is left: the next event tries again
+  }
 }
 
 void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/connection_core.hpp"
+#include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 #include "wire/malformed.hpp"
 
@@ -70,29 +71,32 @@ void ConnectionCore::run() noexcept {
     outbox_.close();
     transport_.reset();  // nobody writes any more
     if (error && lose(*error)) {
-      error = reconnect(*error);
+      error = reconnect(std::move(*error));
       if (!error && state() != ConnectionState::closing) continue;
       outbox_.close();  // close() may have come behind the login
       transport_.reset();
     }
     if (state() == ConnectionState::closing) error.reset();
-    return end(error);
+    return end(error ? &*error : nullptr);
   }
 }
 
 // Nothing where it was closed by us.
-std::optional<ErrorDetails> ConnectionCore::run_until_lost() {
-  std::optional<ErrorDetails> error;
+std::optional<ErrorDetails> ConnectionCore::run_until_lost() noexcept {
+  std::optional<ErrorDetails> error = lost_without_memory();
   try {
     loop();
   } catch (const wire::MalformedFrame& fault) {
-    error = lost(fmt::format("the broker broke the protocol: {}", fault.what()));
+    error->text = text_or_no_memory(
+        [&] { return fmt::format("the broker broke the protocol: {}", fault.what()); });
   } catch (const Error& failure) {
-    error = failure.details();
+    error = kept(failure.details());
+  } catch (const std::bad_alloc&) {
   } catch (const std::exception& failure) {
-    error = lost(failure.what());
+    error->text = text_or_no_memory([&] { return failure.what(); });
   }
-  return state() == ConnectionState::closing ? std::nullopt : error;
+  if (state() == ConnectionState::closing) error.reset();
+  return error;
 }
 
 void ConnectionCore::loop() {
@@ -105,6 +109,7 @@ void ConnectionCore::loop() {
       if (state_ == ConnectionState::closing && Clock::now() >= close_deadline_) return;
       if (drop_reason_) throw ConnectionError(lost(*std::exchange(drop_reason_, std::nullopt)));
     }
+    if (outbox_.is_broken_off()) throw ConnectionError(lost(no_memory));
     wait(turn);
     read(turn);
     hand_over(turn);
@@ -296,10 +301,12 @@ void ConnectionCore::on_blocked(std::optional<std::string> reason) {
     blocked_ = reason;
     is_blocked_ = reason.has_value();
     changed_.notify_all();
-    events_.state({.state = state_, .blocked = reason});
+    events_.state(state_, reason);
   }
-  events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
-                                        : "the broker takes publishes again");
+  events_.log(LogLevel::warning, [&] {
+    return reason ? fmt::format("the broker blocks publishing: {}", *reason)
+                  : std::string("the broker takes publishes again");
+  });
   if (reason) return;
   for (const auto& channel : open_channels()) channel->unblocked();
 }

@@ -12,15 +12,16 @@ constexpr std::size_t slack = std::size_t{128} << 10;
 
 }  // namespace
 
-void Outbox::open(DirectWriter* writer) {
+void Outbox::open(DirectWriter* writer) noexcept {
   const std::lock_guard lock(mutex_);
   writer_ = writer;
   pending_.clear(bound_ + slack);
   open_ = true;
   asleep_.store(false, std::memory_order_relaxed);
+  broken_off_.store(false, std::memory_order_relaxed);
 }
 
-void Outbox::close() {
+void Outbox::close() noexcept {
   {
     const std::lock_guard lock(mutex_);
     open_ = false;
@@ -30,7 +31,7 @@ void Outbox::close() {
   space_.notify_all();
 }
 
-void Outbox::appended(Entry entry, bool was_empty) {
+void Outbox::appended(Entry entry, bool was_empty) noexcept {
   // Awake, it takes what is here before it sleeps; not empty, whoever came first has woken it.
   if (!asleep_.load(std::memory_order_relaxed) || !was_empty || pending_.empty()) return;
   if (writer_ != nullptr) {
@@ -55,7 +56,7 @@ bool Outbox::wait_for_space(std::chrono::steady_clock::time_point deadline) {
   return space_.wait_until(lock, deadline, [&] { return !open_ || pending_.size() < bound_; });
 }
 
-bool Outbox::take(Output& out) {
+bool Outbox::take(Output& out) noexcept {
   bool made_space = false;
   {
     const std::lock_guard lock(mutex_);

@@ -73,10 +73,13 @@ class Output {
   }
 
   /// Keeps no more than `capacity` bytes to use again.
-  void clear(std::size_t capacity) {
+  void clear(std::size_t capacity) noexcept {
     bytes_.clear();
     if (bytes_.capacity() > capacity) Bytes().swap(bytes_);
-    if (bytes_.capacity() < capacity) bytes_.reserve(capacity);  // what is never touched costs nothing
+    try {
+      if (bytes_.capacity() < capacity) bytes_.reserve(capacity);  // what is never touched costs nothing
+    } catch (...) {  // no memory for it now: it grows when it is needed
+    }
     references_.clear();
     referred_ = taken_ = 0;
     front_ = {};
