@@ -93,10 +93,7 @@ Channel& Channel::operator=(Channel&& other) noexcept {
 
 Channel::~Channel() {
   if (!is_to_close(session_)) return;
-  try {
-    session_->end()->begin_close();
-  } catch (...) {  // no memory for a frame: the connection's end closes it
-  }
+  session_->end()->begin_close();
 }
 
 Exchange Channel::declare_exchange(std::string_view name, const ExchangeOptions& options) {

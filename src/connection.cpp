@@ -77,7 +77,13 @@ Channel Connection::open_channel() {
   const auto deadline = core.operation_deadline();
   return core.unless_lost(deadline, [&] {
     core.await_open("channel.open", deadline);
-    return Channel(engine::make_at_home<engine::Session>(core_, core.open_channel(deadline)));
+    const auto channel = core.open_channel(deadline);
+    try {
+      return Channel(engine::make_at_home<engine::Session>(core_, channel));
+    } catch (...) {
+      channel->begin_close();  // nobody would know it
+      throw;
+    }
   });
 }
 

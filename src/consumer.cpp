@@ -157,10 +157,12 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
                                                                           .prefetch = 1,
                                                                           .queue_wait = options.queue_wait})
                             : nullptr;
+  const auto watcher = std::make_shared<std::thread>();
   std::thread ended;
   {
     const std::lock_guard lock(mutex);
     if (running) wire::refuse("start", "the consumer runs already");
+    prepare_end_call();
     ended.swap(supervisor);
     current = run;
     suspects = beside;
@@ -178,7 +180,12 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
     running = false;
     changed.notify_all();
   };
-  if (begun) begun();
+  try {
+    if (begun) begun();
+  } catch (...) {
+    not_begun();
+    throw;
+  }
   if (run->is_ending()) return not_begun();
   try {
     open(run, beside);
@@ -187,13 +194,13 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
     throw;
   }
   try {
-    if (start_threads(run, beside, std::move(handler))) return;
+    if (start_threads(run, beside, watcher, std::move(handler))) return;
     run->end(nullptr);  // a stop did not wait for this
     end(*run);
     if (beside) end(*beside);
   } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
     run->end(std::current_exception());
-    supervise(run, beside);
+    supervise(run, beside, *watcher);
   }
 }
 

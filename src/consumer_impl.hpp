@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <concepts>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <warren/consumer.hpp>
@@ -76,17 +78,19 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   void refuse_in_handler(const char* operation) const;
   [[nodiscard]] bool is_current(const Subscription& run) const { return running && current.get() == &run; }
   bool await_end(std::unique_lock<std::mutex>& lock, Clock::time_point deadline);
-  void leave();
+  void prepare_end_call();
+  void leave() noexcept;
   void over() noexcept;
-  void tell_end();
+  void tell_end() noexcept;
   void tell_cut(bool waited);
   void open(const RunPtr& run, const RunPtr& beside);
-  bool start_threads(const RunPtr& run, const RunPtr& beside, Handler handler);
-  void supervise(const RunPtr& run, const RunPtr& beside) noexcept;
+  using ThreadPtr = std::shared_ptr<std::thread>;
+  bool start_threads(const RunPtr& run, const RunPtr& beside, const ThreadPtr& watcher, Handler handler);
+  void supervise(const RunPtr& run, const RunPtr& beside, std::thread& watcher) noexcept;
   void see_to_end(const RunPtr& run) noexcept;
   void restore(Subscription& run) noexcept;
   void heed_breaker(Subscription& run, CircuitState& heeded) noexcept;
-  void tell_circuit(CircuitState state);
+  void tell_circuit(CircuitState state) noexcept;
   void judge(bool failed, std::uint64_t epoch);
   void drain(Subscription& run, Subscription* beside) noexcept;
   void end(Subscription& run) noexcept;
@@ -109,7 +113,11 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
     return guard && run.queue() == guard->suspect_queue();
   }
   void count(bool settled, Counter* counter) noexcept;
-  void log(LogLevel level, std::string text) { connection->events().log(level, std::move(text)); }
+  void log(LogLevel level, std::string text) noexcept { connection->events().log(level, std::move(text)); }
+  template <std::invocable Make>
+  void log(LogLevel level, Make&& make) noexcept {
+    connection->events().log(level, std::forward<Make>(make));
+  }
 
   retry::Republisher republisher;
   engine::HandlerWatch watch;
@@ -125,7 +133,9 @@ struct Consumer::Impl : std::enable_shared_from_this<Consumer::Impl> {
   std::optional<Clock::time_point> stopped_at;  // somebody asked for the end of the latest run
   Cut cut;                                      // by the end of the latest run
   std::exception_ptr result;
-  std::shared_ptr<EndCall> end_call;  // the latest one
+  std::shared_ptr<EndCall> end_call;       // the latest one
+  std::shared_ptr<EndCall> next_end_call;  // of this run, made with it: its end may find no memory
+  std::function<void()> call_end;          // of next_end_call
   std::thread supervisor;
   std::vector<std::thread> workers;
   std::size_t live_workers = 0;

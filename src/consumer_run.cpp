@@ -31,13 +31,18 @@ std::string name_of(const Delivery& delivery) {
 }  // namespace
 
 // False if a stop gave up waiting for the broker's answers meanwhile.
-bool Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Handler handler) {
+// All that the run ever needs: with a message in hand, there may be no thread to be had.
+bool Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, const ThreadPtr& watcher,
+                                   Handler handler) {
   const auto self = shared_from_this();
   const auto shared = std::make_shared<const Handler>(std::move(handler));
   // The run's own: a handler that a drain left behind keeps its slot.
   const auto slots = std::make_shared<retry::HandlerSlots>(options.concurrency);
+  if (options.on_end) connection->events().start();
+  watch.start();
   const std::lock_guard lock(mutex);
   if (!is_current(*run)) return false;
+  workers.reserve(workers.size() + options.concurrency + 1);  // else a thread that was started could be lost
   for (std::size_t i = 0; i < options.concurrency; ++i) {
     workers.push_back(engine::start_user_thread(
         "warren-worker", [self, run, shared, slots] { self->work(run, *shared, *slots); }));
@@ -47,23 +52,18 @@ bool Consumer::Impl::start_threads(const RunPtr& run, const RunPtr& beside, Hand
     workers.push_back(engine::start_user_thread(
         "warren-suspects", [self, beside, shared, slots] { self->work(beside, *shared, *slots); }));
     ++live_workers;
+    *watcher = engine::start_thread("warren-guard", [this, run, beside] {
+      see_to_end(beside);
+      run->end(beside->reason());
+    });
   }
-  supervisor = engine::start_thread("warren-consumer", [self, run, beside] { self->supervise(run, beside); });
+  supervisor = engine::start_thread("warren-consumer",
+                                    [self, run, beside, watcher] { self->supervise(run, beside, *watcher); });
   return true;
 }
 
-void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside) noexcept {
-  std::thread watcher;
-  if (beside) {
-    try {
-      watcher = engine::start_thread("warren-guard", [this, run, beside] {
-        see_to_end(beside);
-        run->end(beside->reason());
-      });
-    } catch (...) {
-      run->end(std::current_exception());
-    }
-  }
+// `watcher` sees to the end of `beside`.
+void Consumer::Impl::supervise(const RunPtr& run, const RunPtr& beside, std::thread& watcher) noexcept {
   see_to_end(run);
   if (beside) beside->end(nullptr);
   if (watcher.joinable()) watcher.join();
@@ -108,6 +108,8 @@ void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexc
     run.resume(state == CircuitState::closed && !of_suspects ? options.prefetch : std::uint16_t{1});
   } catch (const TimeoutError& error) {
     connection->drop(error.what());
+  } catch (const std::bad_alloc&) {
+    run.lack_memory();
   } catch (const Error&) {  // the channel was lost over it, or the run ended
     if (connection->has_ended()) run.end(std::current_exception());
   } catch (...) {
@@ -115,15 +117,17 @@ void Consumer::Impl::heed_breaker(Subscription& run, CircuitState& heeded) noexc
   }
 }
 
-void Consumer::Impl::tell_circuit(CircuitState state) {
+void Consumer::Impl::tell_circuit(CircuitState state) noexcept {
   switch (state) {
     case CircuitState::open:
-      return log(LogLevel::warning, fmt::format("the handlers of \"{}\" fail: paused for {} ms", queue,
-                                                options.circuit_breaker->pause.count()));
+      return log(LogLevel::warning, [&] {
+        return fmt::format("the handlers of \"{}\" fail: paused for {} ms", queue,
+                           options.circuit_breaker->pause.count());
+      });
     case CircuitState::half_open:
-      return log(LogLevel::info, fmt::format("one message of \"{}\" is tried", queue));
+      return log(LogLevel::info, [&] { return fmt::format("one message of \"{}\" is tried", queue); });
     case CircuitState::closed:
-      return log(LogLevel::info, fmt::format("the handlers of \"{}\" succeed again", queue));
+      return log(LogLevel::info, [&] { return fmt::format("the handlers of \"{}\" succeed again", queue); });
   }
 }
 
@@ -140,9 +144,12 @@ void Consumer::Impl::restore(Subscription& run) noexcept {
   try {
     run.open_again();
     if (run.is_ending()) return;
-    log(LogLevel::info, run.is_subscribed()
-                            ? fmt::format("subscribed to \"{}\" again", run.queue())
-                            : fmt::format("the subscription to \"{}\" stays paused", run.queue()));
+    log(LogLevel::info, [&] {
+      return run.is_subscribed() ? fmt::format("subscribed to \"{}\" again", run.queue())
+                                 : fmt::format("the subscription to \"{}\" stays paused", run.queue());
+    });
+  } catch (const std::bad_alloc&) {
+    run.lack_memory();  // and the caller, which finds it lost, tries again
   } catch (const ConnectionError&) {
     if (connection->has_ended()) run.end(std::current_exception());
   } catch (...) {
@@ -229,29 +236,29 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
   for (std::uint32_t runs = 1;; ++runs) {
     std::exception_ptr error;
     std::optional<engine::HandlerWatch::Run> watched;
-    bool rejected = false;
+    std::optional<Outcome> outcome;  // nothing: it threw
     const std::uint64_t epoch = breaker ? breaker->epoch() : 0;
-    try {
-      engine::DeliveryAccess::runs_before(delivery, runs - 1);
-      watched.emplace(watch, options.handler_timeout ? name_of(delivery) : std::string());
-      const Outcome outcome = handler(delivery);
-      rejected = outcome == Outcome::reject;
-      if (rejected) throw Reject("the handler returned Outcome::reject");
-      if (outcome != Outcome::retry) {
-        judge(outcome == Outcome::requeue, epoch);
-        if (outcome != Outcome::requeue || !run.is_stream()) return settle(run, delivery, outcome);
-        // It can't go back there: its handler runs again, as the same attempt.
-        watched.reset();
-        if (!run.is_unsettled(delivery)) return;
-        if (!run.wait_to_run_again(delivery)) return count(run.can_settle(delivery), nullptr);
-        --runs;
-        continue;
-      }
+    engine::DeliveryAccess::runs_before(delivery, runs - 1);
+    watched.emplace(watch, options.handler_timeout ? name_of(delivery) : std::string());
+    try {  // the handler alone: a fault of our own is not the message's
+      outcome = handler(delivery);
     } catch (...) {
       error = std::current_exception();
     }
-    const bool late = watched && watched->is_late();
+    if (outcome && *outcome != Outcome::reject && *outcome != Outcome::retry) {
+      judge(*outcome == Outcome::requeue, epoch);
+      if (*outcome != Outcome::requeue || !run.is_stream()) return settle(run, delivery, *outcome);
+      // It can't go back there: its handler runs again, as the same attempt.
+      watched.reset();
+      if (!run.is_unsettled(delivery)) return;
+      if (!run.wait_to_run_again(delivery)) return count(run.can_settle(delivery), nullptr);
+      --runs;
+      continue;
+    }
+    const bool late = watched->is_late();
     watched.reset();
+    const bool rejected = outcome == Outcome::reject;
+    if (rejected) error = std::make_exception_ptr(Reject("the handler returned Outcome::reject"));
     retry::Failure failure = retry::describe(error, runs);
     if (!error) failure.error_message = "the handler returned Outcome::retry";
     if (rejected) failure.error_type.clear();
@@ -282,9 +289,10 @@ void Consumer::Impl::settle(Subscription& run, const Delivery& delivery, Outcome
       return count(run.refuse(delivery, Requeue::yes), nullptr);
     case Outcome::dead_letter:
       if (run.is_stream()) {
-        log(LogLevel::warning,
-            fmt::format("consumer of \"{}\": a stream can't dead-letter a message; it is acknowledged",
-                        queue));
+        log(LogLevel::warning, [&] {
+          return fmt::format("consumer of \"{}\": a stream can't dead-letter a message; it is acknowledged",
+                             queue);
+        });
       }
       return count(run.refuse(delivery, Requeue::no), nullptr);
     default:
@@ -296,17 +304,22 @@ FailureDecision Consumer::Impl::decide(const std::exception_ptr& error) noexcept
   try {
     return options.failures.decide(error).value_or(FailureDecision{});
   } catch (const std::exception& thrown) {
-    log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw: {}", queue,
-                                     excerpt(thrown.what())));
+    log(LogLevel::error, [&] {
+      return fmt::format("the function that classifies failures of \"{}\" threw: {}", queue,
+                         excerpt(thrown.what()));
+    });
   } catch (...) {
-    log(LogLevel::error, fmt::format("the function that classifies failures of \"{}\" threw", queue));
+    log(LogLevel::error,
+        [&] { return fmt::format("the function that classifies failures of \"{}\" threw", queue); });
   }
   return {};
 }
 
 void Consumer::Impl::ignore(Subscription& run, const Delivery& delivery, const retry::Failure& failure) {
-  log(LogLevel::info,
-      fmt::format("a message of \"{}\" failed, which is ignored: {}", queue, excerpt(failure.error_message)));
+  log(LogLevel::info, [&] {
+    return fmt::format("a message of \"{}\" failed, which is ignored: {}", queue,
+                       excerpt(failure.error_message));
+  });
   count(true, &ignored);
   if (options.ack_mode == AckMode::manual && !run.is_unsettled(delivery)) return;
   count(run.acknowledge(delivery), &acked);
@@ -322,8 +335,9 @@ void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const ret
                                .text = failure.error_message + ", and there is no retry policy"})));
     if (!settled_by_handler) run.refuse(delivery, Requeue::yes);
   } else if (settled_by_handler) {
-    log(LogLevel::warning,
-        fmt::format("a handler failed after it had settled its message: {}", failure.error_message));
+    log(LogLevel::warning, [&] {
+      return fmt::format("a handler failed after it had settled its message: {}", failure.error_message);
+    });
   } else {
     send_copy(run, delivery, failure);
   }
@@ -336,16 +350,14 @@ void Consumer::Impl::send_copy(Subscription& run, const Delivery& delivery, cons
     copy.message.properties().headers.set(retry::header::crash_count, std::int64_t{failure.runs});
   const bool sent = transfer(run, delivery, copy);
   // Said only once it is true.
-  const std::string what =
-      fmt::format("a message of \"{}\" failed ({})", queue, retry::to_string(copy.reason));
-  const std::string why = excerpt(failure.error_message);
-  if (sent) {
-    log(copy.parked ? LogLevel::warning : LogLevel::info,
-        fmt::format("{}, and went to \"{}\": {}", what, copy.queue, why));
-  } else {
-    log(LogLevel::warning, fmt::format("{}, and its copy to \"{}\" was not confirmed: it comes again: {}",
-                                       what, copy.queue, why));
-  }
+  log(sent && !copy.parked ? LogLevel::info : LogLevel::warning, [&] {
+    const std::string what =
+        fmt::format("a message of \"{}\" failed ({})", queue, retry::to_string(copy.reason));
+    const std::string why = excerpt(failure.error_message);
+    return sent ? fmt::format("{}, and went to \"{}\": {}", what, copy.queue, why)
+                : fmt::format("{}, and its copy to \"{}\" was not confirmed: it comes again: {}", what,
+                              copy.queue, why);
+  });
   settle_original(run, delivery, sent, copy.parked ? &parked : &retried);
 }
 
@@ -353,10 +365,11 @@ void Consumer::Impl::pass_on(Subscription& run, const Delivery& delivery, retry:
                              Counter* counter) {
   const bool sent = transfer(run, delivery, copy);
   if (sent && copy.parked) {
-    log(LogLevel::warning,
-        fmt::format("a message of \"{}\" has no room for what the crash guard writes down, and was parked in "
-                    "\"{}\"",
-                    queue, copy.queue));
+    log(LogLevel::warning, [&] {
+      return fmt::format(
+          "a message of \"{}\" has no room for what the crash guard writes down, and was parked in \"{}\"",
+          queue, copy.queue);
+    });
     counter = &parked;
   }
   settle_original(run, delivery, sent, counter);

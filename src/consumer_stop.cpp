@@ -37,9 +37,18 @@ std::string text_of(const std::exception_ptr& error) {
 // One call of on_end, on its way to the connection's thread for events, from which it may never come back.
 class Consumer::Impl::EndCall {
  public:
-  EndCall(ConsumerEndCallback callback, std::exception_ptr error)
-      : callback_(std::move(callback)), error_(std::move(error)) {}
+  explicit EndCall(ConsumerEndCallback callback) : callback_(std::move(callback)) {}
 
+  // A call that destroys its last copy counts as over.
+  static std::function<void()> make(const std::shared_ptr<EndCall>& call) {
+    const std::shared_ptr<void> finish(nullptr, [call](void*) { call->finish(); });
+    return [call, finish] { call->run(); };
+  }
+  void queue(std::exception_ptr error) noexcept {
+    const std::lock_guard lock(mutex_);
+    error_ = std::move(error);
+    state_ = State::queued;
+  }
   void run() {
     {
       const std::lock_guard lock(mutex_);
@@ -61,13 +70,13 @@ class Consumer::Impl::EndCall {
   }
 
  private:
-  enum class State { queued, running, over };
+  enum class State { idle, queued, running, over };
 
   const ConsumerEndCallback callback_;
-  const std::exception_ptr error_;
+  std::exception_ptr error_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  State state_ = State::queued;
+  State state_ = State::idle;
 };
 
 std::chrono::milliseconds Consumer::Impl::stop_within() const {
@@ -188,7 +197,14 @@ bool Consumer::Impl::await_end(std::unique_lock<std::mutex>& lock, Clock::time_p
 
 // Ends the run without its supervisor, or start(), which waits for a broker that does not answer: it ends on
 // its own once that is over. With the lock held.
-void Consumer::Impl::leave() {
+void Consumer::Impl::prepare_end_call() {
+  if (!options.on_end) return;
+  auto call = std::make_shared<EndCall>(options.on_end);
+  call_end = EndCall::make(call);
+  next_end_call = std::move(call);
+}
+
+void Consumer::Impl::leave() noexcept {
   if (!workers.empty()) {
     const bool manual = options.ack_mode == AckMode::manual;
     cut = {.handlers = live_workers, .unsettled = manual ? current->unsettled() : 0};
@@ -198,10 +214,12 @@ void Consumer::Impl::leave() {
   live_workers = 0;
   if (supervisor.joinable()) supervisor.detach();
   over();
-  log(LogLevel::warning,
-      fmt::format("consumer of \"{}\": the broker did not answer within {} ms of a stop; the "
-                  "channel is closed later",
-                  queue, stop_within().count()));
+  log(LogLevel::warning, [&] {
+    return fmt::format(
+        "consumer of \"{}\": the broker did not answer within {} ms of a stop; the "
+        "channel is closed later",
+        queue, stop_within().count());
+  });
 }
 
 // With the lock held.
@@ -209,23 +227,19 @@ void Consumer::Impl::over() noexcept {
   result = current->reason();
   running = false;
   changed.notify_all();
-  try {
-    if (result) tell_end();
-  } catch (...) {  // no memory: wait() tells
-  }
+  if (result) tell_end();
 }
 
 // With the lock held, so that it is queued before wait() returns.
-void Consumer::Impl::tell_end() {
+void Consumer::Impl::tell_end() noexcept {
   const ConnectionState state = connection->state();
   if (state == ConnectionState::closing || state == ConnectionState::closed)
     return;  // the program's own wish
-  log(LogLevel::error, fmt::format("consumer of \"{}\": ended: {}", queue, text_of(result)));
-  if (!options.on_end) return;
-  end_call = std::make_shared<EndCall>(options.on_end, result);
-  // Over once the call is destroyed, called or not.
-  const std::shared_ptr<void> finish(nullptr, [call = end_call](void*) { call->finish(); });
-  connection->events().call([call = end_call, finish] { call->run(); });
+  log(LogLevel::error, [&] { return fmt::format("consumer of \"{}\": ended: {}", queue, text_of(result)); });
+  if (!next_end_call) return;
+  end_call = std::move(next_end_call);
+  end_call->queue(result);
+  connection->events().call(std::exchange(call_end, nullptr));
 }
 
 // Throws for each stop() or wait() that waited for it, and once more for one that came later. With the lock

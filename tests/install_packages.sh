@@ -17,7 +17,7 @@ packages=(
     build-essential cmake ninja-build pkg-config
     librabbitmq-dev libfmt-dev libssl-dev catch2
     nlohmann-json3-dev libcli11-dev libcpp-httplib-dev
-    rabbitmq-server python3-aio-pika procps file
+    rabbitmq-server python3-aio-pika procps file faketime
 )
 for option; do
     case $option in

@@ -26,6 +26,10 @@ class ConnectionAccess;
 ///
 /// A child of `fork` can't use what its parent opened: calls throw InvalidArgument there, destructors,
 /// close() and stop() do nothing, and the parent's connection goes on. Let the child connect by itself.
+///
+/// A call that finds no memory throws std::bad_alloc. If a thread of the connection's finds none, the
+/// connection is lost with the text `no memory`, and recovers as after any other loss. The constructor starts
+/// all threads that the connection ever needs, but for one that resolves a host's name each time.
 class WARREN_EXPORT Connection {
  public:
   /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`.
@@ -33,8 +37,8 @@ class WARREN_EXPORT Connection {
   /// @param uri      see Uri::parse
   /// @param options  see ConnectionOptions; what the URI says too, the URI decides
   /// @throws InvalidArgument   the URI or an option can't be right
-  /// @throws ConnectionError   no connection; permanent() for a wrong password, an unknown virtual host, a
-  ///                           negotiated frame_max below 8192
+  /// @throws ConnectionError   no connection, or no thread or descriptor is left; permanent() for a wrong
+  ///                           password, an unknown virtual host, a negotiated frame_max below 8192
   explicit Connection(std::string_view uri, ConnectionOptions options = {});
   /// The same, to an endpoint whose parts need no encoding.
   explicit Connection(Endpoint endpoint, ConnectionOptions options = {});

@@ -190,6 +190,10 @@ class WARREN_EXPORT Consumer {
   }
   /// The same in the background: returns once subscribed. wait() says how it ended.
   ///
+  /// The consumer's threads start here. If the system has no thread left, the consumer ends at once, and
+  /// wait() throws ConnectionError. A fault of the library's own, such as a lack of memory before a handler
+  /// ran, ends the consumer too: wait() throws it, and the message goes back to its queue.
+  ///
   /// Blocks at most ConnectionOptions::operation_timeout for each of its steps.
   /// @throws InvalidArgument  it runs already, or this is called in one of its handlers
   /// @throws ChannelError, ConnectionError, TimeoutError  as run(), where it can't subscribe

@@ -59,7 +59,8 @@ struct StateEvent {
 
 /// Called on a thread of the connection's for events, one call at a time, never on its I/O thread. What they
 /// throw is dropped. None begins after the connection's destructor has returned; one that runs then goes on.
-/// Events are dropped, oldest first, while more than 1,024 wait for a slow callback.
+/// Events are dropped, oldest first, while more than 1,024 wait for a slow callback. A log event that finds
+/// no memory is dropped; a state event is told without its texts.
 using LogCallback = std::function<void(const LogEvent&)>;
 using StateCallback = std::function<void(const StateEvent&)>;
 

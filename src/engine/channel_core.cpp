@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <utility>
 
+#include "engine/no_memory.hpp"
 #include "wire/malformed.hpp"
 #include "wire/status.hpp"
 
@@ -19,9 +21,9 @@ namespace id = wire::id;
   throw ChannelError(std::move(details));
 }
 
-// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call. But a node that is
-// down (404) comes back, an exclusive consumer (403) leaves, and a delivery that was held for too long (406)
-// comes again.
+// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call. But a node that
+// is down (404) comes back, an exclusive consumer (403) leaves, and a delivery that was held for too long
+// (406) comes again.
 bool is_permanent(std::uint16_t code, std::string_view text) {
   const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
   if (code == 403) return !says("in exclusive use");
@@ -34,8 +36,8 @@ bool answers(std::uint32_t method, std::uint32_t expected) {
   return method == expected || (expected == id::basic_get_ok && method == id::basic_get_empty);
 }
 
-// What a correct broker may have unsettled with its client at once is a prefetch; or several, as a quorum queue
-// delivers again after each loss of contact between its leader and the client's node.
+// What a correct broker may have unsettled with its client at once is a prefetch; or several, as a quorum
+// queue delivers again after each loss of contact between its leader and the client's node.
 constexpr std::size_t prefetches = 4;
 constexpr std::size_t spare_deliveries = 16;
 // A stream of RabbitMQ 3.10 delivers whole chunks, the last one beyond its prefetch: at most 2^16 entries.
@@ -118,23 +120,39 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
   auto waiter = std::make_shared<Waiter>();
   waiter->expected = id::channel_close_ok;
   append_acks();
-  closing_ = true;
-  const auto admission = outbox_.append(Outbox::Entry::control,
-                                        [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
-  if (admission == Outbox::Admission::closed) return nullptr;
   waiters_.push_back(waiter);
-  return waiter;
+  closing_ = true;
+  auto admission = Outbox::Admission::closed;
+  try {
+    admission = outbox_.append(Outbox::Entry::control,
+                               [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
+  } catch (...) {
+    waiters_.pop_back();
+    outbox_.break_off();  // the broker would keep the channel, and what it delivered
+    throw;
+  }
+  if (admission != Outbox::Admission::closed) return waiter;
+  waiters_.pop_back();
+  return nullptr;
 }
 
-void ChannelCore::begin_close() {
+void ChannelCore::begin_close() noexcept {
   const std::lock_guard lock(mutex_);
-  send_close();
+  try {
+    send_close();
+  } catch (...) {
+    outbox_.break_off();
+  }
 }
 
-void ChannelCore::give_up() {
+void ChannelCore::give_up() noexcept {
   const std::lock_guard lock(mutex_);
   sink_.reset();
-  send_close();
+  try {
+    send_close();
+  } catch (...) {
+    outbox_.break_off();
+  }
 }
 
 void ChannelCore::retire() {
@@ -146,16 +164,21 @@ void ChannelCore::retire() {
   sink_.reset();
 }
 
-void ChannelCore::give_back_unsettled() {
+void ChannelCore::give_back_unsettled() noexcept {
   const std::lock_guard lock(mutex_);
   if (error_ || closing_) return;
   append_acks();
   if (is_stream_ || acks_.unsettled() == 0) return;
   acks_.settle_all();
   tell_settled();
-  // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
-  outbox_.append(answer_entry(),
-                 [&](Bytes& out) { wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true); });
+  try {
+    // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
+    outbox_.append(answer_entry(), [&](Bytes& out) {
+      wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true);
+    });
+  } catch (...) {
+    outbox_.break_off();
+  }
 }
 
 void ChannelCore::set_stream() {
@@ -236,14 +259,19 @@ bool ChannelCore::flush_acks() {
   return true;
 }
 
-void ChannelCore::append_acks() {
+void ChannelCore::append_acks() noexcept {
   if (acks_.pending() == 0) return;
-  merged_.clear();
-  acks_.flush(merged_);
-  note_oldest();
-  outbox_.append(answer_entry(), [&](Bytes& out) {
-    for (const AckTracker::Ack& ack : merged_) wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
-  });
+  try {
+    merged_.clear();
+    acks_.flush(merged_);
+    note_oldest();
+    outbox_.append(answer_entry(), [&](Bytes& out) {
+      for (const AckTracker::Ack& ack : merged_)
+        wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
+    });
+  } catch (...) {  // what the broker does not hear of comes again once the connection is lost
+    outbox_.break_off();
+  }
 }
 
 void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
@@ -267,13 +295,18 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
   }
   check(acks_.settle(tag), operation, tag);
   tell_settled();
-  append(operation, answer_entry(), [&](Bytes& out, std::uint16_t number) {
-    if (reject) {
-      wire::basic_reject(out, number, tag, requeue);
-    } else {
-      wire::basic_nack(out, number, tag, false, requeue);
-    }
-  });
+  try {
+    append(operation, answer_entry(), [&](Bytes& out, std::uint16_t number) {
+      if (reject) {
+        wire::basic_reject(out, number, tag, requeue);
+      } else {
+        wire::basic_nack(out, number, tag, false, requeue);
+      }
+    });
+  } catch (const std::bad_alloc&) {
+    outbox_.break_off();  // it comes again
+    throw;
+  }
 }
 
 void ChannelCore::settled_by_broker(std::uint64_t tag) {
@@ -327,7 +360,7 @@ void ChannelCore::answer(Reply reply) {
 }
 
 // False where it is not done, since our own close is on its way.
-bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) {
+bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) noexcept {
   assembler_.reset();
   std::shared_ptr<ChannelSink> sink;
   {
@@ -335,19 +368,23 @@ bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) {
     const std::lock_guard lock(mutex_);
     if (closing_ && unless == Unless::closing) return false;
     if (error_) return true;
-    error_ = error;
+    error_ = kept(error);
     usable_.store(false, std::memory_order_release);
     tell_settled();
     sink = sink_.lock();
   }
-  if (sink) sink->on_closed(error);
+  try {
+    if (sink) sink->on_closed(error);
+  } catch (...) {  // no memory, which the sinks of the library don't need
+    outbox_.break_off();
+  }
   return true;
 }
 
-void ChannelCore::fail_waiters() {
+void ChannelCore::fail_waiters() noexcept {
   const std::lock_guard lock(mutex_);
   for (const auto& waiter : waiters_) {
-    waiter->error = error_;
+    waiter->error = kept(*error_);
     // Of a channel's closing the broker says which call it was; of a lost connection nobody knows.
     waiter->error->in_doubt = error_->scope == ErrorScope::connection;
     waiter->done = true;
@@ -356,7 +393,7 @@ void ChannelCore::fail_waiters() {
   waiters_.clear();
 }
 
-void ChannelCore::fail(const ErrorDetails& error) {
+void ChannelCore::fail(const ErrorDetails& error) noexcept {
   refuse_all(error);
   fail_waiters();
 }

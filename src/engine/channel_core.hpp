@@ -45,7 +45,7 @@ class ChannelSink {
   /// The broker takes publishes again (connection.unblocked).
   virtual void on_unblocked() {}
   /// The channel takes nothing more. Its last call but on_forgotten(); nothing may be appended for it after
-  /// this has returned.
+  /// this has returned. Must not throw, since it is part of losing a connection for a lack of memory.
   virtual void on_closed(const ErrorDetails&) {}
   /// After on_closed(), where the broker closed the channel: its number is free again.
   virtual void on_forgotten() {}
@@ -163,10 +163,11 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     return append(operation, entry, encode);
   }
 
-  /// Sends channel.close, where nobody did yet, and refuses what comes later. Does not wait.
-  void begin_close();
+  /// Sends channel.close, where nobody did yet, and refuses what comes later. Does not wait. Without memory
+  /// for the frame it ends the connection (Outbox::break_off).
+  void begin_close() noexcept;
   /// The same, and its sink hears nothing more: what becomes of the channel is nobody's business.
-  void give_up();
+  void give_up() noexcept;
   /// The broker cancelled its subscription: nothing that it delivered can be settled any more (the broker may
   /// have returned it to the queue), its sink hears nothing more, and calls go on.
   void retire();
@@ -174,7 +175,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   /// quorum queue does not count towards its delivery limit from RabbitMQ 4.3 on, unlike what a closed
   /// channel returns. On a stream it sends the acknowledgements alone. Does nothing if the channel takes
   /// nothing more.
-  void give_back_unsettled();
+  void give_back_unsettled() noexcept;
   /// What it consumes is a stream, which has no basic.nack and no basic.reject.
   void set_stream();
   /// Before its basic.consume: how many deliveries the broker may leave unsettled. Those that are unsettled
@@ -244,11 +245,11 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   bool tick();
   void unblocked();
   /// Fails everybody who waits: what they see of a closed channel is that its number is free.
-  void fail_waiters();
+  void fail_waiters() noexcept;
   /// Its number is free, and its end was the broker's.
   void forgotten();
   /// The connection is gone: fails everybody who waits, and everything that comes.
-  void fail(const ErrorDetails& error);
+  void fail(const ErrorDetails& error) noexcept;
 
  private:
   struct Waiter {
@@ -285,7 +286,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   }
   void check_settles(const char* operation) const;
   std::shared_ptr<Waiter> send_close();
-  void append_acks();
+  void append_acks() noexcept;
   void tell_settled() {
     if (settlements_awaited_) settled_.notify_all();
   }
@@ -300,7 +301,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   After on_method(const wire::InboundMethod& method);
   After on_close(const wire::InboundMethod& method);
   enum class Unless { never, closing };
-  bool refuse_all(const ErrorDetails& error, Unless unless = Unless::never);
+  bool refuse_all(const ErrorDetails& error, Unless unless = Unless::never) noexcept;
   void complete(ContentAssembler::ContentPtr content);
   [[nodiscard]] std::shared_ptr<ChannelSink> sink() const;
 

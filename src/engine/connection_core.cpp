@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
@@ -36,20 +37,42 @@ ConnectionCore::ConnectionCore(std::vector<Endpoint> endpoints, ConnectionOption
       options_(std::move(options)),
       events_(options_.log_level, options_.on_log, options_.on_state),
       outbox_(std::max(options_.outbox_bytes, smallest_outbox)),
-      backoff_(options_.recovery, std::random_device()()) {}
+      backoff_(options_.recovery, std::random_device()()),
+      recoverables_(std::make_shared<std::vector<std::weak_ptr<Recoverable>>>()) {}
 
 ConnectionCore::~ConnectionCore() { close(Clock::now()); }
 
 void ConnectionCore::open() {
+  if (options_.on_log || options_.on_state) events_.start();
   enter(ConnectionState::connecting);
   try {
     connect_first();
+    start_threads();
   } catch (const Error& error) {
-    enter(ConnectionState::failed, error.details());
+    enter(ConnectionState::failed, &error.details());
+    throw;
+  } catch (...) {
+    const ErrorDetails error = lost_without_memory();
+    enter(ConnectionState::failed, &error);
     throw;
   }
-  enter(ConnectionState::open);
-  io_ = start_thread("warren-io", [this] { run(); });
+}
+
+// All that it ever needs: when it is lost, there may be no thread to be had.
+void ConnectionCore::start_threads() {
+  if (options_.recovery.enabled) recovery_ = start_thread("warren-recovery", [this] { recover_loop(); });
+  try {
+    enter(ConnectionState::open);
+    io_ = start_thread("warren-io", [this] { run(); });
+  } catch (...) {
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+      changed_.notify_all();
+    }
+    if (recovery_.joinable()) recovery_.join();
+    throw;
+  }
 }
 
 void ConnectionCore::connect_first() {
@@ -76,7 +99,8 @@ void ConnectionCore::connected(std::unique_ptr<wire::Transport> transport, const
     connected_ = true;
     drop_reason_.reset();
   }
-  events_.log(LogLevel::info, fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()));
+  events_.log(LogLevel::info,
+              [&] { return fmt::format("connected to {}:{}", endpoint.host, endpoint.effective_port()); });
 }
 
 wire::Negotiated ConnectionCore::negotiated() const {
@@ -85,7 +109,7 @@ wire::Negotiated ConnectionCore::negotiated() const {
 }
 
 // False where it is closing, or at its end: no other state follows.
-bool ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetails>& error) {
+bool ConnectionCore::enter(ConnectionState state, const ErrorDetails* error) noexcept {
   {
     const std::lock_guard lock(mutex_);
     const bool ending = state == ConnectionState::closed || state == ConnectionState::failed;
@@ -94,7 +118,7 @@ bool ConnectionCore::enter(ConnectionState state, const std::optional<ErrorDetai
     state_ = state;
     changed_.notify_all();
     // With the lock held, so that states are told in the order in which they came.
-    events_.state({.state = state, .blocked = {}, .error = error});
+    events_.state(state, {}, error);
   }
   return true;
 }
@@ -156,15 +180,26 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
     }
   }
   channel->set_sink(std::move(sink));  // nothing comes before it is open
+  const auto forget = [&] {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(channels_, [&](const auto& each) { return each.second == channel; });
+  };
+  ChannelCore::Call call;
   try {
-    channel->call(operation, id::channel_open_ok, deadline, wire::channel_open);
+    call = channel->begin(operation, id::channel_open_ok, wire::channel_open);
+  } catch (...) {
+    // The outbox was closed, or there is no memory: it never began, and who tries again takes another number
+    // each time.
+    forget();
+    throw;
+  }
+  try {
+    channel->finish(call, operation, deadline);
   } catch (const TimeoutError& error) {
     channel->give_up();  // it may still open: nobody would know
     raise_timeout(error.details());
   } catch (const ConnectionError&) {
-    // Where the outbox was closed, it never began, and who tries again takes another number each time.
-    const std::lock_guard lock(mutex_);
-    std::erase_if(channels_, [&](const auto& each) { return each.second == channel; });
+    forget();
     throw;
   }
   return channel;
@@ -203,7 +238,7 @@ std::shared_ptr<ChannelCore> ConnectionCore::start_channel(std::weak_ptr<Channel
   return nullptr;
 }
 
-std::vector<std::weak_ptr<Recoverable>> ConnectionCore::recoverables() const {
+ConnectionCore::Recoverables ConnectionCore::recoverables() const noexcept {
   const std::lock_guard lock(mutex_);
   return recoverables_;
 }
@@ -220,14 +255,15 @@ void ConnectionCore::end_trial(const void* who) {
     if (trial_ != who) return;
     trial_ = nullptr;
   }
-  for (const auto& each : recoverables()) {
+  for (const auto& each : *recoverables()) {
     if (const auto recoverable = each.lock()) recoverable->on_trial_over();
   }
 }
 
-std::optional<ErrorDetails> ConnectionCore::why_not_open() const {
+std::optional<ErrorDetails> ConnectionCore::why_not_open() const noexcept {
   const std::lock_guard lock(mutex_);
-  return error_;
+  if (!error_) return std::nullopt;
+  return kept(*error_);
 }
 
 std::vector<std::shared_ptr<ChannelCore>> ConnectionCore::open_channels() const {
@@ -247,8 +283,12 @@ void ConnectionCore::close(Deadline deadline) noexcept {
     try {
       for (const auto& channel : open_channels())
         channel->give_back_unsettled();  // and what a tick would have sent
+    } catch (...) {                      // no memory for the list: the broker gives it back by itself
+    }
+    try {
       outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
-    } catch (...) {  // no memory: the deadline ends it
+    } catch (...) {  // no memory: it ends without a word
+      outbox_.break_off();
     }
   }
   outbox_.wakeup().wake();
@@ -260,7 +300,7 @@ void ConnectionCore::close(Deadline deadline) noexcept {
   events_.close(deadline);
 }
 
-void ConnectionCore::fail_channels(const ErrorDetails& error) {
+void ConnectionCore::fail_channels(const ErrorDetails& error) noexcept {
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels;
   {
     const std::lock_guard lock(mutex_);
@@ -274,40 +314,53 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) {
   for (const auto& [number, channel] : channels) channel->fail(error);
 }
 
-void ConnectionCore::end(const std::optional<ErrorDetails>& error) {
+// Null where it was closed by us.
+void ConnectionCore::end(const ErrorDetails* error) noexcept {
+  ErrorDetails reason = lost_without_memory();
+  if (error != nullptr) {
+    reason = kept(*error);
+  } else {
+    reason.text = text_or_no_memory([] { return closed_by_us().text; });
+  }
   {
     const std::lock_guard lock(mutex_);
-    error_ = error.value_or(closed_by_us());
+    error_ = kept(reason);
     recovering_ = false;
     ended_ = true;
   }
   // The state first: who is told of its channel's end finds the connection at its own.
-  if (error) {
-    events_.log(LogLevel::error, fmt::format("the connection has failed: {}", Error(*error).what()));
-    enter(ConnectionState::failed, error);
+  if (error != nullptr) {
+    events_.log(LogLevel::error,
+                [&] { return fmt::format("the connection has failed: {}", Error(reason).what()); });
+    enter(ConnectionState::failed, &reason);
   } else {
-    events_.log(LogLevel::info, "the connection is closed");
+    events_.log(LogLevel::info, [] { return "the connection is closed"; });
     enter(ConnectionState::closed);
   }
-  fail_channels(error.value_or(closed_by_us()));
-  std::vector<std::weak_ptr<Recoverable>> recoverables;
+  fail_channels(reason);
+  Recoverables last;
   {
     const std::lock_guard lock(mutex_);
-    recoverables.swap(recoverables_);
+    last = recoverables_;
     changed_.notify_all();
   }
-  for (const auto& each : recoverables) {
-    if (const auto recoverable = each.lock()) recoverable->abandon(error.value_or(closed_by_us()));
+  for (const auto& each : *last) {
+    if (const auto recoverable = each.lock()) recoverable->abandon(reason);
   }
 }
 
-void ConnectionCore::request_tick(std::shared_ptr<ChannelCore> channel) {
+bool ConnectionCore::request_tick(std::shared_ptr<ChannelCore> channel) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    tick_requests_.push_back(std::move(channel));
+    try {
+      tick_requests_.push_back(std::move(channel));
+    } catch (...) {
+      return false;
+    }
     tick_requested_.store(true, std::memory_order_release);
   }
   outbox_.wakeup().wake();
+  return true;
 }
 
 }  // namespace warren::inline v0::engine

@@ -43,7 +43,7 @@ class Recoverable {
   /// @throws Error  ConnectionError where the connection was lost again: the next one is tried
   virtual void recover(std::chrono::steady_clock::time_point deadline) = 0;
   /// The connection will not come back.
-  virtual void abandon(const ErrorDetails& error) = 0;
+  virtual void abandon(const ErrorDetails& error) noexcept = 0;
   /// Another one's trial is over (see ConnectionCore::begin_trial). Any thread.
   virtual void on_trial_over() {}
 };
@@ -117,7 +117,7 @@ class ConnectionCore : private DirectWriter {
   /// Whether it is closing, closed or failed: it will not be open again.
   [[nodiscard]] bool has_ended() const;
   /// Cuts a link on which the broker doesn't answer, so that it is recovered. Any thread.
-  void drop(const std::string& reason);
+  void drop(std::string_view reason) noexcept;
   void add(std::weak_ptr<Recoverable> recoverable);
   /// Where the broker closes the connection over a message, several publishers may have had one in flight.
   /// One of them at a time sends its own again, so that it can tell. True where that is `who`, until its
@@ -126,7 +126,7 @@ class ConnectionCore : private DirectWriter {
   /// Lets the others have their turn. With no publisher's lock held.
   void end_trial(const void* who);
   /// Why it is not open, while it is not.
-  [[nodiscard]] std::optional<ErrorDetails> why_not_open() const;
+  [[nodiscard]] std::optional<ErrorDetails> why_not_open() const noexcept;
   /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread. Does
   /// nothing in a child of fork().
   void close(Deadline deadline) noexcept;
@@ -139,7 +139,8 @@ class ConnectionCore : private DirectWriter {
   [[noreturn]] void raise_timeout(ErrorDetails details) const;
 
   /// Asks for the channel's tick within ack_delay. Any thread.
-  void request_tick(std::shared_ptr<ChannelCore> channel);
+  /// @returns false if there is no memory to ask with
+  bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept;
 
   /// The one that made it.
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
@@ -161,10 +162,12 @@ class ConnectionCore : private DirectWriter {
   void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
   [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
   [[nodiscard]] std::uint32_t free_number() const;
-  [[nodiscard]] std::vector<std::weak_ptr<Recoverable>> recoverables() const;
-  bool enter(ConnectionState state, const std::optional<ErrorDetails>& error = {});
-  void fail_channels(const ErrorDetails& error);
-  void end(const std::optional<ErrorDetails>& error);
+  using Recoverables = std::shared_ptr<const std::vector<std::weak_ptr<Recoverable>>>;  // never null
+  [[nodiscard]] Recoverables recoverables() const noexcept;
+  void start_threads();
+  bool enter(ConnectionState state, const ErrorDetails* error = nullptr) noexcept;
+  void fail_channels(const ErrorDetails& error) noexcept;
+  void end(const ErrorDetails* error) noexcept;
   [[noreturn]] void raise(const std::string& operation) const;
   /// @throws ConnectionError  the cause, where it has ended: who met the closed outbox was told none
   void check_not_ended(const std::string& operation) const;
@@ -172,7 +175,7 @@ class ConnectionCore : private DirectWriter {
   // io_loop.cpp
   std::size_t write(std::span<const std::string_view> chunks) noexcept override;
   void run() noexcept;
-  std::optional<ErrorDetails> run_until_lost();
+  std::optional<ErrorDetails> run_until_lost() noexcept;
   void loop();
   void write_pending(Turn& turn);
   void check_answers();
@@ -186,8 +189,10 @@ class ConnectionCore : private DirectWriter {
   void on_blocked(std::optional<std::string> reason);
 
   // recovery.cpp
-  bool lose(ErrorDetails& error);
-  std::optional<ErrorDetails> reconnect(ErrorDetails last);
+  bool lose(ErrorDetails& error) noexcept;
+  std::optional<ErrorDetails> reconnect(ErrorDetails last) noexcept;
+  struct Attempts;
+  bool connect_again(const Endpoint& endpoint, Attempts& attempts);
   bool pause(std::chrono::milliseconds delay);
   std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);
   void recover_loop() noexcept;
@@ -218,7 +223,7 @@ class ConnectionCore : private DirectWriter {
   std::optional<std::string> drop_reason_;
   std::uint64_t generation_ = 0;  // of connections: one more with each loss
   Progress progress_;
-  std::vector<std::weak_ptr<Recoverable>> recoverables_;
+  Recoverables recoverables_;    // replaced rather than changed: who looks at it needs no memory
   const void* trial_ = nullptr;  // whose it is
   ConnectionState state_ = ConnectionState::connecting;
   std::optional<ErrorDetails> error_;  // why it is not open; set ahead of the state that it explains
@@ -231,7 +236,7 @@ class ConnectionCore : private DirectWriter {
 
   std::mutex join_mutex_;  // several may close at once
   std::thread io_;
-  std::thread recovery_;          // from the first loss on
+  std::thread recovery_;          // if recovery is enabled
   std::size_t pending_turn_ = 0;  // the recovery thread's: which pending queue is asked for first
 };
 

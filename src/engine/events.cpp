@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
+#include <iterator>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include <warren/printable.hpp>
 
+#include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 
 namespace warren::inline v0::engine {
@@ -20,7 +22,20 @@ void make_printable(std::string& text) {
   if (!is_printable(text)) text = printable(text);
 }
 
+ErrorDetails to_print(const ErrorDetails& error) noexcept {
+  ErrorDetails details = kept(error);
+  for (std::string* text : {&details.operation, &details.text}) {
+    try {
+      make_printable(*text);
+    } catch (...) {
+      *text = no_memory;
+    }
+  }
+  return details;
+}
+
 constexpr std::size_t most_queued = 1'024;
+constexpr std::size_t kept_room = 16;            // events, for when there is no memory
 constexpr std::chrono::milliseconds grace{100};  // for what is queued, where the time for closing is used up
 
 }  // namespace
@@ -33,7 +48,8 @@ struct Events::Shared {
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<Event> queue;
+  std::list<Event> queue;
+  std::list<Event> room = std::list<Event>(kept_room);  // for what must be told without memory
   std::thread thread;
   bool closed = false;
   bool finished = false;
@@ -45,7 +61,7 @@ struct Events::Shared {
       if (queue.empty()) break;
       {
         const auto event = std::move(queue.front());
-        queue.pop_front();
+        leave(queue.begin());
         lock.unlock();
         tell(event);
       }  // a callback is destroyed without the lock
@@ -53,6 +69,24 @@ struct Events::Shared {
     }
     finished = true;
     changed.notify_all();
+  }
+
+  // With the lock held. The event was moved from, or is not to be told.
+  void leave(std::list<Event>::iterator event) noexcept {
+    if (room.size() < kept_room) {
+      room.splice(room.end(), queue, event);
+    } else {
+      queue.erase(event);
+    }
+  }
+
+  // With the lock held: the oldest one but for calls. False if there is none.
+  bool drop_oldest() noexcept {
+    const auto oldest = std::ranges::find_if(
+        queue, [](const Event& each) { return !std::holds_alternative<std::function<void()>>(each); });
+    if (oldest == queue.end()) return false;
+    leave(oldest);
+    return true;
   }
 
   void tell(const Event& event) noexcept {
@@ -84,49 +118,59 @@ Events::~Events() {
 
 bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && level >= shared_->level; }
 
-void Events::log(LogLevel level, std::string text) {
+void Events::start() {
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->closed || shared_->thread.joinable()) return;
+  shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
+}
+
+void Events::log(LogLevel level, std::string text) noexcept {
   if (!wants(level)) return;
-  make_printable(text);
+  try {
+    make_printable(text);
+  } catch (...) {  // no memory for a line
+    return;
+  }
   push(LogEvent{level, std::move(text)});
 }
 
-void Events::state(StateEvent event) {
+void Events::state(ConnectionState state, const std::optional<std::string>& blocked,
+                   const ErrorDetails* error, std::vector<NotRecovered> not_recovered) noexcept {
   if (!shared_->on_state) return;
-  const auto escape = [](ErrorDetails& error) {
-    make_printable(error.operation);
-    make_printable(error.text);
-  };
-  if (event.blocked) make_printable(*event.blocked);
-  if (event.error) escape(*event.error);
-  for (NotRecovered& each : event.not_recovered) escape(each.error);
+  StateEvent event{.state = state, .blocked = {}, .error = {}, .not_recovered = std::move(not_recovered)};
+  if (blocked) event.blocked = text_or_no_memory([&] { return printable(*blocked); });
+  if (error != nullptr) event.error = to_print(*error);
+  for (NotRecovered& each : event.not_recovered) each.error = to_print(each.error);
   push(std::move(event));
 }
 
-void Events::call(std::function<void()> callback) { push(std::move(callback)); }
+void Events::call(std::function<void()> callback) noexcept { push(std::move(callback)); }
 
 bool Events::is_own_thread() const {
   const std::lock_guard lock(shared_->mutex);
   return shared_->thread.get_id() == std::this_thread::get_id();
 }
 
-void Events::push(Event event) {
+void Events::push(Event event) noexcept {
   const std::lock_guard lock(shared_->mutex);
   if (shared_->closed) return;
-  if (shared_->queue.size() >= most_queued) {
-    const auto oldest = std::ranges::find_if(shared_->queue, [](const Event& each) {
-      return !std::holds_alternative<std::function<void()>>(each);
-    });
-    if (oldest != shared_->queue.end()) shared_->queue.erase(oldest);
+  if (shared_->queue.size() >= most_queued) shared_->drop_oldest();
+  std::list<Event>& room = shared_->room;
+  // A line of the log leaves the room that is kept to what must be told.
+  const bool may_use_room = !std::holds_alternative<LogEvent>(event);
+  try {
+    if (room.size() < kept_room || !may_use_room) room.emplace_back();
+  } catch (...) {
+    if (!may_use_room || (room.empty() && !shared_->drop_oldest())) return;
   }
-  shared_->queue.push_back(std::move(event));
-  if (!shared_->thread.joinable()) {
-    try {
-      shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
-    } catch (const Error&) {
-      return;  // no thread is left: the next event tries again
-    }
-  }
+  room.back() = std::move(event);
+  shared_->queue.splice(shared_->queue.end(), room, std::prev(room.end()));
   shared_->changed.notify_all();
+  if (shared_->thread.joinable()) return;
+  try {
+    shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
+  } catch (...) {  // no thread is left: the next event tries again
+  }
 }
 
 void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {

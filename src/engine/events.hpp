@@ -1,17 +1,23 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include <warren/log.hpp>
 
 namespace warren::inline v0::engine {
 
 /// Carries log and state events, and calls of other callbacks, to the user's code on a thread of their own,
-/// which starts with the first one. Does nothing where there is no callback. Any thread.
+/// which start() makes, or the first event. Does nothing where there is no callback. Any thread.
+///
+/// Without memory a log line is dropped; a state and a call are not, but for the texts of a state.
 class Events {
  public:
   Events(LogLevel level, LogCallback on_log, StateCallback on_state);
@@ -20,13 +26,26 @@ class Events {
   Events(const Events&) = delete;
   Events& operator=(const Events&) = delete;
 
+  /// Makes the thread, unless it is there, so that no event needs one that the system no longer has.
+  /// @throws ConnectionError if the system has no thread left
+  void start();
   /// Whether anybody listens at this level, so that a text need not be made in vain.
   [[nodiscard]] bool wants(LogLevel level) const noexcept;
-  void log(LogLevel level, std::string text);
-  void state(StateEvent event);
+  void log(LogLevel level, std::string text) noexcept;
+  /// The same with a text that is made only if anybody listens.
+  template <std::invocable Make>
+  void log(LogLevel level, Make&& make) noexcept {
+    if (!wants(level)) return;
+    try {
+      log(level, std::string(std::forward<Make>(make)()));
+    } catch (...) {  // no memory for a line
+    }
+  }
+  void state(ConnectionState state, const std::optional<std::string>& blocked = {},
+             const ErrorDetails* error = nullptr, std::vector<NotRecovered> not_recovered = {}) noexcept;
   /// Calls `callback` on that thread, behind what is queued. What it throws is dropped. A slow callback
   /// before it does not drop it; once this is closed, it is destroyed uncalled.
-  void call(std::function<void()> callback);
+  void call(std::function<void()> callback) noexcept;
   /// Whether the calling thread is that thread.
   [[nodiscard]] bool is_own_thread() const;
 
@@ -38,7 +57,7 @@ class Events {
  private:
   struct Shared;
   using Event = std::variant<LogEvent, StateEvent, std::function<void()>>;
-  void push(Event event);
+  void push(Event event) noexcept;
   std::shared_ptr<Shared> shared_;
 };
 

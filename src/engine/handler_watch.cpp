@@ -22,10 +22,15 @@ HandlerWatch::~HandlerWatch() {
   if (thread_.joinable()) thread_.join();
 }
 
+void HandlerWatch::start() {
+  if (!limit_) return;
+  const std::lock_guard lock(mutex_);
+  if (!thread_.joinable()) thread_ = start_thread("warren-watch", [this] { watch(); });
+}
+
 HandlerWatch::Run::Run(HandlerWatch& watch, const std::string& what) : watch_(watch) {
   if (!watch_.limit_) return;
   const std::lock_guard lock(watch_.mutex_);
-  if (!watch_.thread_.joinable()) watch_.thread_ = start_thread("warren-watch", [&watch] { watch.watch(); });
   const bool idle = std::ranges::find(watch_.running_, false, &Entry::told) == watch_.running_.end();
   entry_ = watch_.running_.insert(watch_.running_.end(), Entry{deadline_after(*watch_.limit_), what, false});
   if (idle) watch_.changed_.notify_all();

@@ -13,7 +13,7 @@
 namespace warren::inline v0::engine {
 
 /// Tells of handlers that run longer than they should: a thread can't be ended from outside. Has a thread of
-/// its own once a handler began, where there is a limit. Any thread.
+/// its own from start() on, if there is a limit. Any thread.
 class HandlerWatch {
   struct Entry {
     std::chrono::steady_clock::time_point deadline{};
@@ -31,6 +31,10 @@ class HandlerWatch {
   ~HandlerWatch();
   HandlerWatch(const HandlerWatch&) = delete;
   HandlerWatch& operator=(const HandlerWatch&) = delete;
+
+  /// Makes the thread, unless it is there, or there is no limit. Without it nothing is told.
+  /// @throws ConnectionError if the system has no thread left
+  void start();
 
   /// A handler's run, from its construction on.
   class Run {

@@ -9,6 +9,7 @@
 #include <warren/printable.hpp>
 
 #include "engine/connection_core.hpp"
+#include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 #include "wire/malformed.hpp"
 
@@ -36,8 +37,8 @@ ErrorDetails lost(std::string text, std::uint16_t code = 0) {
 struct ConnectionCore::Turn {
   explicit Turn(std::size_t frame_max)
       : usual_size(frame_max + read_ahead), input(std::min(usual_size, first_input)) {}
-  // Moves what is not dispatched to the front. The buffer grows with what has come of a frame, since its length
-  // alone says little. It shrinks again behind a header above frame_max.
+  // Moves what is not dispatched to the front. The buffer grows with what has come of a frame, since its
+  // length alone says little. It shrinks again behind a header above frame_max.
   void keep(std::string_view rest) {
     const std::size_t needed = wire::frame_size(rest);
     std::size_t size = std::min(input.size(), std::max(usual_size, needed));
@@ -56,8 +57,8 @@ struct ConnectionCore::Turn {
   bool outbox_empty = false;
   const std::size_t usual_size;
   std::vector<char> input;
-  std::size_t end = 0;  // of what was read and not dispatched
-  bool more_to_read = true;  // what came behind the login, too
+  std::size_t end = 0;                   // of what was read and not dispatched
+  bool more_to_read = true;              // what came behind the login, too
   std::shared_ptr<ChannelCore> channel;  // of the last frame: the next one is mostly its, too
   std::set<std::uint16_t> refused;       // numbers that the broker closed, until their next open-ok
   std::vector<std::shared_ptr<ChannelCore>> arrivals;
@@ -79,29 +80,32 @@ void ConnectionCore::run() noexcept {
     outbox_.close();
     transport_.reset();  // nobody writes any more
     if (error && lose(*error)) {
-      error = reconnect(*error);
+      error = reconnect(std::move(*error));
       if (!error && state() != ConnectionState::closing) continue;
       outbox_.close();  // close() may have come behind the login
       transport_.reset();
     }
     if (state() == ConnectionState::closing) error.reset();
-    return end(error);
+    return end(error ? &*error : nullptr);
   }
 }
 
 // Nothing where it was closed by us.
-std::optional<ErrorDetails> ConnectionCore::run_until_lost() {
-  std::optional<ErrorDetails> error;
+std::optional<ErrorDetails> ConnectionCore::run_until_lost() noexcept {
+  std::optional<ErrorDetails> error = lost_without_memory();
   try {
     loop();
   } catch (const wire::MalformedFrame& fault) {
-    error = lost(fmt::format("the broker broke the protocol: {}", fault.what()));
+    error->text =
+        text_or_no_memory([&] { return fmt::format("the broker broke the protocol: {}", fault.what()); });
   } catch (const ConnectionError& failure) {
-    error = failure.details();
+    error = kept(failure.details());
+  } catch (const std::bad_alloc&) {
   } catch (const std::exception& failure) {  // what the broker caused here ends this connection, and no more
-    error = lost(failure.what());
+    error->text = text_or_no_memory([&] { return failure.what(); });
   }
-  return state() == ConnectionState::closing ? std::nullopt : error;
+  if (state() == ConnectionState::closing) error.reset();
+  return error;
 }
 
 void ConnectionCore::loop() {
@@ -115,6 +119,7 @@ void ConnectionCore::loop() {
       if (state_ == ConnectionState::closing && Clock::now() >= close_deadline_) return;
       if (drop_reason_) throw ConnectionError(lost(*std::exchange(drop_reason_, std::nullopt)));
     }
+    if (outbox_.is_broken_off()) throw ConnectionError(lost(no_memory));
     wait(turn);
     read(turn);
     hand_over(turn);
@@ -318,10 +323,12 @@ void ConnectionCore::on_blocked(std::optional<std::string> reason) {
     blocked_ = reason;
     is_blocked_ = reason.has_value();
     changed_.notify_all();
-    events_.state({.state = state_, .blocked = reason});
+    events_.state(state_, reason);
   }
-  events_.log(LogLevel::warning, reason ? fmt::format("the broker blocks publishing: {}", *reason)
-                                        : "the broker takes publishes again");
+  events_.log(LogLevel::warning, [&] {
+    return reason ? fmt::format("the broker blocks publishing: {}", *reason)
+                  : std::string("the broker takes publishes again");
+  });
   if (reason) return;
   for (const auto& channel : open_channels()) channel->unblocked();
 }

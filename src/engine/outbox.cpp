@@ -12,7 +12,7 @@ constexpr std::size_t slack = std::size_t{128} << 10;
 
 }  // namespace
 
-void Outbox::open(DirectWriter* writer) {
+void Outbox::open(DirectWriter* writer) noexcept {
   const std::lock_guard lock(mutex_);
   writer_ = writer;
   pending_.clear(bound_ + slack);
@@ -22,9 +22,10 @@ void Outbox::open(DirectWriter* writer) {
   count_answers(0);
   open_ = true;
   asleep_.store(false, std::memory_order_relaxed);
+  broken_off_.store(false, std::memory_order_relaxed);
 }
 
-void Outbox::close() {
+void Outbox::close() noexcept {
   {
     const std::lock_guard lock(mutex_);
     open_ = false;
@@ -34,7 +35,7 @@ void Outbox::close() {
   space_.notify_all();
 }
 
-void Outbox::appended(Entry entry, bool was_empty) {
+void Outbox::appended(Entry entry, bool was_empty) noexcept {
   // Awake, it takes what is here before it sleeps; not empty, whoever came first has woken it.
   if (!asleep_.load(std::memory_order_relaxed) || !was_empty || pending_.empty()) return;
   if (writer_ != nullptr) {
@@ -77,7 +78,7 @@ bool Outbox::is_written(std::uint64_t end) {
   return written_.load(std::memory_order_relaxed) >= end;
 }
 
-bool Outbox::take(Output& out) {
+bool Outbox::take(Output& out) noexcept {
   bool made_space = false;
   {
     const std::lock_guard lock(mutex_);

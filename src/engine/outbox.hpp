@@ -41,9 +41,17 @@ class Outbox {
   explicit Outbox(std::size_t bound) : bound_(bound) {}
 
   /// Opens it for a connection. `writer` may be null (TLS: only the I/O thread writes).
-  void open(DirectWriter* writer);
+  void open(DirectWriter* writer) noexcept;
   /// Refuses all that comes from now on, drops what is in it, and wakes who waits for space.
-  void close();
+  void close() noexcept;
+  /// Something that has to be sent can't be, for a lack of memory: the I/O thread is to end this connection,
+  /// so that the broker does not wait for it. Any thread; never blocks.
+  void break_off() noexcept {
+    broken_off_.store(true, std::memory_order_release);
+    wakeup_.wake();
+  }
+  /// The I/O thread: whether break_off() was called since open().
+  [[nodiscard]] bool is_broken_off() const noexcept { return broken_off_.load(std::memory_order_acquire); }
 
   /// Calls `encode(Bytes&)`, which appends whole frames or throws with the buffer as it was.
   /// Any thread; blocks for a lock only. May be called with a channel's or a publisher's lock held.
@@ -76,7 +84,7 @@ class Outbox {
 
   /// The I/O thread: swaps what is pending into an empty buffer. Where there is nothing, it counts as asleep
   /// from this moment on, and is woken by the next entry. True where there is something to write.
-  bool take(Output& out);
+  bool take(Output& out) noexcept;
   /// The I/O thread: drops what it took, since nobody reads it.
   void discard(Output& out);
   /// The I/O thread: so many bytes of what it took are written.
@@ -112,7 +120,7 @@ class Outbox {
     answers_ = pending;
     unread_answers_.store(answers_ + taken_answers_, std::memory_order_relaxed);
   }
-  void appended(Entry entry, bool was_empty);
+  void appended(Entry entry, bool was_empty) noexcept;
 
   const OwnProcess process_;
   std::mutex mutex_;
@@ -130,6 +138,7 @@ class Outbox {
   // sleeps.
   std::atomic<bool> asleep_{false};
   std::atomic<bool> heard_{false};  // since the last direct write
+  std::atomic<bool> broken_off_{false};
   std::chrono::steady_clock::time_point last_direct_{};
   Wakeup wakeup_;
 };

@@ -72,10 +72,13 @@ class Output {
 
   /// Drops all that is in it. Under the lock of those who look whether frames are still referred to: a count
   /// alone does not order what was read before it. Keeps no more than `capacity` bytes to use again.
-  void clear(std::size_t capacity) {
+  void clear(std::size_t capacity) noexcept {
     bytes_.clear();
     if (bytes_.capacity() > capacity) Bytes().swap(bytes_);
-    if (bytes_.capacity() < capacity) bytes_.reserve(capacity);  // what is never touched costs nothing
+    try {
+      if (bytes_.capacity() < capacity) bytes_.reserve(capacity);  // what is never touched costs nothing
+    } catch (...) {  // no memory for it now: it grows when it is needed
+    }
     references_.clear();
     referred_ = taken_ = 0;
     front_ = {};

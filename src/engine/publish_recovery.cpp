@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/no_memory.hpp"
 #include "engine/publish_window.hpp"
 
 namespace warren::inline v0::engine {
@@ -17,7 +18,7 @@ void PublishWindow::lost() noexcept {
   reopening_ = false;
 }
 
-void PublishWindow::on_closed(const ErrorDetails& error) {
+void PublishWindow::on_closed(const ErrorDetails& error) noexcept {
   const bool recovering = error.scope == ErrorScope::connection && connection_->is_recovering();
   Lock lock(mutex_);
   fence_ = draining_ = false;
@@ -25,7 +26,8 @@ void PublishWindow::on_closed(const ErrorDetails& error) {
   // Over one of the publishes: nothing else is done on this channel.
   const bool by_broker = error.scope == ErrorScope::channel && error.code != 0 && channel_ != nullptr;
   if (closed_ || !(recovering || by_broker)) {
-    fail_all(take_outstanding(), error);
+    take_outstanding();
+    fail_outstanding(error);
   } else if (by_broker && tracker_.outstanding() == 0) {
     fail_resend(error);  // the channel itself was refused
   } else {
@@ -43,58 +45,60 @@ void PublishWindow::on_closed(const ErrorDetails& error) {
 
 // Empties the tracker. What was returned has its outcome, though the ack that follows a return never came;
 // what is past its deadline has ended, since nobody can confirm it now.
-std::vector<PublishSlot*> PublishWindow::take_outstanding() {
+void PublishWindow::take_outstanding() noexcept {
   const auto now = Clock::now();
   expire(now);
-  std::vector<PublishSlot*> outstanding;
   tracker_.reset([&](PublishSlot* slot) {
     if (slot->expired || slot->outcome == PublishOutcome::returned) {
       return settle(*slot, PublishOutcome::unknown, nullptr);
     }
-    outstanding.push_back(slot);
+    outstanding_.push_back(slot);
   });
-  return outstanding;
 }
 
 // Puts what was in flight back to be sent again, but what is to blame, or what OnLoss::fail ends.
-void PublishWindow::keep(const ErrorDetails& error) {
-  std::vector<PublishSlot*> outstanding = take_outstanding();
-  if (options_.on_loss == OnLoss::fail) return fail_all(std::move(outstanding), error);
-  blame(outstanding, error);
-  resend_.insert(resend_.begin(), outstanding.begin(), outstanding.end());
+void PublishWindow::keep(const ErrorDetails& error) noexcept {
+  take_outstanding();
+  if (options_.on_loss == OnLoss::fail) return fail_outstanding(error);
+  blame(error);
+  resend_.push_front(outstanding_);
+  outstanding_.clear();
 }
 
-void PublishWindow::fail_all(std::vector<PublishSlot*> outstanding, const ErrorDetails& error) {
+void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
   const bool by_broker = error.scope == ErrorScope::channel && error.code != 0;
   // A lone message is the one that the broker closed the channel for. Of several it is the one that names the
   // exchange which the broker names, if no other does.
   const PublishSlot* culprit = nullptr;
-  if (by_broker && outstanding.size() == 1) {
-    culprit = outstanding.front();
+  if (by_broker && outstanding_.size() == 1) {
+    culprit = outstanding_.front();
   } else if (by_broker && error.code == not_found) {
     const auto named = [&](const PublishSlot* slot) {
       return is_named(exchange_of(slot->frames), error.text);
     };
-    if (std::ranges::count_if(outstanding, named) == 1) culprit = *std::ranges::find_if(outstanding, named);
+    if (std::ranges::count_if(outstanding_, named) == 1) culprit = *std::ranges::find_if(outstanding_, named);
   }
-  ErrorDetails innocent = error;
+  ErrorDetails innocent = kept(error);
   innocent.operation = operation;
   innocent.in_doubt = true;
-  if (by_broker && outstanding.size() > 1) {
+  if (by_broker && outstanding_.size() > 1) {
     innocent.permanent = false;
-    innocent.text = fmt::format("the channel was closed over one of {} publishes in flight: {}",
-                                outstanding.size(), error.text);
-  } else if (error.code != 0 && outstanding.size() > 1) {
+    innocent.text = text_or_no_memory([&] {
+      return fmt::format("the channel was closed over one of {} publishes in flight: {}", outstanding_.size(),
+                         error.text);
+    });
+  } else if (error.code != 0 && outstanding_.size() > 1) {
     innocent.permanent = false;  // whatever it is, it need not be this one's
   }
-  ErrorDetails guilty = error;
+  ErrorDetails guilty = kept(error);
   guilty.operation = operation;
-  for (PublishSlot* slot : outstanding) {
+  for (PublishSlot* slot : outstanding_) {
     const bool refused = slot == culprit && !slot->lost;
     guilty.in_doubt = !refused;
     settle(*slot, refused ? PublishOutcome::refused : PublishOutcome::unknown,
            slot == culprit ? &guilty : &innocent);
   }
+  outstanding_.clear();
 }
 
 // Sends what was in flight when the connection was lost, and what was published since, ahead of everything
@@ -116,7 +120,7 @@ void PublishWindow::recover(Deadline deadline) {
     try {
       channel = open_channel(deadline, ConnectionCore::Access::recovery);
     } catch (const ChannelError& error) {
-      refused = error.details();
+      refused = kept(error.details());
       failure = std::current_exception();
     } catch (...) {
       failure = std::current_exception();
@@ -133,11 +137,7 @@ void PublishWindow::recover(Deadline deadline) {
     } else if (channel && channel->is_open()) {
       coming_ = false;
       use(std::move(channel));
-      try {
-        advance();
-      } catch (...) {
-        failure = std::current_exception();
-      }
+      advance();
     }
     if (failure) {
       room_.notify_all();
@@ -164,7 +164,7 @@ void PublishWindow::on_forgotten() {
   finish(lock);
 }
 
-void PublishWindow::abandon(const ErrorDetails& error) {
+void PublishWindow::abandon(const ErrorDetails& error) noexcept {
   Lock lock(mutex_);
   coming_ = false;
   fail_resend(error);
@@ -173,27 +173,31 @@ void PublishWindow::abandon(const ErrorDetails& error) {
   changed_.notify_all();
 }
 
-void PublishWindow::fail_resend(const ErrorDetails& error) {
-  ErrorDetails details = error;
+void PublishWindow::fail_resend(const ErrorDetails& error) noexcept {
+  ErrorDetails details = kept(error);
   details.operation = operation;
-  for (PublishSlot* slot : std::exchange(resend_, {})) {
-    details.in_doubt = slot->sent;
-    settle(*slot, PublishOutcome::unknown, &details);
+  while (!resend_.empty()) {
+    PublishSlot& slot = *resend_.front();
+    resend_.pop_front();
+    details.in_doubt = slot.sent;
+    settle(slot, PublishOutcome::unknown, &details);
   }
   if (open_publishes() == 0) idle_.notify_all();
 }
 
 // Of one that waits to be sent, or sent again, when its deadline comes.
-ErrorDetails PublishWindow::expired_in_queue(const PublishSlot& slot) const {
+ErrorDetails PublishWindow::expired_in_queue(const PublishSlot& slot) const noexcept {
   ErrorDetails details{.operation = operation, .in_doubt = slot.sent};
-  const auto cause = connection_->why_not_open();
+  const std::optional<ErrorDetails> cause = connection_->why_not_open();
   if (cause) {
     details.scope = ErrorScope::connection;
     details.code = cause->code;
   }
-  details.text = fmt::format("{} before its deadline{}{}",
-                             slot.sent ? "the connection was lost, and it was not sent again" : "not sent",
-                             cause ? ": " : "", cause ? Error(*cause).what() : "");
+  details.text = text_or_no_memory([&] {
+    return fmt::format("{} before its deadline{}{}",
+                       slot.sent ? "the connection was lost, and it was not sent again" : "not sent",
+                       cause ? ": " : "", cause ? Error(*cause).what() : "");
+  });
   return details;
 }
 

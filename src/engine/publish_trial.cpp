@@ -22,6 +22,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/no_memory.hpp"
 #include "engine/publish_window.hpp"
 
 namespace warren::inline v0::engine {
@@ -42,11 +43,17 @@ std::string_view exchange_of(const ContentFrames& frames) noexcept {
 }
 
 bool is_named(std::string_view exchange, std::string_view text) {
-  return !exchange.empty() && text.find(fmt::format("'{}'", exchange)) != std::string_view::npos;
+  if (exchange.empty()) return false;
+  for (auto at = text.find(exchange); at != text.npos; at = text.find(exchange, at + 1)) {
+    const auto behind = at + exchange.size();
+    if (at > 0 && text[at - 1] == '\'' && behind < text.size() && text[behind] == '\'') return true;
+  }
+  return false;
 }
 
 // Decides which of what was in flight are suspects; takes out, and fails, the one that is found.
-void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDetails& error) {
+void PublishWindow::blame(const ErrorDetails& error) noexcept {
+  std::vector<PublishSlot*>& outstanding = outstanding_;
   const bool of_channel = error.scope == ErrorScope::channel;
   if (!of_channel && (error.code < 500 || error.code > 599)) {
     for (PublishSlot* slot : outstanding) slot->lost = true;
@@ -62,7 +69,10 @@ void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDet
       std::ranges::count_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
   if (unknown == 0) return;  // it was something else on this connection
   for (PublishSlot* slot : resend_) slot->suspect = false;
-  if (of_channel) note_named(outstanding, error);
+  try {
+    if (of_channel) note_named(error);
+  } catch (...) {  // no memory for a hint
+  }
   for (PublishSlot* slot : outstanding) slot->suspect = !slot->passed;
   on_trial_ = on_trial_ || !of_channel;
   if (unknown != 1) return;
@@ -72,25 +82,27 @@ void PublishWindow::blame(std::vector<PublishSlot*>& outstanding, const ErrorDet
   PublishSlot& culprit = **found;
   if (!of_channel && ++culprit.strikes < proof) return;
   outstanding.erase(found);
-  ErrorDetails details = error;
+  ErrorDetails details = kept(error);
   details.operation = operation;
   details.in_doubt = culprit.lost;
   if (!of_channel) {
     details.permanent = true;
-    details.text = fmt::format("the broker closed the connection each time that it was sent: {}", error.text);
-    connection_->events().log(
-        LogLevel::error,
-        fmt::format(
-            "publisher to exchange \"{}\": a message to exchange \"{}\" is given up, since the broker "
-            "closes the connection over it: {} {}",
-            options_.exchange, exchange_of(culprit.frames), error.code, error.text));
+    details.text = text_or_no_memory([&] {
+      return fmt::format("the broker closed the connection each time that it was sent: {}", error.text);
+    });
+    connection_->events().log(LogLevel::error, [&] {
+      return fmt::format(
+          "publisher to exchange \"{}\": a message to exchange \"{}\" is given up, since the broker "
+          "closes the connection over it: {} {}",
+          options_.exchange, exchange_of(culprit.frames), error.code, error.text);
+    });
   }
   settle(culprit, culprit.lost ? PublishOutcome::unknown : PublishOutcome::refused, &details);
 }
 
-void PublishWindow::note_named(const std::vector<PublishSlot*>& outstanding, const ErrorDetails& error) {
+void PublishWindow::note_named(const ErrorDetails& error) {
   if (error.code != not_found && error.code != access_refused) return;
-  for (const PublishSlot* slot : outstanding) {
+  for (const PublishSlot* slot : outstanding_) {
     const std::string_view exchange = exchange_of(slot->frames);
     if (!is_named(exchange, error.text) || is_missing(exchange)) continue;
     if (missing_.size() == most_missing) missing_.erase(missing_.begin());
@@ -126,8 +138,16 @@ bool PublishWindow::all_passed() {
   return tracker_.find([](const PublishSlot* slot) { return !slot->passed; }) == nullptr;
 }
 
-// Sends what may be sent of resend_.
-void PublishWindow::advance() {
+// Sends what may be sent of resend_. Without memory for it the connection is lost, and the next one sends it.
+void PublishWindow::advance() noexcept {
+  try {
+    send_queued();
+  } catch (...) {
+    connection_->drop(no_memory);
+  }
+}
+
+void PublishWindow::send_queued() {
   while (channel_ && !fence_ && !resend_.empty()) {
     expire(Clock::now());
     if (resend_.empty()) break;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/deadline.hpp"
+#include "engine/no_memory.hpp"
 #include "wire/scratch.hpp"
 
 namespace warren::inline v0::engine {
@@ -32,17 +33,30 @@ constexpr auto log_interval = 1s;                // between two lines on failure
   }
 }
 
+// What the caller is told of a slot that failed.
+ErrorDetails error_of(const PublishSlot& slot) noexcept {
+  if (slot.error) return kept(*slot.error);
+  return {.operation = "basic.publish", .text = no_memory, .in_doubt = slot.sent};
+}
+
+std::unique_ptr<ErrorDetails> try_to_keep(const ErrorDetails& error) noexcept {
+  try {
+    return std::make_unique<ErrorDetails>(error);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+bool has_failed(PublishOutcome outcome) {
+  return outcome != PublishOutcome::pending && outcome != PublishOutcome::confirmed;
+}
+
 }  // namespace
 
 PublishWindow::PublishWindow(std::shared_ptr<ConnectionCore> connection, PublisherOptions options)
     : connection_(std::move(connection)), options_(std::move(options)) {}
 
-PublishWindow::~PublishWindow() {
-  try {
-    log_unseen(Clock::now());
-  } catch (...) {  // no memory for the line
-  }
-}
+PublishWindow::~PublishWindow() { log_unseen(Clock::now()); }
 
 void PublishWindow::open() {
   connection_->add(weak_from_this());  // before the first loss that it could miss
@@ -96,9 +110,15 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
       channel = open_channel(std::min(deadline, connection_->operation_deadline()),
                              ConnectionCore::Access::everybody);
     } catch (const ConnectionError& error) {
-      ErrorDetails details = error.details();
+      ErrorDetails details = kept(error.details());
       details.in_doubt = false;  // whatever became of the channel: nothing was published
-      if (Clock::now() >= deadline) failure = std::make_exception_ptr(ConnectionError(std::move(details)));
+      if (Clock::now() >= deadline) {
+        try {
+          throw ConnectionError(std::move(details));
+        } catch (...) {  // no memory for it, maybe
+          failure = std::current_exception();
+        }
+      }
       std::this_thread::yield();  // the I/O thread is about to say that it is lost, and why
     } catch (...) {
       failure = std::current_exception();
@@ -209,12 +229,20 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
     slot.deadline = deadline;
     const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
     // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
-    const auto admission = connection_->outbox().append(entry, slot.frames, [&] {
-      tracker_.add(&slot);
-      // Those of the slot's last message: it may still be written.
-      if (frames.bytes.use_count() > 1) frames.bytes.reset();
-      return true;
-    });
+    auto admission = Outbox::Admission::closed;
+    try {
+      admission = connection_->outbox().append(entry, slot.frames, [&] {
+        tracker_.add(&slot);
+        // Those of the slot's last message: it may still be written.
+        if (frames.bytes.use_count() > 1) frames.bytes.reset();
+        return true;
+      });
+    } catch (...) {
+      std::swap(frames, slot.frames);
+      slot.held = false;
+      drop(slot);
+      throw;
+    }
     if (admission == Outbox::Admission::accepted) {
       slot.in_window = true;
       slot.sent = true;
@@ -243,13 +271,7 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
 PublishSlot* PublishWindow::enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
                                     Deadline deadline) {
   PublishSlot& slot = acquire();
-  try {
-    resend_.push_back(&slot);
-  } catch (...) {
-    slot.held = false;
-    drop(slot);
-    throw;
-  }
+  resend_.push_back(&slot);
   std::swap(slot.frames, frames);
   frames.bytes.reset();  // those of the slot's last message may still be written
   slot.stamp = stamp;
@@ -262,9 +284,18 @@ PublishSlot* PublishWindow::enqueue(ContentFrames& frames, std::uint32_t frame_m
   return &slot;
 }
 
+// So that neither drop() nor the loss of the channel allocates.
+void PublishWindow::make_room_for_slots(std::size_t count) {
+  if (free_.capacity() >= count && outstanding_.capacity() >= count) return;
+  const std::size_t room = std::max<std::size_t>(2 * slots_.size(), 16);
+  resend_.reserve(room);
+  outstanding_.reserve(room);
+  free_.reserve(room);
+}
+
 PublishSlot& PublishWindow::acquire() {
   if (free_.empty()) {
-    free_.reserve(slots_.size() + 1);  // so that drop() never allocates
+    make_room_for_slots(slots_.size() + 1);
     slots_.emplace_back();
     free_.push_back(&slots_.back());
   }
@@ -283,10 +314,9 @@ PublishSlot& PublishWindow::acquire() {
 }
 
 // Puts a slot back once neither the broker's answer nor its caller refers to it.
-void PublishWindow::drop(PublishSlot& slot) {
+void PublishWindow::drop(PublishSlot& slot) noexcept {
   if (slot.in_window || slot.held) return;
-  const bool failed = slot.outcome != PublishOutcome::pending && slot.outcome != PublishOutcome::confirmed;
-  if (failed && !slot.seen) note_unseen(slot);
+  if (has_failed(slot.outcome) && !slot.seen) note_unseen(slot);
   if (const std::size_t capacity = slot.capacity(); capacity > large_buffer) {
     if (kept_ + bytes_ + capacity > options_.window_bytes) {
       slot.frames.bytes.reset();
@@ -297,7 +327,7 @@ void PublishWindow::drop(PublishSlot& slot) {
   free_.push_back(&slot);
 }
 
-void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) {
+void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) noexcept {
   slot.in_window = false;
   bytes_ -= slot.frames.size();
   slot.frames.body.reset();
@@ -311,34 +341,11 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
     }
   }
   if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
-    if (error == nullptr) {
-      slot.outcome = outcome;
-    } else {
-      fail(slot, outcome, [&] { return *error; });
-    }
+    slot.outcome = outcome;
+    if (error != nullptr) slot.error = try_to_keep(*error);
   }
   if (slot.waiting) slot.settled.notify_all();
   drop(slot);
-}
-
-// Its outcome, and why; without the reason if there is no memory for it.
-template <typename MakeDetails>
-void PublishWindow::fail(PublishSlot& slot, PublishOutcome outcome, MakeDetails&& details) noexcept {
-  slot.outcome = outcome;
-  try {
-    slot.error = std::make_unique<ErrorDetails>(details());
-  } catch (const std::bad_alloc&) {
-    slot.error.reset();
-  }
-}
-
-ErrorDetails PublishWindow::reason_of(const PublishSlot& slot) {
-  return slot.error ? *slot.error : no_reason(slot);
-}
-
-// So short that it takes no memory.
-ErrorDetails PublishWindow::no_reason(const PublishSlot& slot) {
-  return {.operation = operation, .text = "no memory", .in_doubt = slot.sent};
 }
 
 // Whether to wake one of those that wait for room, where no more than that is in flight. One at a time: who
@@ -392,15 +399,17 @@ void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
   PublishSlot* slot = tracker_.find([&](const PublishSlot* each) { return each->stamp == *content->stamp; });
   if (slot == nullptr) return;
   if (slot->outcome != PublishOutcome::pending && (!slot->expired || slot->final)) return;
-  fail(*slot, PublishOutcome::returned, [&] {
-    return ErrorDetails{
+  slot->outcome = PublishOutcome::returned;
+  try {
+    slot->error = std::make_unique<ErrorDetails>(ErrorDetails{
         .operation = operation,
         .code = content->code,
-        .text =
-            fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
-                        content->delivery.exchange(), content->delivery.routing_key()),
-        .in_doubt = slot->resent};
-  });
+        .text = fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
+                            content->delivery.exchange(), content->delivery.routing_key()),
+        .in_doubt = slot->resent});
+  } catch (const std::bad_alloc&) {  // it is returned all the same: see error_of()
+    slot->error.reset();
+  }
 }
 
 void PublishWindow::on_unblocked() {
@@ -432,7 +441,7 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   // What was never sent has ended here and says why.
   if (settled || (!slot.in_window && !slot.sent)) {
     if (slot.outcome == PublishOutcome::confirmed) return;
-    throw_failure(slot.outcome, reason_of(slot));
+    throw_failure(slot.outcome, error_of(slot));
   }
   const bool sent = slot.sent;
   lock.unlock();
@@ -478,10 +487,11 @@ std::size_t PublishWindow::in_flight() {
 
 // Ends what is past its deadline. Those that the broker may still confirm stay in the window until it does,
 // or can't any more; the others leave it.
-void PublishWindow::expire(Deadline now) {
+void PublishWindow::expire(Deadline now) noexcept {
   if (now < next_expiry_) return;
-  const ErrorDetails too_late{
-      .operation = operation, .text = "no confirm before the deadline", .in_doubt = true};
+  const ErrorDetails too_late{.operation = operation,
+                              .text = text_or_no_memory([] { return "no confirm before the deadline"; }),
+                              .in_doubt = true};
   next_expiry_ = Deadline::max();
   bool room = false;
   for (auto each = resend_.begin(); each != resend_.end();) {
@@ -502,7 +512,8 @@ void PublishWindow::expire(Deadline now) {
       next_expiry_ = std::min(next_expiry_, slot->deadline);
       return;
     }
-    fail(*slot, PublishOutcome::unknown, [&] { return too_late; });
+    slot->error = try_to_keep(too_late);
+    slot->outcome = PublishOutcome::unknown;
     slot->expired = true;
     ++expired_;
     if (!slot->held) note_unseen(*slot);
@@ -514,40 +525,36 @@ void PublishWindow::expire(Deadline now) {
 // Nobody looks at this failure any more: the next flush() throws it, if it is the first, and the log tells.
 void PublishWindow::note_unseen(PublishSlot& slot) noexcept {
   slot.seen = true;
+  ErrorDetails error = error_of(slot);
+  if (!unseen_) unseen_ = Failure{slot.outcome, kept(error)};
   ++unlogged_[static_cast<std::size_t>(slot.outcome)];
   ++unseen_count_;
-  const bool first = !unseen_;
-  if (first) unseen_ = Failure{slot.outcome, no_reason(slot)};
-  try {
-    if (first) unseen_->error = reason_of(slot);
-    unlogged_reason_ = reason_of(slot).text;
-    const auto now = Clock::now();
-    if (now >= next_log_) return log_unseen(now);
-    // Not one line for each: the tick tells how many there were.
-    if (channel_) connection_->request_tick(channel_);
-  } catch (const std::bad_alloc&) {  // it is counted, and the next one's line tells
-  }
+  unlogged_reason_ = std::move(error.text);
+  const auto now = Clock::now();
+  if (now >= next_log_) return log_unseen(now);
+  // Not one line for each: the tick tells how many there were.
+  if (channel_) connection_->request_tick(channel_);
 }
 
-void PublishWindow::log_unseen(Deadline now) {
+void PublishWindow::log_unseen(Deadline now) noexcept {
   static constexpr std::array<const char*, 6> names{"pending",  "confirmed", "nacked",
                                                     "returned", "refused",   "unknown"};
-  std::size_t count = 0;
-  std::string by_outcome;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (unlogged_[i] == 0) continue;
-    count += unlogged_[i];
-    by_outcome += fmt::format("{}{} {}", by_outcome.empty() ? "" : ", ", unlogged_[i], names[i]);
-  }
-  if (count == 0) return;
-  unlogged_ = {};
+  const auto unlogged = std::exchange(unlogged_, {});
+  if (std::ranges::all_of(unlogged, [](std::size_t count) { return count == 0; })) return;
   next_log_ = now + log_interval;
-  connection_->events().log(
-      LogLevel::error,
-      fmt::format(
-          "publisher to exchange \"{}\": {} publishes failed, and their Confirmations were dropped: {} "
-          "({} since it was made). The last one: {}",
-          options_.exchange, count, by_outcome, unseen_count_, unlogged_reason_));
+  connection_->events().log(LogLevel::error, [&] {
+    std::size_t count = 0;
+    std::string by_outcome;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (unlogged[i] == 0) continue;
+      count += unlogged[i];
+      by_outcome += fmt::format("{}{} {}", by_outcome.empty() ? "" : ", ", unlogged[i], names[i]);
+    }
+    return fmt::format(
+        "publisher to exchange \"{}\": {} publishes failed, and their Confirmations were dropped: {} "
+        "({} since it was made). The last one: {}",
+        options_.exchange, count, by_outcome, unseen_count_, unlogged_reason_);
+  });
 }
 
 bool PublishWindow::on_tick() {
@@ -566,12 +573,10 @@ std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   coming_ = false;
   room_.notify_all();
   changed_.notify_all();
-  try {
-    fail_resend(
-        {.text = "the publisher was closed before it was sent, or sent again", .scope = ErrorScope::channel});
-    log_unseen(Clock::now());
-  } catch (...) {  // no memory for their errors: they stay pending
-  }
+  fail_resend(
+      {.text = text_or_no_memory([] { return "the publisher was closed before it was sent, or sent again"; }),
+       .scope = ErrorScope::channel});
+  log_unseen(Clock::now());
   return std::exchange(channel_, nullptr);
 }
 

@@ -18,6 +18,7 @@
 #include "engine/channel_core.hpp"
 #include "engine/confirm_tracker.hpp"
 #include "engine/connection_core.hpp"
+#include "engine/slot_queue.hpp"
 
 namespace warren::inline v0::engine {
 
@@ -27,7 +28,7 @@ struct PublishSlot {
   std::int64_t stamp = 0;
   std::uint32_t frame_max = 0;  ///< that the frames were made for
   PublishOutcome outcome = PublishOutcome::pending;
-  std::unique_ptr<ErrorDetails> error{};  ///< where it failed
+  std::unique_ptr<ErrorDetails> error{};  ///< where it failed; null if there was no memory for it
   std::chrono::steady_clock::time_point deadline{};
   bool in_window = false;  ///< the broker's answer is still to come
   bool held = false;       ///< a Confirmation, or a publish that waits, will look
@@ -89,13 +90,13 @@ class PublishWindow final : public ChannelSink,
   void on_return(ContentAssembler::ContentPtr content) override;
   bool on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) override;
   void on_unblocked() override;
-  void on_closed(const ErrorDetails& error) override;
+  void on_closed(const ErrorDetails& error) noexcept override;
   void on_answered() override;
   void on_forgotten() override;
   bool on_tick() override;
   void lost() noexcept override;
   void recover(Deadline deadline) override;
-  void abandon(const ErrorDetails& error) override;
+  void abandon(const ErrorDetails& error) noexcept override;
   void on_trial_over() override;
 
  private:
@@ -119,37 +120,35 @@ class PublishWindow final : public ChannelSink,
                                   std::int64_t stamp, Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
+  void make_room_for_slots(std::size_t count);
   [[nodiscard]] PublishSlot* enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
                                      Deadline deadline);
-  void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error);
-  template <typename MakeDetails>
-  void fail(PublishSlot& slot, PublishOutcome outcome, MakeDetails&& details) noexcept;
-  [[nodiscard]] static ErrorDetails reason_of(const PublishSlot& slot);
-  [[nodiscard]] static ErrorDetails no_reason(const PublishSlot& slot);
-  void expire(Deadline now);
+  void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) noexcept;
+  void expire(Deadline now) noexcept;
   void note_unseen(PublishSlot& slot) noexcept;
-  void log_unseen(Deadline now);
+  void log_unseen(Deadline now) noexcept;
   void revive(Lock& lock, Deadline deadline);
   [[nodiscard]] bool is_coming();
-  void drop(PublishSlot& slot);
+  void drop(PublishSlot& slot) noexcept;
   [[nodiscard]] bool takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept;
   void pass_on_room() noexcept;
 
   // publish_recovery.cpp
-  void keep(const ErrorDetails& error);
-  void fail_resend(const ErrorDetails& error);
-  void fail_all(std::vector<PublishSlot*> outstanding, const ErrorDetails& error);
-  [[nodiscard]] ErrorDetails expired_in_queue(const PublishSlot& slot) const;
-  [[nodiscard]] std::vector<PublishSlot*> take_outstanding();
+  void keep(const ErrorDetails& error) noexcept;
+  void fail_resend(const ErrorDetails& error) noexcept;
+  void fail_outstanding(const ErrorDetails& error) noexcept;
+  [[nodiscard]] ErrorDetails expired_in_queue(const PublishSlot& slot) const noexcept;
+  void take_outstanding() noexcept;
 
   // publish_trial.cpp
-  void blame(std::vector<PublishSlot*>& outstanding, const ErrorDetails& error);
-  void note_named(const std::vector<PublishSlot*>& outstanding, const ErrorDetails& error);
+  void blame(const ErrorDetails& error) noexcept;
+  void note_named(const ErrorDetails& error);
   [[nodiscard]] bool is_careful(const PublishSlot& slot) const;
   [[nodiscard]] bool is_missing(std::string_view exchange) const;
   [[nodiscard]] std::size_t next_group();
   [[nodiscard]] bool all_passed();
-  void advance();
+  void advance() noexcept;
+  void send_queued();
   [[nodiscard]] bool send_front(std::size_t count);
   void fence();
   [[nodiscard]] bool is_drained();
@@ -173,9 +172,11 @@ class PublishWindow final : public ChannelSink,
   bool opening_ = false;
   bool closed_ = false;
   ConfirmTracker<PublishSlot*> tracker_;
-  std::deque<PublishSlot*> resend_;         // to be sent, in their order: again, or for the first time
-  std::size_t bytes_ = 0;                   // in the window
-  std::size_t expired_ = 0;                 // of those in tracker_
+  // These have room for all slots: what becomes of them once the channel is lost needs no memory.
+  SlotQueue<PublishSlot> resend_;          // to be sent, in their order: again, or for the first time
+  std::vector<PublishSlot*> outstanding_;  // in flight on the channel that was lost; empty between two losses
+  std::size_t bytes_ = 0;                  // in the window
+  std::size_t expired_ = 0;                // of those in tracker_
   Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
   bool coming_ = false;                     // see is_coming()
   bool reopening_ = false;                  // it comes since the broker closed the one before

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 
 #include "engine/connection_core.hpp"
+#include "engine/no_memory.hpp"
 #include "engine/replay.hpp"
 #include "engine/system.hpp"
 
@@ -44,19 +46,24 @@ void ConnectionCore::check_not_ended(const std::string& operation) const {
   if (is_end(state_)) raise(operation);
 }
 
-void ConnectionCore::drop(const std::string& reason) {
+void ConnectionCore::drop(std::string_view reason) noexcept {
+  std::string text = text_or_no_memory([&] { return std::string(reason); });
   {
     const std::lock_guard lock(mutex_);
     if (!connected_) return;
-    drop_reason_ = reason;
+    drop_reason_ = std::move(text);
   }
   outbox_.wakeup().wake();
 }
 
 void ConnectionCore::add(std::weak_ptr<Recoverable> recoverable) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(recoverables_, [](const auto& each) { return each.expired(); });
-  recoverables_.push_back(std::move(recoverable));
+  auto all = std::make_shared<std::vector<std::weak_ptr<Recoverable>>>();
+  all->reserve(recoverables_->size() + 1);
+  std::ranges::copy_if(*recoverables_, std::back_inserter(*all),
+                       [](const auto& each) { return !each.expired(); });
+  all->push_back(std::move(recoverable));
+  recoverables_ = std::move(all);
 }
 
 void ConnectionCore::notify() {
@@ -81,9 +88,9 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
 }
 
 // True where the connection is to be recovered: then the error is one that passes.
-bool ConnectionCore::lose(ErrorDetails& error) {
+bool ConnectionCore::lose(ErrorDetails& error) noexcept {
   if (!options_.recovery.enabled) return false;
-  const ErrorDetails of_the_call = error;
+  const ErrorDetails of_the_call = kept(error);
   {
     const std::lock_guard lock(mutex_);
     // What somebody asked for here and can't have is his error: the connection goes on without it. What
@@ -93,82 +100,93 @@ bool ConnectionCore::lose(ErrorDetails& error) {
                              (error.code == 503 || error.code == 540 || error.code == 541);
     if (error.permanent && asked_again) return false;
     error.permanent = false;
-    error_ = error;
+    error_ = kept(error);
     // What logged in and did not come to be open, was not stable: the outage goes on.
     if (recovering_) backoff_.connected(Clock::now());
     recovering_ = true;
     reconnected_ = false;  // where the recovery thread did not come to it
     ++generation_;
   }
-  if (!enter(ConnectionState::waiting, error)) return false;
-  events_.log(LogLevel::warning,
-              fmt::format("the connection was lost, and is tried again: {}", Error(error).what()));
+  if (!enter(ConnectionState::waiting, &error)) return false;
+  events_.log(LogLevel::warning, [&] {
+    return fmt::format("the connection was lost, and is tried again: {}", Error(error).what());
+  });
   backoff_.lost(Clock::now());
-  for (const auto& each : recoverables()) {
+  for (const auto& each : *recoverables()) {
     if (const auto recoverable = each.lock()) recoverable->lost();
   }
   fail_channels(of_the_call);
-  if (!recovery_.joinable()) {
-    try {
-      recovery_ = start_thread("warren-recovery", [this] { recover_loop(); });
-    } catch (const Error&) {
-      return false;
-    }
-  }
   return true;
 }
 
+// Of one reconnect().
+struct ConnectionCore::Attempts {
+  ErrorDetails last;                      // of the latest try
+  std::optional<Deadline> refused_until;  // since the first refused login
+  bool all_permanent = true;              // of this round over the endpoints
+};
+
 // Returns once connected, or closing; else the error that ends it all. `last` is the loss: where the
 // connection before was not stable, the tries may be used up.
-std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) {
-  const auto patience = options_.recovery.retry_refused_login;
-  std::optional<Deadline> refused_until;  // since the first refused login
+std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcept {
+  Attempts attempts{.last = std::move(last), .refused_until = {}};
   for (;;) {
     auto delay = backoff_.next(Clock::now());
     if (!delay) {
-      last.text = "recovery gave up; the last try: " + last.text;
-      return last;
+      attempts.last.text =
+          text_or_no_memory([&] { return "recovery gave up; the last try: " + attempts.last.text; });
+      return std::move(attempts.last);
     }
-    if (refused_until) {  // the last try is at the end of that time
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*refused_until - Clock::now());
+    if (attempts.refused_until) {  // the last try is at the end of that time
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*attempts.refused_until - Clock::now());
       delay = std::clamp(left, 0ms, *delay);
     }
     if (!pause(*delay) || !enter(ConnectionState::connecting)) return std::nullopt;
-    bool all_permanent = true;
+    attempts.all_permanent = true;
     for (std::size_t i = 0; i < endpoints_.size(); ++i) {
-      const Endpoint& endpoint = endpoints_[next_endpoint_ % endpoints_.size()];
       try {
-        auto transport = attempt(endpoint);
-        if (!transport) return std::nullopt;
-        connected(std::move(transport), endpoint);
-        const std::lock_guard lock(mutex_);
-        reconnected_ = true;
-        changed_.notify_all();
-        return std::nullopt;
-      } catch (const Error& error) {
-        ++next_endpoint_;
-        last = error.details();
-        if (error.permanent() && is_refused_login(error.code()) && patience > 0ms) {
-          if (!refused_until) refused_until = deadline_after(patience);
-          if (Clock::now() < *refused_until) {
-            all_permanent = false;
-            events_.log(LogLevel::warning,
-                        fmt::format("the login was refused, and is tried again for {:.1f} s more: {}",
-                                    std::chrono::duration<double>(*refused_until - Clock::now()).count(),
-                                    error.what()));
-            continue;
-          }
-        }
-        all_permanent = all_permanent && error.permanent();
-        events_.log(LogLevel::warning, error.what());
-      } catch (const std::exception& error) {  // no memory, say
-        last = {.operation = "connect", .text = error.what(), .scope = ErrorScope::connection};
-        all_permanent = false;
-        events_.log(LogLevel::warning, error.what());
+        if (connect_again(endpoints_[next_endpoint_ % endpoints_.size()], attempts)) return std::nullopt;
+      } catch (...) {  // no memory; the next try may have some
+        attempts.last = lost_without_memory();
+        attempts.last.operation = "connect";
+        attempts.all_permanent = false;
+        events_.log(LogLevel::warning, [&] { return Error(attempts.last).what(); });
       }
     }
-    if (all_permanent) return last;
-    if (!enter(ConnectionState::waiting, last)) return std::nullopt;
+    if (attempts.all_permanent) return std::move(attempts.last);
+    if (!enter(ConnectionState::waiting, &attempts.last)) return std::nullopt;
+  }
+}
+
+// True once connected, or if close() came.
+bool ConnectionCore::connect_again(const Endpoint& endpoint, Attempts& attempts) {
+  const auto patience = options_.recovery.retry_refused_login;
+  try {
+    auto transport = attempt(endpoint);
+    if (!transport) return true;
+    connected(std::move(transport), endpoint);
+    const std::lock_guard lock(mutex_);
+    reconnected_ = true;
+    changed_.notify_all();
+    return true;
+  } catch (const Error& error) {
+    ++next_endpoint_;
+    attempts.last = kept(error.details());
+    if (error.permanent() && is_refused_login(error.code()) && patience > 0ms) {
+      auto& until = attempts.refused_until;
+      if (!until) until = deadline_after(patience);
+      if (Clock::now() < *until) {
+        attempts.all_permanent = false;
+        events_.log(LogLevel::warning, [&] {
+          return fmt::format("the login was refused, and is tried again for {:.1f} s more: {}",
+                             std::chrono::duration<double>(*until - Clock::now()).count(), error.what());
+        });
+        return false;
+      }
+    }
+    attempts.all_permanent = attempts.all_permanent && error.permanent();
+    events_.log(LogLevel::warning, [&] { return error.what(); });
+    return false;
   }
 }
 
@@ -227,9 +245,8 @@ void ConnectionCore::recover_loop() noexcept {
     state_ = ConnectionState::open;
     changed_.notify_all();
     open_since = Clock::now();
-    events_.log(LogLevel::info, "the connection has recovered");
-    events_.state(
-        {.state = ConnectionState::open, .blocked = {}, .error = {}, .not_recovered = std::move(missing)});
+    events_.log(LogLevel::info, [] { return "the connection has recovered"; });
+    events_.state(ConnectionState::open, {}, nullptr, std::move(missing));
   }
 }
 
@@ -242,7 +259,7 @@ void ConnectionCore::recover(Recoverable& recoverable) {
     } catch (const TimeoutError&) {
       std::unique_lock lock(mutex_);
       if (!blocked_) throw;
-      events_.log(LogLevel::warning, "the recovery waits while the broker blocks");
+      events_.log(LogLevel::warning, [] { return "the recovery waits while the broker blocks"; });
       const std::uint64_t generation = generation_;
       changed_.wait(lock, [&] { return !blocked_ || generation != generation_; });
     }
@@ -257,12 +274,7 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
       replay.declare_all();
       missing = std::move(replay.refused());
     }
-    std::vector<std::weak_ptr<Recoverable>> recoverables;
-    {
-      const std::lock_guard lock(mutex_);
-      recoverables = recoverables_;
-    }
-    for (const auto& each : recoverables) {
+    for (const auto& each : *recoverables()) {
       const auto recoverable = each.lock();
       if (!recoverable) continue;
       try {
@@ -272,20 +284,22 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
       } catch (const TimeoutError&) {
         throw;
       } catch (const Error& error) {  // it has told its own callers
-        events_.log(LogLevel::error, fmt::format("not recovered: {}", error.what()));
+        events_.log(LogLevel::error, [&] { return fmt::format("not recovered: {}", error.what()); });
       }
     }
     return true;
   } catch (const ConnectionError&) {
     return false;
   } catch (const TimeoutError& error) {
-    drop(fmt::format("the broker did not answer during recovery: {}", error.what()));
+    drop(text_or_no_memory(
+        [&] { return fmt::format("the broker did not answer during recovery: {}", error.what()); }));
     return false;
   } catch (const std::bad_alloc&) {  // another try may do better
-    drop("no memory");               // short enough to need none
+    drop(no_memory);
     return false;
   } catch (const std::exception& error) {
-    drop(fmt::format("the recovery of the topology failed: {}", error.what()));
+    drop(text_or_no_memory(
+        [&] { return fmt::format("the recovery of the topology failed: {}", error.what()); }));
     return false;
   }
 }
@@ -320,8 +334,7 @@ void ConnectionCore::declare_pending() noexcept {
     const std::lock_guard lock(mutex_);
     changed_.notify_all();
     if (again.refused().empty() || state_ != ConnectionState::open) return;
-    events_.state(
-        {.state = state_, .blocked = blocked_, .error = {}, .not_recovered = std::move(again.refused())});
+    events_.state(state_, blocked_, nullptr, std::move(again.refused()));
   } catch (...) {  // no memory: the next round may have some
   }
 }

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <iterator>
+#include <new>
 #include <utility>
 
 #include "engine/delivery_access.hpp"
+#include "engine/no_memory.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -15,6 +17,7 @@ namespace id = wire::id;
 
 // Of a stream's message that its handler wants to have again: what always comes back must not spin.
 constexpr std::chrono::milliseconds run_again_pause{100};
+constexpr std::chrono::milliseconds no_memory_pause{500};
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
 
 void set_prefetch(ChannelCore& channel, std::uint16_t prefetch, ConnectionCore::Deadline deadline) {
@@ -192,7 +195,9 @@ bool Subscription::cancel(Deadline deadline) noexcept {
     if (open && open->is_open()) unsubscribe(*open, tag, deadline);
   } catch (const TimeoutError&) {
     answered = false;
-  } catch (...) {  // the channel is gone: so is the subscription
+  } catch (const std::bad_alloc&) {
+    connection_->drop(no_memory);  // else the broker would go on delivering
+  } catch (...) {                  // the channel is gone: so is the subscription
   }
   give_back_waiting();
   return answered;
@@ -212,7 +217,7 @@ void Subscription::give_back_waiting() noexcept {
 // What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale. A
 // stream's deliveries are nobody else's: they stay, at most as many as the prefetch, and those behind them
 // come again.
-void Subscription::left(const ChannelCore& channel) {
+void Subscription::left(const ChannelCore& channel) noexcept {
   {
     const std::lock_guard lock(mutex_);
     spare_.clear();
@@ -231,6 +236,8 @@ void Subscription::close(Deadline deadline) noexcept {
       open->give_back_unsettled();
       open->close(deadline);
     }
+  } catch (const std::bad_alloc&) {
+    connection_->drop(no_memory);
   } catch (...) {  // no answer: it was sent, and the connection's end closes the channel, too
   }
 }
@@ -257,9 +264,13 @@ std::size_t Subscription::await_settled(Deadline deadline) const {
 }
 
 // One at a time: what a worker held ahead of its handler could not go back at once when the run ends.
-bool Subscription::take(ContentPtr& content) {
+bool Subscription::take(ContentPtr& content) noexcept {
   std::unique_lock lock(mutex_);
-  if (content) spare_.push_back(std::move(content));
+  try {
+    if (content) spare_.push_back(std::move(content));
+  } catch (...) {  // then it is not used again
+    content.reset();
+  }
   const auto ready = [&] { return taken_ != queue_.size() && !paused_; };
   if (!ready() && !is_ending()) {
     ++idle_workers_;
@@ -285,7 +296,7 @@ bool Subscription::acknowledge(const Delivery& delivery) {
   // Where the I/O thread does not come by soon, it goes out now, and those behind it wait for a tick.
   if (!ticking_.exchange(true, std::memory_order_acq_rel)) {
     channel->flush_acks();
-    connection_->request_tick(channel);
+    if (!connection_->request_tick(channel)) ticking_.store(false, std::memory_order_release);
   }
   return settlement ? settlement == AckTracker::Settlement::accepted : keeps_deliveries();
 }
@@ -300,6 +311,9 @@ bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
       delivery.nack(requeue);
     }
     return true;
+  } catch (const std::bad_alloc&) {
+    connection_->drop(no_memory);  // unsettled it would be nobody's
+    return false;
   } catch (...) {
     return false;
   }
@@ -313,9 +327,18 @@ bool Subscription::give_back(const Delivery& delivery) noexcept {
     }
     delivery.nack(Requeue::yes);
     return true;
+  } catch (const std::bad_alloc&) {
+    connection_->drop(no_memory);  // unsettled it would be nobody's
+    return false;
   } catch (...) {
     return false;
   }
+}
+
+void Subscription::lack_memory() noexcept {
+  connection_->drop(no_memory);
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, no_memory_pause, [&] { return is_ending(); });
 }
 
 bool Subscription::wait_to_run_again(const Delivery& delivery) {
@@ -367,6 +390,8 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   if (queue_.empty()) {
     queue_.swap(arrivals_);
   } else {
+    if (const std::size_t size = queue_.size() + arrivals_.size(); size > queue_.capacity())
+      queue_.reserve(std::max(2 * queue_.capacity(), size));  // what is moved can't be given back
     std::move(arrivals_.begin(), arrivals_.end(), std::back_inserter(queue_));
     arrivals_.clear();
   }
@@ -414,16 +439,12 @@ void Subscription::on_cancel(std::string_view consumer_tag) {
   changed_.notify_all();
 }
 
-void Subscription::drop_arrivals() {
+void Subscription::drop_arrivals() noexcept {
   if (is_stream() && !arrivals_.empty()) position_.dropped(arrivals_.front()->delivery.headers());
   arrivals_.clear();
 }
 
-void Subscription::log(LogLevel level, const std::string& text) {
-  connection_->events().log(level, fmt::format("consumer of \"{}\": {}", options_.queue, text));
-}
-
-void Subscription::on_closed(const ErrorDetails& error) {
+void Subscription::on_closed(const ErrorDetails& error) noexcept {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
   const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
   bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;

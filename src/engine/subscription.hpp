@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -89,7 +90,10 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   /// Gives back the content handled before, for its memory, and takes the next one, blocking until there is
   /// one. False once it is ending.
-  bool take(ContentPtr& content);
+  bool take(ContentPtr& content) noexcept;
+  /// After a step that failed for a lack of memory: ends the connection, whose recovery does it again, and
+  /// waits a moment, so that nothing spins.
+  void lack_memory() noexcept;
   /// Each settles one delivery, on the channel that brought it; false where that is gone (the message comes
   /// again), or where somebody settled it before. Acknowledgements are merged, and go out within ack_delay.
   bool acknowledge(const Delivery& delivery);
@@ -115,17 +119,24 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool on_turn_end(std::vector<ContentPtr>& spare) override;
   bool on_tick() override;
   void on_cancel(std::string_view consumer_tag) override;
-  void on_closed(const ErrorDetails& error) override;
+  void on_closed(const ErrorDetails& error) noexcept override;
 
   [[nodiscard]] std::shared_ptr<ChannelCore> channel() const;
   void open_channel();
   void leave(ChannelCore& channel, const std::string& tag, Deadline deadline) noexcept;
-  void left(const ChannelCore& channel);
-  void drop_arrivals();
+  void left(const ChannelCore& channel) noexcept;
+  void drop_arrivals() noexcept;
   [[nodiscard]] bool keeps_deliveries() const noexcept {
     return is_stream() && options_.unsettled_on_stream == StreamPosition::Unsettled::kept;
   }
-  void log(LogLevel level, const std::string& text);
+  template <std::invocable Make>  // of the line behind the consumer's name
+  void log(LogLevel level, Make&& make) noexcept {
+    connection_->events().log(
+        level, [&] { return "consumer of \"" + options_.queue + "\": " + std::string(make()); });
+  }
+  void log(LogLevel level, const std::string& text) noexcept {
+    log(level, [&]() -> const std::string& { return text; });
+  }
 
   // subscription_recovery.cpp
   struct Attempts;

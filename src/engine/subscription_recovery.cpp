@@ -47,7 +47,6 @@ struct Subscription::Attempts {
 };
 
 void Subscription::open_again() {
-  const std::string operation = fmt::format("consume \"{}\"", options_.queue);
   const auto set_reopening = [this](bool reopening) {
     const std::lock_guard lock(mutex_);
     reopening_ = reopening;
@@ -59,7 +58,7 @@ void Subscription::open_again() {
   }
   leave_cancelled();
   for (bool first = true;; first = false) {
-    connection_->await_open(operation, Deadline::max(), [this] { return is_ending(); });
+    connection_->await_open(fmt::format("consume \"{}\"", options_.queue), Deadline::max(), [this] { return is_ending(); });
     // Declared in the background, once the connection before holds it no longer.
     connection_->await_queue(options_.queue, [this] { return is_ending(); });
     if (first) await_kept();
@@ -72,7 +71,7 @@ void Subscription::open_again() {
       if (connection_->has_ended()) throw;
       attempts.cancelled = false;
     } catch (const TimeoutError& error) {  // a link that is stalled: its heartbeats, or the next try, tell
-      log(LogLevel::warning, fmt::format("{}: it is tried again", error.what()));
+      log(LogLevel::warning, [&] { return fmt::format("{}: it is tried again", error.what()); });
       const auto late = channel();
       late->give_up();
       left(*late);
@@ -81,6 +80,11 @@ void Subscription::open_again() {
       const std::lock_guard lock(mutex_);
       lost_ = true;
       continue;
+    } catch (...) {
+      set_reopening(false);
+      const std::lock_guard lock(mutex_);
+      lost_ = true;
+      throw;
     }
     std::unique_lock lock(mutex_);
     lost_ = true;
@@ -124,9 +128,11 @@ bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
                       : node_down            ? "the queue's node is down"
                       : attempts.code == 405 ? "another connection holds the queue"
                                              : "no permission, or another consumer is the exclusive one";
-  log(LogLevel::warning, fmt::format("{}: {}.{} The next try is in {} ms, the last one {} ms after the first",
-                                     cause, error.what(), declared ? " The queue is declared again." : "",
-                                     pause.count(), longest.count()));
+  log(LogLevel::warning, [&] {
+    return fmt::format("{}: {}.{} The next try is in {} ms, the last one {} ms after the first", cause,
+                       error.what(), declared ? " The queue is declared again." : "", pause.count(),
+                       longest.count());
+  });
   attempts.pause =
       std::min(2 * attempts.pause, error.code() == refused ? longest_refused_pause : longest_pause);
   std::unique_lock lock(mutex_);
@@ -174,7 +180,7 @@ bool Subscription::declare_queue_again() {
     channel->begin_close();
     return true;
   } catch (const Error& error) {
-    log(LogLevel::warning, fmt::format("the queue is not declared again: {}", error.what()));
+    log(LogLevel::warning, [&] { return fmt::format("the queue is not declared again: {}", error.what()); });
     return false;
   }
 }

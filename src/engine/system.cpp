@@ -23,11 +23,6 @@ namespace {
                          .scope = ErrorScope::connection});
 }
 
-void set_up(int descriptor) {
-  ::fcntl(descriptor, F_SETFD, ::fcntl(descriptor, F_GETFD) | FD_CLOEXEC);
-  ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
-}
-
 // A fault of the thread itself raises one of these, and a profiler samples each thread with SIGPROF. The
 // kernel ends the process without asking its handler if a fault's signal is blocked, so no thread blocks
 // them.
@@ -60,14 +55,14 @@ class AllSignalsBlocked {
 
 }  // namespace
 
-// A pipe rather than an eventfd: POSIX has it everywhere, and a wake is not on any hot path.
+// A pipe rather than an eventfd: every system has it, and a wake is not on any hot path.
 Wakeup::Wakeup() {
   int ends[2];
-  if (::pipe(ends) != 0) exhausted("pipe", errno);
+  // With its flags from the start: a child that another thread forks in between would inherit the
+  // descriptors.
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) exhausted("pipe", errno);
   read_end_ = ends[0];
   write_end_ = ends[1];
-  set_up(read_end_);
-  set_up(write_end_);
 }
 
 Wakeup::~Wakeup() {

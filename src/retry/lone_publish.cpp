@@ -13,6 +13,7 @@
 #include <warren/error.hpp>
 
 #include "engine/channel_core.hpp"
+#include "engine/no_memory.hpp"
 #include "wire/frame.hpp"
 
 namespace warren::inline v0::retry {
@@ -70,11 +71,11 @@ class Outcome final : public engine::ChannelSink {
     settle();
     return true;
   }
-  void on_closed(const ErrorDetails& error) override {
+  void on_closed(const ErrorDetails& error) noexcept override {
     const std::lock_guard lock(mutex_);
     if (is_settled_) return;
     state_ = State::closed;
-    error_ = error;
+    error_ = engine::kept(error);
     error_.operation = operation;
     error_.in_doubt = error.scope == ErrorScope::connection;
     settle();
@@ -97,12 +98,7 @@ class Opened {
   Opened(engine::ConnectionCore& connection, Clock::time_point deadline,
          const std::shared_ptr<Outcome>& outcome)
       : channel(connection.open_channel(deadline, outcome)) {}
-  ~Opened() {
-    try {
-      channel->give_up();
-    } catch (...) {  // no memory for a frame: the connection's end closes it
-    }
-  }
+  ~Opened() { channel->give_up(); }
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
 

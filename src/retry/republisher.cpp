@@ -11,6 +11,7 @@
 #include <warren/error.hpp>
 
 #include "engine/connection_access.hpp"
+#include "engine/no_memory.hpp"
 #include "retry/lone_publish.hpp"
 #include "retry/topology.hpp"
 
@@ -67,8 +68,10 @@ bool Republisher::send(Copy& copy, const Stop& stop) {
       const std::shared_ptr<Link> current = link(stop);
       if (current == nullptr || !publish(*current, copy, stop, notice)) return false;
       if (!notice.fault.empty()) {
-        log(LogLevel::info,
-            fmt::format("the copy of a message of \"{}\" to \"{}\" is confirmed now", queue_, copy.queue));
+        log(LogLevel::info, engine::text_or_no_memory([&] {
+              return fmt::format("the copy of a message of \"{}\" to \"{}\" is confirmed now", queue_,
+                                 copy.queue);
+            }));
       }
       return true;
     } catch (const std::exception& error) {
@@ -205,14 +208,14 @@ std::shared_ptr<Republisher::Link> Republisher::open_link(std::unique_lock<std::
   try {
     opened = std::make_shared<Link>(connect_(), PublisherOptions{.exchange = policy_.options().exchange});
   } catch (const std::exception& error) {
-    failure = error.what();
+    failure = engine::text_or_no_memory([&] { return error.what(); });
   } catch (...) {
-    failure = "the connection for copies can't be opened";
+    failure = engine::text_or_no_memory([] { return "the connection for copies can't be opened"; });
   }
   lock.lock();
   opening_ = false;
   ++openings_;
-  failure_ = failure;
+  failure_ = engine::text_or_no_memory([&] { return failure; });
   changed_.notify_all();
   if (!failure.empty()) throw std::runtime_error(failure);
   if (closed_) {

@@ -1,5 +1,7 @@
 #include "wire/methods.hpp"
 
+#include <new>
+
 #include "wire/byte_reader.hpp"
 #include "wire/check.hpp"
 #include "wire/method_frame.hpp"
@@ -216,9 +218,9 @@ InboundMethod decode_method(std::string_view payload, Pool& pool) {
   // their tables would go through the library's unbounded decoder.
   const auto decoded = [&]<typename T>(const T*) -> const T& {
     void* result = nullptr;
-    if (amqp_decode_method(out.id, pool.get(), to_bytes(reader.rest()), &result) < 0 || result == nullptr) {
-      throw MalformedFrame("the arguments of a method cannot be read");
-    }
+    const int status = amqp_decode_method(out.id, pool.get(), to_bytes(reader.rest()), &result);
+    if (status == AMQP_STATUS_NO_MEMORY) throw std::bad_alloc();
+    if (status < 0 || result == nullptr) throw MalformedFrame("the arguments of a method cannot be read");
     return *static_cast<const T*>(result);
   };
   const auto take_close = [&out](const auto& method) {

@@ -33,7 +33,7 @@ struct SlowToRecover : Recoverable {
     ++times;
     (void)eventually([&] { return let.load(); });
   }
-  void abandon(const warren::ErrorDetails&) override {}
+  void abandon(const warren::ErrorDetails&) noexcept override {}
 
   std::atomic<int> times{0};
   std::atomic<bool> let{false};

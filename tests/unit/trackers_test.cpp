@@ -3,6 +3,7 @@
 
 #include "engine/ack_tracker.hpp"
 #include "engine/confirm_tracker.hpp"
+#include "engine/slot_queue.hpp"
 #include "support/catch.hpp"
 
 using warren::engine::AckTracker;
@@ -128,4 +129,32 @@ TEST_CASE("a reset loses each outstanding publish once and starts at number 1") 
   CHECK(lost == "ac");
   CHECK(tracker.outstanding() == 0);
   CHECK(tracker.add('d') == 1);
+}
+
+TEST_CASE("a queue of slots keeps its order, and never allocates beyond its room") {
+  std::vector<int> slots(8);
+  warren::engine::SlotQueue<int> queue;
+  queue.reserve(slots.size());
+  const auto contents = [&] {
+    std::vector<std::ptrdiff_t> indices;
+    for (const int* slot : queue) indices.push_back(slot - slots.data());
+    return indices;
+  };
+  for (std::size_t i = 0; i < 4; ++i) queue.push_back(&slots[i]);
+  queue.pop_front();
+  queue.pop_front();
+  CHECK(contents() == std::vector<std::ptrdiff_t>{2, 3});
+  // Room that was left in front is used again.
+  const int* const* const first = &*queue.begin() - 2;
+  for (std::size_t i = 4; i < slots.size(); ++i) queue.push_back(&slots[i]);
+  queue.push_front({&slots[0], &slots[1]});
+  CHECK(contents() == std::vector<std::ptrdiff_t>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(&*queue.begin() == first);
+  CHECK(queue.size() == slots.size());
+  CHECK(queue[3] == &slots[3]);
+  CHECK(*queue.erase(queue.begin() + 1) == &slots[2]);
+  while (!queue.empty()) queue.pop_front();
+  for (int& slot : slots) queue.push_back(&slot);
+  CHECK(&*queue.begin() == first);
+  CHECK(queue.front() == &slots[0]);
 }
