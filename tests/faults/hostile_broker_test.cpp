@@ -238,7 +238,7 @@ TEST_CASE("deliveries far beyond the prefetch break the protocol, and those befo
   check_recovers(watch, "deliveries are unsettled");
   CHECK(waiting <= most);
   CHECK(sent > most);
-  CHECK(handled == 1);
+  CHECK(handled <= 1);  // the loss may come before the worker
   go_on = true;
   CHECK(eventually([&] { return consumer.status().subscribed; }));
 }
