@@ -238,7 +238,7 @@ TEST_CASE("deliveries far beyond the prefetch break the protocol, and those befo
   check_recovers(watch, "deliveries are unsettled");
   CHECK(waiting <= most);
   CHECK(sent > most);
-  CHECK(handled == 1);
+  CHECK(handled <= 1);  // the loss may come before the worker
   go_on = true;
   CHECK(eventually([&] { return consumer.status().subscribed; }));
 }
@@ -293,8 +293,8 @@ TEST_CASE("a channel that a publisher opens again can't be closed before its cha
   Watch watch;
   Connection connection{peer.endpoint(), quick(watch)};
   warren::Publisher publisher{connection, {.routing_key = "q"}};
-  auto confirmation = publisher.publish_async(warren::Message{"x"});
-  check_recovers(watch, "");
+  const auto confirmation = publisher.publish_async(warren::Message{"x"});
+  check_recovers(watch, "a channel.open that was not sent");
   CHECK(watch.count(ConnectionState::open) == 2);
 }
 
