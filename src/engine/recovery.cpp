@@ -150,7 +150,7 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcep
         attempts.last = lost_without_memory();
         attempts.last.operation = "connect";
         attempts.all_permanent = false;
-        events_.log(LogLevel::warning, [&] { return Error(attempts.last).what(); });
+        events_.log(LogLevel::warning, [&] { return std::string(Error(attempts.last).what()); });
       }
     }
     if (attempts.all_permanent) return std::move(attempts.last);

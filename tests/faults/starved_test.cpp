@@ -141,6 +141,15 @@ struct Client {
   warren::Consumer consumer;
 };
 
+// Of Debian's package faketime; empty if it is not installed.
+std::filesystem::path find_faketime() {
+  for (const auto& each : std::filesystem::directory_iterator("/usr/lib")) {
+    const auto library = each.path() / "faketime" / "libfaketimeMT.so.1";
+    if (std::error_code ignored; std::filesystem::exists(library, ignored)) return library;
+  }
+  return {};
+}
+
 // One test after the other for each of them, several at once; all that is wrong.
 std::vector<std::string> run_beside(std::vector<std::function<void(std::vector<std::string>& wrong)>> all) {
   constexpr std::size_t most = 4;  // at once: each mostly waits
@@ -235,6 +244,10 @@ TEST_CASE("a connection that finds no thread fails with that error", "[faults][s
 }
 
 TEST_CASE("without descriptors a connection fails, or recovers once there are some", "[faults][starved]") {
+  if (is_sanitized) {
+    WARN("skipped: the sanitizer for undefined behaviour needs descriptors of its own");
+    return;
+  }
   for (int spare = 0; spare <= 8; ++spare) {
     const ChildResult result = starve({"descriptors", std::to_string(spare)});
     INFO(spare << " spare descriptors: " << result.output);
@@ -260,8 +273,8 @@ TEST_CASE("no descriptor is inherited by a child that is forked beside", "[fault
 
 TEST_CASE("a system clock that jumps by a day costs no connection, no delay and no message",
           "[faults][starved]") {
-  const std::filesystem::path library("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
-  if (is_sanitized || !std::filesystem::exists(library)) {
+  const std::filesystem::path library = find_faketime();
+  if (is_sanitized || library.empty()) {
     WARN("skipped: " << (is_sanitized ? "a sanitizer is to be loaded before libfaketime"
                                       : "libfaketime is not there (Debian's package faketime)"));
     return;
