@@ -201,6 +201,8 @@ def main():
              f"{samples['restarts'][-1]:.0f} restarts, {samples['recoveries'][-1]:.0f} recoveries")
     draw(svg_path, title, panels, duration, outages_of(samples))
     print(title)
+    if any(each.span is None for _, _, all_of in panels for each in all_of):
+        sys.exit("soak: too little to judge: the connections were hardly ever open")
     rising = []
     for name, unit, all_of in panels:
         for each in all_of:

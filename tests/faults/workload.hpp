@@ -22,7 +22,7 @@ namespace faults {
 class Workload {
  public:
   /// Declares the queues and starts.
-  /// @param pause  between two publishes of a thread's: by default they come faster than an idle machine handles them
+  /// @param pause  between two publishes of a thread's: by default an idle machine can't handle them as fast
   Workload(Ledger& ledger, const std::vector<warren::Endpoint>& endpoints, warren::QueueType type,
            std::uint64_t seed, std::chrono::milliseconds pause = std::chrono::milliseconds(1));
   /// Stops what still runs.

@@ -278,7 +278,8 @@ void attempt(Step&& step) {
   try {
     step();
   } catch (const Error& error) {
-    expect(error.what() != nullptr && *error.what() != '\0', "an error says what happened");
+    expect(error.what() != std::string(), "an error says what happened");
+    expect(fuzz::is_safe(error.what()), "an error can be shown in a terminal");
   }
 }
 
@@ -378,7 +379,9 @@ struct Scenario {
     options.close_timeout = patience;
     options.heartbeat = 0s;
     options.log_level = LogLevel::debug;
-    options.on_log = [](const LogEvent& event) { expect(!event.text.empty(), "a log line has a text"); };
+    options.on_log = [](const LogEvent& event) {
+      expect(!event.text.empty() && fuzz::is_safe(event.text), "a log line can be shown in a terminal");
+    };
     options.on_state = [](const StateEvent&) {};
     options.recovery = {
         .enabled = has(0), .initial_delay = 1ms, .early_max_delay = 1ms, .max_delay = 1ms, .max_tries = 3};

@@ -8,6 +8,10 @@
 #include <cstdlib>
 #include <string_view>
 
+#if __has_include(<warren/printable.hpp>)
+#include <warren/printable.hpp>
+#endif
+
 /// @file
 /// What all fuzzers share. One execution is one call of fuzz(); it ends the process if it finds a fault.
 namespace fuzz {
@@ -53,6 +57,15 @@ inline void expect(bool holds, const char* what) noexcept {
   if (holds) return;
   std::fprintf(stderr, "fuzz: does not hold: %s\n", what);
   std::abort();
+}
+
+/// Whether a text can be shown in a terminal, whoever wrote it.
+inline bool is_safe([[maybe_unused]] std::string_view text) noexcept {
+#if __has_include(<warren/printable.hpp>)
+  return warren::is_printable(text);
+#else
+  return true;
+#endif
 }
 
 /// One execution. Each fuzzer defines it.

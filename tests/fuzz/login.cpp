@@ -53,6 +53,7 @@ void fuzz::fuzz(Input input) {
       expect(login.server_properties().contains(entry.key), "server-properties are a table");
   } catch (const ConnectionError& error) {
     expect(error.code() != 0 || error.what() != std::string(), "an error says what happened");
+    expect(is_safe(error.what()), "an error can be shown in a terminal");
   } catch (const InvalidArgument&) {  // ours: credentials or properties that don't fit a frame
   }
 }

@@ -341,9 +341,15 @@ def retry():
     return names
 
 
+def printable():
+    return {"plain": "a text", "lines": "one\r\n \ttwo\u2028three", "terminal": "\x1b[2J\x1b]0;title\x07", "c1": "\u0085\u009b",
+            "marks": "\u202eright to left\u2066", "not_utf8": b"\xff\xc0\x80\xed\xa0\x80", "cut": b"\xe2\x80",
+            "escaped": "\\x1b\\u202e", "delete": "\x7f", "nul": "\0"}
+
+
 def write(folder):
     targets = {"channel": channel, "connection": connection, "frames": frames, "login": login, "policy": policy,
-               "retry": retry, "tables": tables, "tls": tls, "uri": uris}
+               "printable": printable, "retry": retry, "tables": tables, "tls": tls, "uri": uris}
     for target, seeds in targets.items():
         into = pathlib.Path(folder, target)
         into.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,9 @@ coverage() { # COMMAND [OPTION...] of llvm-cov; the counts of all targets togeth
     [ -e "${profiles[0]}" ] || { echo "${0##*/}: nothing has run yet" >&2; return 1; }
     "$(tool llvm-profdata)" merge -sparse -o "$build/profiles/all.profdata" "${profiles[@]}"
     for each in $(targets); do objects+=(-object "$build/tests/fuzz/warren_fuzz_$each"); done
-    "$(tool llvm-cov)" "$command" "$@" -instr-profile "$build/profiles/all.profdata" "${objects[@]:1}" src/wire 2> >(grep -v 'mismatched data' >&2)  # fuzz() is another function in each of them
+    # Mismatched is what each target has of its own under one name: fuzz().
+    "$(tool llvm-cov)" "$command" "$@" -instr-profile "$build/profiles/all.profdata" "${objects[@]:1}" src/wire \
+        2> >(grep -v 'mismatched data' >&2)
 }
 
 # The lines that did not run: file, number, text.
