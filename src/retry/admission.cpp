@@ -41,7 +41,7 @@ std::vector<std::string> known_queues(const engine::Topology& topology, const st
   if (lot.size() > suffix.size() && lot.ends_with(suffix))
     known.push_back(lot.substr(0, lot.size() - suffix.size()));
   std::ranges::sort(known);
-  known.erase(std::ranges::unique(known).begin(), known.end());
+  known.erase(std::unique(known.begin(), known.end()), known.end());
   return known;
 }
 

@@ -49,12 +49,6 @@ struct Sink : ChannelSink {
   bool closed = false;
 };
 
-// Tells the outbox that its bytes are on the wire, if it wants to know.
-template <typename Box>
-void tell_written(Box& box, std::size_t bytes) {
-  if constexpr (requires { box.wrote(bytes); }) box.wrote(bytes);
-}
-
 struct Run {
   // What is under way as it begins, by bits of `which`: nothing, not even channel.open; or a consumer, a
   // publisher.
@@ -84,7 +78,7 @@ struct Run {
     Output out;
     if (!outbox.take(out)) return;
     const auto& bytes = out.bytes();
-    tell_written(outbox, bytes.size());
+    outbox.wrote(bytes.size());
     std::string_view rest(bytes.data(), bytes.size());
     while (const auto frame = wire::next_frame(rest, frame_max))
       expect(frame->channel == number, "a channel says frames of its own");

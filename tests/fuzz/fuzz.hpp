@@ -8,9 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#if __has_include(<warren/printable.hpp>)
 #include <warren/printable.hpp>
-#endif
 
 /// @file
 /// What all fuzzers share. One execution is one call of fuzz(); it ends the process if it finds a fault.
@@ -60,13 +58,7 @@ inline void expect(bool holds, const char* what) noexcept {
 }
 
 /// Whether a text can be shown in a terminal, whoever wrote it.
-inline bool is_safe([[maybe_unused]] std::string_view text) noexcept {
-#if __has_include(<warren/printable.hpp>)
-  return warren::is_printable(text);
-#else
-  return true;
-#endif
-}
+inline bool is_safe(std::string_view text) noexcept { return warren::is_printable(text); }
 
 /// One execution. Each fuzzer defines it.
 void fuzz(Input input);
