@@ -74,8 +74,8 @@ using ConsumerEndCallback = std::function<void(std::exception_ptr)>;
 /// How a consumer consumes. The default: one handler at a time, 64 messages prefetched, no retry.
 struct ConsumerOptions {
   /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
-  /// broker's consumer timeout, 30 minutes by default, counts those that wait here too. It holds on every queue
-  /// before RabbitMQ 4.3, and on quorum queues alone from 4.3 on
+  /// broker's consumer timeout, 30 minutes by default, counts those that wait here too. It holds on every
+  /// queue before RabbitMQ 4.3, and on quorum queues alone from 4.3 on
   /// (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
   std::uint16_t prefetch = 64;
   std::size_t concurrency = 1;  ///< handlers at once, each on a thread of the consumer's, from 1

@@ -106,8 +106,8 @@ struct ParkingLotOptions {
 /// Each call takes messages with `basic.get`, on a channel of its own, one after the other, at most as many
 /// as were ready when it began; what it does not replay or discard goes back with the end of that channel, to
 /// where it was, by `basic.nack`. In between others don't see these messages: one call at a time for each
-/// queue. One message at a time is in memory, and what is published and not yet confirmed, at most 64 messages
-/// and 16 MiB.
+/// queue. One message at a time is in memory, and what is published and not yet confirmed, at most 64
+/// messages and 16 MiB.
 ///
 /// Before RabbitMQ 4.3 a quorum queue counts each message that comes back, and deletes it above its delivery
 /// limit, which is 20 by default from 4.0 on. So a message that came back once is published again, confirmed

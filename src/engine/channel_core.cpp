@@ -22,14 +22,12 @@ namespace id = wire::id;
 }
 
 // 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call. But a node that
-// is down (404) comes back, an exclusive consumer (403) leaves, and a delivery that was held for too long
-// (406) comes again.
+// is down (404) comes back, and a delivery that was held for too long (406) comes again.
 bool is_permanent(std::uint16_t code, std::string_view text) {
   const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
-  if (code == 403) return !says("in exclusive use");
   if (code == 404) return !wire::is_node_down(code, text);
   if (code == 406) return !says("delivery acknowledgement");
-  return code == 402 || code == 540;
+  return code == 402 || code == 403 || code == 540;
 }
 
 bool answers(std::uint32_t method, std::uint32_t expected) {

@@ -24,8 +24,8 @@
 namespace warren::inline v0::engine {
 
 /// What a channel tells its publisher or consumer. Called on the I/O thread, with no lock of the channel's
-/// held. Nothing but its end is told before the broker has opened the channel; no delivery and no cancellation
-/// before its basic.consume-ok, and no confirm and no return before its confirm.select-ok.
+/// held. Nothing but its end is told before the broker has opened the channel; no delivery and no
+/// cancellation before its basic.consume-ok, and no confirm and no return before its confirm.select-ok.
 class ChannelSink {
  public:
   virtual ~ChannelSink() = default;

@@ -96,8 +96,8 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
     // What somebody asked for here and can't have is his error: the connection goes on without it. What
     // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
     // Whether user and virtual host are refused (402, 403, 530), the next login tells.
-    const bool asked_again = recovering_ && trial_ == nullptr &&
-                             (error.code == 503 || error.code == 540 || error.code == 541);
+    const bool asked_again =
+        recovering_ && trial_ == nullptr && (error.code == 503 || error.code == 540 || error.code == 541);
     if (error.permanent && asked_again) return false;
     error.permanent = false;
     error_ = kept(error);

@@ -58,7 +58,8 @@ void Subscription::open_again() {
   }
   leave_cancelled();
   for (bool first = true;; first = false) {
-    connection_->await_open(fmt::format("consume \"{}\"", options_.queue), Deadline::max(), [this] { return is_ending(); });
+    connection_->await_open(fmt::format("consume \"{}\"", options_.queue), Deadline::max(),
+                            [this] { return is_ending(); });
     // Declared in the background, once the connection before holds it no longer.
     connection_->await_queue(options_.queue, [this] { return is_ending(); });
     if (first) await_kept();
@@ -249,9 +250,8 @@ void Subscription::tell_cancelled(const ChannelCore& channel) {
                fmt::format("{} while nothing was unacknowledged: the queue was deleted, or its leader moved",
                            cancelled));
   }
-  const std::string held =
-      fmt::format("{}. Unacknowledged deliveries: {}, the oldest for at least {} ms", cancelled,
-                  oldest.unsettled, oldest.held.count());
+  const std::string held = fmt::format("{}. Unacknowledged deliveries: {}, the oldest for at least {} ms",
+                                       cancelled, oldest.unsettled, oldest.held.count());
   constexpr const char* outcome =
       "Their messages come again; what a handler that runs says of one is stale (ConsumerStatus::stale)";
   const auto limit = consumer_timeout();

@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::size_t longest_server_name = 255;  // OpenSSL's own limit
 constexpr std::size_t most_written = 64 * 1024;   // bytes of one write, four records
-// Beside one write only answers to the peer are held: key updates and renegotiations. A correct peer sends a few
-// in an hour.
+// Beside one write only answers to the peer are held: key updates and renegotiations. A correct peer sends a
+// few in an hour.
 constexpr std::size_t most_held = 2 * most_written;
 constexpr std::size_t most_handshake_messages = 1'000;  // in one read
 
@@ -388,7 +388,7 @@ class OpenSslSession final : public TlsSession {
   int alert_ = -1;
   bool shaken_ = false;
 
-  std::string held_;  // encrypted, and not sent yet
+  std::string held_;                    // encrypted, and not sent yet
   std::size_t handshake_messages_ = 0;  // received in this read
   const char* fault_ = nullptr;         // of the peer's
   bool write_wants_read_ = false;

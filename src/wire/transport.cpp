@@ -18,7 +18,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t longest_name = 255;  // RabbitMQ's limit
+constexpr std::size_t longest_name = 255;                           // RabbitMQ's limit
 constexpr std::size_t longest_credentials = std::size_t{64} << 10;  // the broker's own limit is lower
 // So that no clock overflows.
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);

@@ -9,8 +9,8 @@
 #include "support/scripted_peer.hpp"
 #include "support/thrown.hpp"
 
-// Brokers that log in like any other, and then break the protocol: the connection ends with an error that says
-// so, recovers, and nothing crashes or grows.
+// Brokers that log in like any other, and then break the protocol: the connection ends with an error that
+// says so, recovers, and nothing crashes or grows.
 
 using namespace support;
 using namespace faults;
@@ -29,9 +29,9 @@ constexpr std::uint32_t confirm_select = 0x0055000A;
 constexpr std::uint32_t confirm_select_ok = 0x0055000B;
 
 std::string delivery(std::uint16_t channel, std::uint64_t tag) {
-  return method_frame(channel, method::basic_deliver,
-                      short_string("t") + number(tag, 8) + number(0, 1) + short_string("") +
-                          short_string("q")) +
+  return method_frame(
+             channel, method::basic_deliver,
+             short_string("t") + number(tag, 8) + number(0, 1) + short_string("") + short_string("q")) +
          header_frame(channel, 0);
 }
 
@@ -166,7 +166,8 @@ std::vector<Breach> early_frames() {
 
 }  // namespace
 
-TEST_CASE("before channel.open-ok nothing reaches a consumer's channel: the connection is lost, and recovers") {
+TEST_CASE(
+    "before channel.open-ok nothing reaches a consumer's channel: the connection is lost, and recovers") {
   for (const Breach& breach : early_frames()) {
     INFO(breach.what);
     Hostile peer([&](Link& link, Server& server) {
@@ -200,7 +201,8 @@ TEST_CASE("before basic.consume-ok no delivery and no cancellation reaches a con
   }
 }
 
-TEST_CASE("deliveries, confirms and returns on a channel without a consumer or a publisher break the protocol") {
+TEST_CASE(
+    "deliveries, confirms and returns on a channel without a consumer or a publisher break the protocol") {
   for (const Breach& breach : early_frames()) {
     INFO(breach.what);
     Hostile peer([&](Link& link, Server& server) {
@@ -268,7 +270,8 @@ TEST_CASE("a broker may deliver a prefetch for each acknowledgement that it read
   CHECK(watch.count(ConnectionState::waiting) == 0);
 }
 
-TEST_CASE("a second channel.close for one channel breaks the protocol, rather than being answered each time") {
+TEST_CASE(
+    "a second channel.close for one channel breaks the protocol, rather than being answered each time") {
   Hostile peer([](Link& link, Server& server) {
     server.serve_until(method::channel_close);
     std::string flood;
@@ -277,9 +280,7 @@ TEST_CASE("a second channel.close for one channel breaks the protocol, rather th
   });
   Watch watch;
   Connection connection{peer.endpoint(), quick(watch)};
-  {
-    const warren::Channel closing = connection.open_channel();
-  }
+  { const warren::Channel closing = connection.open_channel(); }
   check_recovers(watch, "channel.close");
 }
 
@@ -315,13 +316,14 @@ TEST_CASE("a broker that causes answers and reads none of them breaks the protoc
   INFO(sent << " deliveries");
 }
 
-TEST_CASE("a connection that the broker closes with 403, 402 or 530 logs in again: the login tells what is so") {
+TEST_CASE(
+    "a connection that the broker closes with 403, 402 or 530 logs in again: the login tells what is so") {
   const auto code = GENERATE(std::uint16_t{403}, std::uint16_t{402}, std::uint16_t{530});
   Hostile peer(
       [code](Link& link, Server& server) {
         server.serve_until(method::queue_declare);
-        link.send(method_frame(0, method::connection_close,
-                               number(code, 2) + short_string("no") + number(0, 4)));
+        link.send(
+            method_frame(0, method::connection_close, number(code, 2) + short_string("no") + number(0, 4)));
       },
       2);
   Watch watch;

@@ -95,7 +95,7 @@ TEST_CASE("a parking lot gets past a message whose header is larger than frame_m
     }));
     REQUIRE(parked.holds(count));
   }
-  warren::ParkingLot lot(connection, parked.name());
+  warren::ParkingLot lot(connection, parked.name(), {.allowed_queues = {source.name()}});
   CHECK(lot.inspect([](const warren::ParkedMessage&) {}).selected == 2);
   CHECK(parked.holds(2));
   const warren::ParkedResult result = lot.replay();
