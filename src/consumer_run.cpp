@@ -336,7 +336,8 @@ void Consumer::Impl::fail(Subscription& run, const Delivery& delivery, const ret
     if (!settled_by_handler) run.refuse(delivery, Requeue::yes);
   } else if (settled_by_handler) {
     log(LogLevel::warning, [&] {
-      return fmt::format("a handler failed after it had settled its message: {}", failure.error_message);
+      return fmt::format("a handler failed after it had settled its message: {}",
+                         excerpt(failure.error_message));
     });
   } else {
     send_copy(run, delivery, failure);

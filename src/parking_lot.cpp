@@ -453,11 +453,12 @@ ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>
 
 ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   (void)use(connection_, class_name, "replay");
+  // Waits for the connection first: a recovery gives queues that the broker named their new names.
+  Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
   const engine::Topology& topology = connection_->topology();
   const auto& allowed = options_.allowed_queues;
   const retry::Admission admission(topology, queue_,
                                    allowed.empty() ? retry::known_queues(topology, queue_) : allowed);
-  Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
   if (selection.dry_run) {
     while (std::optional<Parked> parked = walk.next()) {
       if (std::string why = admission.refusal(parked->message); !why.empty())

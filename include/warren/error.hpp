@@ -19,7 +19,7 @@ enum class ErrorScope {
 struct ErrorDetails {
   std::string operation{};  ///< what was attempted, in AMQP's terms: `queue.declare "orders"`
   std::uint16_t code = 0;   ///< AMQP reply code, or 0
-  std::string text{};       ///< the broker's own words, or the system's
+  std::string text{};       ///< the broker's words, or the system's; safe to print in what warren hands out
   ErrorScope scope = ErrorScope::operation;  ///< what is gone
   bool permanent = false;                    ///< trying the same again cannot help
   bool in_doubt = false;                     ///< it may have happened all the same
@@ -39,7 +39,7 @@ class WARREN_EXPORT Error : public std::runtime_error {
   [[nodiscard]] const std::string& operation() const noexcept { return details_.operation; }
   /// The AMQP reply code (https://www.rabbitmq.com/amqp-0-9-1-reference#constants), 0 where there is none.
   [[nodiscard]] std::uint16_t code() const noexcept { return details_.code; }
-  /// The broker's own text, or the system's.
+  /// The broker's text, or the system's, as printable() makes it.
   [[nodiscard]] const std::string& text() const noexcept { return details_.text; }
   /// Whether the channel or the connection is gone.
   [[nodiscard]] ErrorScope scope() const noexcept { return details_.scope; }

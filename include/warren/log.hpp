@@ -33,12 +33,13 @@ enum class ConnectionState : std::uint8_t {
 /// What a channel declares.
 enum class TopologyEntity : std::uint8_t { exchange, queue, binding };
 
-/// One part of the topology that a recovery could not declare again.
+/// One part of the topology that a recovery could not declare again. Names and keys are unchanged: print them
+/// through printable().
 struct NotRecovered {
   TopologyEntity entity = TopologyEntity::queue;  ///< what it is
   std::string name{};    ///< the exchange's or the queue's name, unchanged; of a binding its destination's
-  std::string source{};  ///< of a binding: the exchange that it is from
-  std::string routing_key{};  ///< of a binding: its key
+  std::string source{};  ///< of a binding: the exchange that it is from, unchanged
+  std::string routing_key{};  ///< of a binding: its key, unchanged
   ErrorDetails error{};       ///< what the broker answered, or why it could not be asked
   /// The connection goes on trying in the background, about once a second: another connection, which may be
   /// the lost one, still holds the queue (405 RESOURCE_LOCKED). Its bindings and its consumers follow it.

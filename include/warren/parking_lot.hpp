@@ -92,11 +92,14 @@ struct ParkingLotOptions {
   /// RabbitMQ 4.0 `x-death` too. A replay publishes with the rights of the user that runs it, who often may
   /// publish where the publisher of the message may not. Name only queues that may get what anybody wrote.
   ///
-  /// If it is empty, a replay sends to the queues that are known to park here: `orders`, if the parked queue
-  /// is `orders_parked`, the name that a RetryPolicy gives it; each queue for which a RetryPolicy with this
-  /// parked queue was declared over the same Connection, as a Consumer does; and each queue that this
-  /// Connection declared with this one as its dead-letter routing key, through the default exchange. If no
-  /// queue is known, no message is replayed.
+  /// If it is empty, a replay sends to the queues that are known to park here. These are:
+  /// - `orders`, if the parked queue is `orders_parked`, the name that a RetryPolicy gives it;
+  /// - each queue for which a RetryPolicy with this parked queue was declared over the same Connection, as a
+  ///   Consumer does;
+  /// - each queue that this Connection declared with this one as its dead-letter routing key, through the
+  ///   default exchange.
+  ///
+  /// If no queue is known, no message is replayed.
   std::vector<std::string> allowed_queues{};
 };
 

@@ -38,8 +38,9 @@ bool answers(std::uint32_t method, std::uint32_t expected) {
 // queue delivers again after each loss of contact between its leader and the client's node.
 constexpr std::size_t prefetches = 4;
 constexpr std::size_t spare_deliveries = 16;
-// A stream of RabbitMQ 3.10 delivers whole chunks, the last one beyond its prefetch: at most 2^16 entries.
-constexpr std::size_t most_of_chunk = 65'536;
+// A stream of RabbitMQ 3.10 delivers whole chunks, the last one beyond its prefetch: 2^16 entries, each of
+// which may be a batch of messages.
+constexpr std::size_t most_of_chunk = std::size_t{1} << 20;
 constexpr std::size_t bytes_of_chunk = std::size_t{512} << 20;
 constexpr std::size_t bytes_of_answer = 21;  // basic.ack, basic.nack and basic.reject
 
@@ -126,7 +127,6 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
                                [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
   } catch (...) {
     waiters_.pop_back();
-    outbox_.break_off();  // the broker would keep the channel, and what it delivered
     throw;
   }
   if (admission != Outbox::Admission::closed) return waiter;
@@ -192,7 +192,7 @@ void ChannelCore::expect_deliveries(std::uint16_t prefetch) {
 
 std::size_t ChannelCore::most_answers() const {
   const std::lock_guard lock(mutex_);
-  return allowed_ == no_consumer ? 0 : bytes_of_answer * most_unsettled(allowed_, is_stream_);
+  return allowed_ == no_consumer ? 0 : bytes_of_answer * most_unsettled(allowed_, /*is_stream=*/false);
 }
 
 // Of a delivery that is beyond the prefetch, with the lock held. Counted is what nobody settled here: of an
@@ -232,7 +232,13 @@ void ChannelCore::note_oldest() {
 
 void ChannelCore::close(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  const auto waiter = send_close();
+  std::shared_ptr<Waiter> waiter;
+  try {
+    waiter = send_close();
+  } catch (...) {  // the broker would keep the channel, and what it delivered
+    outbox_.break_off();
+    throw;
+  }
   if (!waiter) return;
   if (!waiter->answered.wait_until(lock, deadline, [&] { return waiter->done; })) {
     throw TimeoutError(

@@ -198,6 +198,11 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
 
   /// Whether calls can still succeed.
   [[nodiscard]] bool is_open() const;
+  /// Why it is closed, in the words as they came: an Error's are escaped. Nothing while it is open.
+  [[nodiscard]] std::optional<ErrorDetails> closed_by() const {
+    const std::lock_guard lock(mutex_);
+    return error_;
+  }
   /// The same, but for a close of our own: without a lock, to be asked with the outbox's held.
   [[nodiscard]] bool is_usable() const noexcept { return usable_.load(std::memory_order_acquire); }
   /// Whether its number will be free soon: a close is under way, from either side. Takes no lock.

@@ -255,7 +255,8 @@ void ConnectionCore::end_trial(const void* who) {
     if (trial_ != who) return;
     trial_ = nullptr;
   }
-  for (const auto& each : *recoverables()) {
+  const Recoverables all = recoverables();  // kept: add() may replace it meanwhile
+  for (const auto& each : *all) {
     if (const auto recoverable = each.lock()) recoverable->on_trial_over();
   }
 }

@@ -74,7 +74,9 @@ void ContentAssembler::recycle(ContentPtr content) {
   if (!DeliveryAccess::is_of(content->delivery, channel_)) return;  // of a generation before
   Message& message = DeliveryAccess::message(content->delivery);
   if (message.body_buffer().capacity() > kept_body) std::string().swap(message.body_buffer());
-  if (wire::TableAccess::is_large(message.properties().headers)) message.properties().headers = {};
+  FieldTable& headers = message.properties().headers;
+  if (wire::TableAccess::is_large(headers)) headers = {};
+  headers.clear();  // what was decoded of it; its bytes' room is used again
   spare_.push_back(std::move(content));
 }
 

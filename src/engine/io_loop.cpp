@@ -35,8 +35,11 @@ ErrorDetails lost(std::string text, std::uint16_t code = 0) {
 
 // What one run of the loop keeps between its turns.
 struct ConnectionCore::Turn {
-  explicit Turn(std::size_t frame_max)
-      : usual_size(frame_max + read_ahead), input(std::min(usual_size, first_input)) {}
+  Turn(Outbox& from, std::size_t frame_max)
+      : outbox(from), usual_size(frame_max + read_ahead), input(std::min(usual_size, first_input)) {}
+  ~Turn() { outbox.discard(output); }  // under its lock, as take() lets go of frames
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
   // Moves what is not dispatched to the front. The buffer grows with what has come of a frame, since its
   // length alone says little. It shrinks again behind a header above frame_max.
   void keep(std::string_view rest) {
@@ -53,6 +56,7 @@ struct ConnectionCore::Turn {
     end = rest.size();
   }
 
+  Outbox& outbox;
   Output output;
   bool outbox_empty = false;
   const std::size_t usual_size;
@@ -109,7 +113,7 @@ std::optional<ErrorDetails> ConnectionCore::run_until_lost() noexcept {
 }
 
 void ConnectionCore::loop() {
-  Turn turn(current_.frame_max);
+  Turn turn(outbox_, current_.frame_max);
   for (;;) {
     write_pending(turn);
     if (outbox_.unread_answers() > most_answers) check_answers();

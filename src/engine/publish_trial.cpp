@@ -215,7 +215,7 @@ bool PublishWindow::is_drained() {
   } else if (!draining_) {
     draining_ = true;
     drain_until_ = now + patience_;
-    connection_->request_tick(channel_);
+    if (!connection_->request_tick(channel_)) connection_->drop(no_memory);
     return false;
   } else if (now < drain_until_) {
     return false;

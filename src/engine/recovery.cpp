@@ -112,7 +112,8 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
     return fmt::format("the connection was lost, and is tried again: {}", Error(error).what());
   });
   backoff_.lost(Clock::now());
-  for (const auto& each : *recoverables()) {
+  const Recoverables all = recoverables();  // kept: add() may replace it meanwhile
+  for (const auto& each : *all) {
     if (const auto recoverable = each.lock()) recoverable->lost();
   }
   fail_channels(of_the_call);
@@ -274,7 +275,8 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
       replay.declare_all();
       missing = std::move(replay.refused());
     }
-    for (const auto& each : *recoverables()) {
+    const Recoverables all = recoverables();  // kept: add() may replace it meanwhile
+    for (const auto& each : *all) {
       const auto recoverable = each.lock();
       if (!recoverable) continue;
       try {

@@ -38,19 +38,21 @@ class Session {
   Reply call(const std::string& operation, std::uint32_t expected, Encode&& encode,
              ChannelCore::LateDelivery late = ChannelCore::LateDelivery::keep) {
     const auto deadline = connection_->operation_deadline();
+    std::shared_ptr<ChannelCore> asked;
     try {
       return connection_->unless_lost(deadline, [&] {
-        return channel_for(operation, deadline)->call(operation, expected, deadline, encode, late);
+        asked = channel_for(operation, deadline);
+        return asked->call(operation, expected, deadline, encode, late);
       });
     } catch (const ChannelError& error) {
-      if (error.code() == 404) forget_gone(error.text());
+      if (error.code() == 404 && asked) forget_gone(*asked);
       throw;
     }
   }
 
  private:
-  /// Of a 404: a queue that is gone is not declared again by a recovery.
-  void forget_gone(const std::string& text);
+  /// Of a 404 that closed it: a queue that is gone is not declared again by a recovery.
+  void forget_gone(const ChannelCore& channel);
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(ChannelCore::Deadline deadline,
                                                           std::optional<std::uint16_t> prefetch);
 

@@ -32,7 +32,11 @@ class SlotQueue {
   void pop_front() noexcept {
     if (++taken_ == entries_.size()) clear_taken();
   }
-  Iterator erase(Iterator entry) noexcept { return entries_.erase(entry); }
+  Iterator erase(Iterator entry) noexcept {
+    if (entry != begin()) return entries_.erase(entry);
+    pop_front();
+    return begin();
+  }
   /// Puts `before` in front, in its order.
   void push_front(const std::vector<Entry*>& before) {
     clear_taken();

@@ -101,6 +101,7 @@ void Topology::forget_queue(const std::string& name) {
   consumers_.erase(name);
   leases_.erase(name);
   pending_.erase(name);
+  std::erase_if(parks_, [&](const auto& each) { return each.second == name; });
 }
 
 // An auto-delete exchange goes with the last binding from it, and with it what is bound to it in turn.
@@ -179,6 +180,7 @@ std::size_t Topology::forget_expired_locked(Clock::time_point now) {
     leases_.erase(name);
     pending_.erase(name);
   }
+  std::erase_if(parks_, [&](const auto& each) { return over.contains(each.second); });
   forget_bindings(
       [&](const BindingRecord& each) { return each.to_queue && over.contains(each.destination); });
   return over.size();

@@ -199,6 +199,7 @@ FieldArray decode_array(std::string_view bytes, int depth) {
   check_depth(depth);
   FieldArray out;
   for (ByteReader reader(bytes); !reader.empty();) out.push_back(decode_value(reader, depth));
+  if (out.size() > 64) out.shrink_to_fit();  // what it grew by: up to as much again
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <warren/message.hpp>
 
 #include "fuzz.hpp"
+#include "wire/encoded_table.hpp"
 #include "wire/frame.hpp"
 #include "wire/malformed.hpp"
 #include "wire/methods.hpp"
@@ -43,6 +44,11 @@ void read_properties(std::string_view bytes) {
   Properties first;
   std::optional<std::int64_t> stamp;
   wire::decode_properties(bytes, first, stamp);
+  try {
+    (void)first.headers.begin();
+  } catch (const wire::MalformedFrame&) {
+    fuzz::expect(false, "headers that were checked can be decoded");
+  }
   const std::string once = encoded(first, stamp);
   Properties second;
   std::optional<std::int64_t> second_stamp;
@@ -55,7 +61,20 @@ void read_properties(std::string_view bytes) {
 }
 
 void read_table(std::string_view bytes) {
+  const auto takes = [](const auto& read) {
+    try {
+      read();
+      return true;
+    } catch (const wire::MalformedFrame&) {
+      return false;
+    }
+  };
   FieldTable first;
+  FieldTable checked;
+  std::optional<std::int64_t> stamp;
+  fuzz::expect(takes([&] { wire::TableAccess::assign(checked, bytes, stamp); }) ==
+                   takes([&] { wire::decode_table(bytes, first); }),
+               "what is checked is what can be decoded");
   wire::decode_table(bytes, first);
   for (const FieldEntry& entry : first) {
     fuzz::expect(first.contains(entry.key), "a key is found");
