@@ -305,3 +305,20 @@ TEST_CASE(
   CHECK(eventually([&] { return bodies.count("hello") == 1; }));
   CHECK(on.watch.lines(warren::LogLevel::error).empty());
 }
+
+TEST_CASE("a queue that is known to be gone is told by its own name, whatever of it a text escapes",
+          "[faults][topology]") {
+  Declaring on;
+  const std::string name = unique_name("escaped");
+  const std::string gone = name + "\tqueue";  // an error's text says it with a space
+  const std::string other = name + " queue";
+  for (const std::string& each : {gone, other}) {
+    (void)on.channel.declare_queue(each);
+    on.beside.declare_queue_passive(each).remove();
+  }
+  CHECK(thrown<warren::ChannelError>([&] { on.channel.declare_queue_passive(gone); }).code() == 404);
+  on.cut();
+  CHECK(on.queue_exists(other));
+  CHECK_FALSE(on.queue_exists(gone));
+  on.beside.declare_queue_passive(other).remove();
+}

@@ -39,6 +39,21 @@ struct SlowToRecover : Recoverable {
   std::atomic<bool> let{false};
 };
 
+// Others come while it recovers.
+struct BringsOthers : Recoverable {
+  explicit BringsOthers(ConnectionCore& to) : core(to) {}
+  void recover(std::chrono::steady_clock::time_point) override {
+    for (int i = 0; i < 100; ++i) {
+      others.push_back(std::make_shared<SlowToRecover>());
+      core.add(others.back());
+    }
+  }
+  void abandon(const warren::ErrorDetails&) noexcept override {}
+
+  ConnectionCore& core;
+  std::vector<std::shared_ptr<SlowToRecover>> others;
+};
+
 }  // namespace
 
 TEST_CASE("a core declares, publishes and gets; a 404 closes one channel, whose number is used again") {
@@ -97,6 +112,28 @@ TEST_CASE("a connection that is lost again behind the recovery's back is not dec
   answers = true;
   CHECK(eventually([&] { return core.state() == warren::ConnectionState::open; }));
   CHECK(slow->times == 2);
+  core.close(in(100ms));
+}
+
+TEST_CASE("others that come while some recover leave none of these out") {
+  std::atomic<int> links{0};
+  ScriptedPeer peer([&](ScriptedPeer::Link& link) {
+    const bool first = links++ == 0;
+    link.shake_hands();
+    if (!first) link.wait_for_end();
+  });
+  ConnectionCore core({peer.endpoint()}, {.recovery = {.initial_delay = 20ms}});
+  const auto brings = std::make_shared<BringsOthers>(core);
+  core.add(brings);
+  std::vector<std::shared_ptr<SlowToRecover>> behind;
+  for (int i = 0; i < 5; ++i) {
+    behind.push_back(std::make_shared<SlowToRecover>());
+    behind.back()->let = true;
+    core.add(behind.back());
+  }
+  core.open();
+  CHECK(eventually([&] { return behind.back()->times == 1; }));
+  for (const auto& each : behind) CHECK(each->times == 1);
   core.close(in(100ms));
 }
 
