@@ -313,9 +313,11 @@ TEST_CASE_METHOD(Stream,
   options.drain_timeout = 0ms;
   Consumer consumer{connection, queue.name(), options};
   consumer.start([&](const Delivery& delivery) {
+    {
+      const std::lock_guard lock(mutex);
+      deliveries.push_back(delivery);
+    }
     seen.add(delivery);
-    const std::lock_guard lock(mutex);
-    deliveries.push_back(delivery);
   });
   publish(10);
   REQUIRE(eventually([&] { return seen.has_all(10); }));

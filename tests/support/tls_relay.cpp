@@ -5,6 +5,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -65,6 +67,11 @@ warren::Endpoint TlsRelay::endpoint() const {
 }
 
 void TlsRelay::run() {
+  // OpenSSL writes to a client that has gone: that is no reason for the tests to end.
+  sigset_t broken_pipe;
+  ::sigemptyset(&broken_pipe);
+  ::sigaddset(&broken_pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
   while (!stopping_) {
     pollfd readable{listener_.get(), POLLIN, 0};
     if (::poll(&readable, 1, 20) <= 0) continue;
