@@ -22,7 +22,9 @@ void fuzz::fuzz(Input input) {
     endpoint.password = input.text();
     endpoint.vhost = input.text();
     proposal.heartbeat = std::chrono::seconds(input.number<std::uint16_t>());
-    proposal.frame_max = input.number<std::uint32_t>();
+    constexpr std::uint32_t least = 8'192;  // what ConnectionOptions takes
+    constexpr std::uint32_t most = 1U << 27;
+    proposal.frame_max = least + input.number<std::uint32_t>() % (most - least + 1);
     proposal.channel_max = input.number<std::uint16_t>();
     proposal.client_properties = {{std::string(input.text()), std::string(input.text())}};
   }
