@@ -141,6 +141,7 @@ def uris():
         "short": "amqp://",
         "host": "amqp://host.:1",
         "scope": "amqp://[fe80::1%25eth0]/",
+        "scope_encoded": "amqp://[0::1%2525eth0]/",
         "escapes": "amqp://%00:%zz@%/%",
         "fragment": "amqp://h/v#f",
     }

@@ -19,12 +19,19 @@ std::string encoded(std::string_view text) {
   return out;
 }
 
+// An IPv6 address, whose zone is encoded (RFC 6874), or a name.
+std::string written_host(const std::string& host) {
+  if (host.find(':') == std::string::npos) return encoded(host);
+  const auto zone = host.find('%');
+  return '[' + host.substr(0, zone) +
+         (zone == std::string::npos ? "" : "%25" + encoded(host.substr(zone + 1))) + ']';
+}
+
 std::string written(const warren::Uri& uri) {
   const warren::Endpoint& endpoint = uri.endpoint;
-  const bool is_address = endpoint.host.find(':') != std::string::npos;
   std::string out = endpoint.tls ? "amqps://" : "amqp://";
   out += encoded(endpoint.user) + ':' + encoded(endpoint.password) + '@';
-  out += is_address ? '[' + endpoint.host + ']' : encoded(endpoint.host);
+  out += written_host(endpoint.host);
   out += ':' + std::to_string(endpoint.effective_port()) + '/' + encoded(endpoint.vhost);
   char next = '?';
   const auto add = [&](std::string_view name, const std::string& value) {
