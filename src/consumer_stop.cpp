@@ -195,8 +195,7 @@ bool Consumer::Impl::await_end(std::unique_lock<std::mutex>& lock, Clock::time_p
   }
 }
 
-// Ends the run without its supervisor, or start(), which waits for a broker that does not answer: it ends on
-// its own once that is over. With the lock held.
+// With the lock held.
 void Consumer::Impl::prepare_end_call() {
   if (!options.on_end) return;
   auto call = std::make_shared<EndCall>(options.on_end);
@@ -204,6 +203,8 @@ void Consumer::Impl::prepare_end_call() {
   next_end_call = std::move(call);
 }
 
+// Ends the run without its supervisor, or start(), which waits for a broker that does not answer: it ends on
+// its own once that is over. With the lock held.
 void Consumer::Impl::leave() noexcept {
   if (!workers.empty()) {
     const bool manual = options.ack_mode == AckMode::manual;

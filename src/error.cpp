@@ -2,20 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <warren/printable.hpp>
+#include "printable.hpp"
 
 namespace warren::inline v0 {
 namespace {
 
-// Names and the broker's words are in both, and are a stranger's.
-const ErrorDetails& make_printable(ErrorDetails& details) {
-  for (std::string* text : {&details.operation, &details.text}) {
-    if (!is_printable(*text)) *text = printable(*text);
-  }
-  return details;
-}
-
-std::string describe(const ErrorDetails& details) {
+// Makes the texts printable first.
+std::string describe(ErrorDetails& details) {
+  make_printable(details);
   std::string what = details.operation;
   if (details.code != 0) what += fmt::format("{}{}", what.empty() ? "" : ": ", details.code);
   if (!details.text.empty())
@@ -26,8 +20,7 @@ std::string describe(const ErrorDetails& details) {
 
 }  // namespace
 
-Error::Error(ErrorDetails details)
-    : std::runtime_error(describe(make_printable(details))), details_(std::move(details)) {}
+Error::Error(ErrorDetails details) : std::runtime_error(describe(details)), details_(std::move(details)) {}
 Error::~Error() = default;
 
 // Out of line, so that each class has one home for its type information.

@@ -23,7 +23,12 @@ FieldTable& FieldTable::operator=(const FieldTable& other) {
   if (this != &other) *this = FieldTable(other);
   return *this;
 }
-FieldTable& FieldTable::operator=(FieldTable&&) noexcept = default;
+FieldTable& FieldTable::operator=(FieldTable&& other) noexcept {
+  if (this == &other) return *this;
+  entries_ = std::move(other.entries_);
+  encoded_ = std::move(other.encoded_);
+  return *this;
+}
 FieldTable::~FieldTable() = default;
 
 bool FieldTable::is_encoded() const noexcept {

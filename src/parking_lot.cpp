@@ -10,13 +10,13 @@
 #include <utility>
 
 #include <warren/connection.hpp>
-#include <warren/printable.hpp>
 #include <warren/publisher.hpp>
 
 #include "engine/connection_core.hpp"
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
 #include "handle.hpp"
+#include "printable.hpp"
 #include "retry/admission.hpp"
 #include "retry/copy.hpp"
 #include "retry/lone_publish.hpp"
@@ -40,7 +40,7 @@ constexpr std::size_t most_failures = 100;
 
 void count_failure(ParkedResult& result, const std::string& queue, std::string why,
                    std::uint64_t messages = 1) {
-  if (!is_printable(why)) why = printable(why);
+  make_printable(why);
   const auto same = std::ranges::find_if(result.failures, [&](const ParkedFailure& failure) {
     return failure.queue == queue && failure.why == why;
   });

@@ -170,7 +170,7 @@ RetryPolicy RetryPolicy::custom(const std::function<milliseconds(std::uint32_t)>
 
 std::string RetryPolicy::parked_queue(const std::string& consumed) const {
   if (shape_ == Shape::none) return {};
-  return options_.parked_queue.empty() ? consumed + "_parked" : options_.parked_queue;
+  return options_.parked_queue.empty() ? consumed + std::string(retry::parked_suffix) : options_.parked_queue;
 }
 
 std::string RetryPolicy::wait_queue(const std::string& consumed, milliseconds delay) {

@@ -136,21 +136,13 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
 
 void ChannelCore::begin_close() noexcept {
   const std::lock_guard lock(mutex_);
-  try {
-    send_close();
-  } catch (...) {
-    outbox_.break_off();
-  }
+  or_break_off([&] { send_close(); });
 }
 
 void ChannelCore::give_up() noexcept {
   const std::lock_guard lock(mutex_);
   sink_.reset();
-  try {
-    send_close();
-  } catch (...) {
-    outbox_.break_off();
-  }
+  or_break_off([&] { send_close(); });
 }
 
 void ChannelCore::retire() {
@@ -169,14 +161,12 @@ void ChannelCore::give_back_unsettled() noexcept {
   if (is_stream_ || acks_.unsettled() == 0) return;
   acks_.settle_all();
   tell_settled();
-  try {
+  or_break_off([&] {
     // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
     outbox_.append(answer_entry(), [&](Bytes& out) {
       wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true);
     });
-  } catch (...) {
-    outbox_.break_off();
-  }
+  });
 }
 
 void ChannelCore::set_stream() {
@@ -265,7 +255,7 @@ bool ChannelCore::flush_acks() {
 
 void ChannelCore::append_acks() noexcept {
   if (acks_.pending() == 0) return;
-  try {
+  or_break_off([&] {  // what the broker does not hear of comes again once the connection is lost
     merged_.clear();
     acks_.flush(merged_);
     note_oldest();
@@ -273,9 +263,7 @@ void ChannelCore::append_acks() noexcept {
       for (const AckTracker::Ack& ack : merged_)
         wire::basic_ack(out, number_, ack.delivery_tag, ack.multiple);
     });
-  } catch (...) {  // what the broker does not hear of comes again once the connection is lost
-    outbox_.break_off();
-  }
+  });
 }
 
 void ChannelCore::acknowledge(std::uint64_t tag, bool multiple) {
@@ -377,11 +365,9 @@ bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) noexcept 
     tell_settled();
     sink = sink_.lock();
   }
-  try {
+  or_break_off([&] {  // the sinks of the library need no memory
     if (sink) sink->on_closed(error);
-  } catch (...) {  // no memory, which the sinks of the library don't need
-    outbox_.break_off();
-  }
+  });
   return true;
 }
 

@@ -163,7 +163,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     return append(operation, entry, encode);
   }
 
-  /// Sends channel.close, where nobody did yet, and refuses what comes later. Does not wait. Without memory
+  /// Sends channel.close, unless somebody did, and refuses what comes later. Does not wait. Without memory
   /// for the frame it ends the connection (Outbox::break_off).
   void begin_close() noexcept;
   /// The same, and its sink hears nothing more: what becomes of the channel is nobody's business.
@@ -290,6 +290,15 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
         {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
   }
   void check_settles(const char* operation) const;
+  // A step that finds no memory ends the connection: the broker waits for it.
+  template <typename Step>
+  void or_break_off(Step&& step) noexcept {
+    try {
+      step();
+    } catch (...) {
+      outbox_.break_off();
+    }
+  }
   std::shared_ptr<Waiter> send_close();
   void append_acks() noexcept;
   void tell_settled() {

@@ -9,27 +9,21 @@
 #include <utility>
 #include <variant>
 
-#include <warren/printable.hpp>
-
 #include "engine/no_memory.hpp"
 #include "engine/system.hpp"
+#include "printable.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
 
 // The broker's words and a publisher's come here as they are.
-void make_printable(std::string& text) {
-  if (!is_printable(text)) text = printable(text);
-}
-
 ErrorDetails to_print(const ErrorDetails& error) noexcept {
   ErrorDetails details = kept(error);
-  for (std::string* text : {&details.operation, &details.text}) {
-    try {
-      make_printable(*text);
-    } catch (...) {
-      *text = no_memory;
-    }
+  try {
+    make_printable(details);
+  } catch (...) {
+    details.operation.clear();
+    details.text = no_memory;
   }
   return details;
 }
@@ -120,7 +114,11 @@ bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && le
 
 void Events::start() {
   const std::lock_guard lock(shared_->mutex);
-  if (shared_->closed || shared_->thread.joinable()) return;
+  if (!shared_->closed) start_locked();
+}
+
+void Events::start_locked() {
+  if (shared_->thread.joinable()) return;
   shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
 }
 
@@ -166,9 +164,8 @@ void Events::push(Event event) noexcept {
   room.back() = std::move(event);
   shared_->queue.splice(shared_->queue.end(), room, std::prev(room.end()));
   shared_->changed.notify_all();
-  if (shared_->thread.joinable()) return;
   try {
-    shared_->thread = start_thread("warren-events", [shared = shared_] { shared->run(); });
+    start_locked();
   } catch (...) {  // no thread is left: the next event tries again
   }
 }

@@ -58,6 +58,7 @@ class Events {
   struct Shared;
   using Event = std::variant<LogEvent, StateEvent, std::function<void()>>;
   void push(Event event) noexcept;
+  void start_locked();
   std::shared_ptr<Shared> shared_;
 };
 

@@ -53,35 +53,34 @@ bool is_named(std::string_view exchange, std::string_view text) {
 
 // Decides which of what was in flight are suspects; takes out, and fails, the one that is found.
 void PublishWindow::blame(const ErrorDetails& error) noexcept {
-  std::vector<PublishSlot*>& outstanding = outstanding_;
   const bool of_channel = error.scope == ErrorScope::channel;
   if (!of_channel && (error.code < 500 || error.code > 599)) {
-    for (PublishSlot* slot : outstanding) slot->lost = true;
+    for (PublishSlot* slot : outstanding_) slot->lost = true;
     return;
   }
   const auto passed = [](const PublishSlot* slot) { return slot->passed; };
-  for (PublishSlot* slot : outstanding) slot->lost = slot->lost || slot->passed;
-  if (std::ranges::any_of(outstanding, passed)) patience_ = std::min(2 * patience_, most_patience);
-  if (of_channel && std::ranges::all_of(outstanding, passed)) {  // it took them before, and now does not
-    for (PublishSlot* slot : outstanding) slot->passed = false;
+  for (PublishSlot* slot : outstanding_) slot->lost = slot->lost || slot->passed;
+  if (std::ranges::any_of(outstanding_, passed)) patience_ = std::min(2 * patience_, most_patience);
+  if (of_channel && std::ranges::all_of(outstanding_, passed)) {  // it took them before, and now does not
+    for (PublishSlot* slot : outstanding_) slot->passed = false;
   }
   const auto unknown =
-      std::ranges::count_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
+      std::ranges::count_if(outstanding_, [&](const PublishSlot* slot) { return !passed(slot); });
   if (unknown == 0) return;  // it was something else on this connection
   for (PublishSlot* slot : resend_) slot->suspect = false;
   try {
     if (of_channel) note_named(error);
   } catch (...) {  // no memory for a hint
   }
-  for (PublishSlot* slot : outstanding) slot->suspect = !slot->passed;
+  for (PublishSlot* slot : outstanding_) slot->suspect = !slot->passed;
   on_trial_ = on_trial_ || !of_channel;
   if (unknown != 1) return;
 
   const auto found =
-      std::ranges::find_if(outstanding, [&](const PublishSlot* slot) { return !passed(slot); });
+      std::ranges::find_if(outstanding_, [&](const PublishSlot* slot) { return !passed(slot); });
   PublishSlot& culprit = **found;
   if (!of_channel && ++culprit.strikes < proof) return;
-  outstanding.erase(found);
+  outstanding_.erase(found);
   ErrorDetails details = kept(error);
   details.operation = operation;
   details.in_doubt = culprit.lost;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <new>
 #include <thread>
 #include <utility>
 
@@ -39,9 +38,11 @@ ErrorDetails error_of(const PublishSlot& slot) noexcept {
   return {.operation = "basic.publish", .text = no_memory, .in_doubt = slot.sent};
 }
 
-std::unique_ptr<ErrorDetails> try_to_keep(const ErrorDetails& error) noexcept {
+// Null if there is no memory for it: see error_of().
+template <typename Make>
+std::unique_ptr<ErrorDetails> try_to_keep(Make&& make) noexcept {
   try {
-    return std::make_unique<ErrorDetails>(error);
+    return std::make_unique<ErrorDetails>(make());
   } catch (...) {
     return nullptr;
   }
@@ -342,7 +343,7 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
   }
   if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
     slot.outcome = outcome;
-    if (error != nullptr) slot.error = try_to_keep(*error);
+    if (error != nullptr) slot.error = try_to_keep([&] { return *error; });
   }
   if (slot.waiting) slot.settled.notify_all();
   drop(slot);
@@ -400,16 +401,14 @@ void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
   if (slot == nullptr) return;
   if (slot->outcome != PublishOutcome::pending && (!slot->expired || slot->final)) return;
   slot->outcome = PublishOutcome::returned;
-  try {
-    slot->error = std::make_unique<ErrorDetails>(ErrorDetails{
+  slot->error = try_to_keep([&] {
+    return ErrorDetails{
         .operation = operation,
         .code = content->code,
         .text = fmt::format("{}: no queue is bound to exchange \"{}\" for routing key \"{}\"", content->text,
                             content->delivery.exchange(), content->delivery.routing_key()),
-        .in_doubt = slot->resent});
-  } catch (const std::bad_alloc&) {  // it is returned all the same: see error_of()
-    slot->error.reset();
-  }
+        .in_doubt = slot->resent};
+  });
 }
 
 void PublishWindow::on_unblocked() {
@@ -512,7 +511,7 @@ void PublishWindow::expire(Deadline now) noexcept {
       next_expiry_ = std::min(next_expiry_, slot->deadline);
       return;
     }
-    slot->error = try_to_keep(too_late);
+    slot->error = try_to_keep([&] { return too_late; });
     slot->outcome = PublishOutcome::unknown;
     slot->expired = true;
     ++expired_;

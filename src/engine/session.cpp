@@ -74,7 +74,7 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
 // Not the error's text, which is safe to print: a name in it may be escaped.
 void Session::forget_gone(const ChannelCore& channel) {
   const auto closed = channel.closed_by();
-  if (!closed || closed->code != 404) return;
+  if (!closed) return;
   const std::string& text = closed->text;
   static constexpr std::string_view before = "no queue '";
   static constexpr std::string_view after = "' in vhost '";

@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "wire/encoded_table.hpp"
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -248,13 +250,9 @@ std::vector<std::string> Topology::parked_in(std::string_view lot) const {
   for (const auto& [parked, queue] : parks_) {
     if (parked == lot) queues.push_back(queue);
   }
-  const auto says = [](const FieldTable& arguments, std::string_view key, std::string_view text) {
-    const FieldValue* value = arguments.find(key);
-    return value != nullptr && value->as_string() == text;
-  };
   for (const QueueRecord& each : known_.queues) {
-    if (says(each.arguments, "x-dead-letter-exchange", "") &&
-        says(each.arguments, "x-dead-letter-routing-key", lot))
+    if (wire::string_of(each.arguments, "x-dead-letter-exchange") == "" &&
+        wire::string_of(each.arguments, "x-dead-letter-routing-key") == lot)
       queues.push_back(each.name);
   }
   return queues;

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <string_view>
 #include <utility>
+
+#include "retry/topology.hpp"
 
 namespace warren::inline v0::retry {
 
@@ -36,10 +37,9 @@ std::string Admission::refusal(const ParkedMessage& message) const {
 }
 
 std::vector<std::string> known_queues(const engine::Topology& topology, const std::string& lot) {
-  constexpr std::string_view suffix = "_parked";
   std::vector<std::string> known = topology.parked_in(lot);
-  if (lot.size() > suffix.size() && lot.ends_with(suffix))
-    known.push_back(lot.substr(0, lot.size() - suffix.size()));
+  if (lot.size() > parked_suffix.size() && lot.ends_with(parked_suffix))
+    known.push_back(lot.substr(0, lot.size() - parked_suffix.size()));
   std::ranges::sort(known);
   known.erase(std::unique(known.begin(), known.end()), known.end());
   return known;

@@ -44,7 +44,7 @@ std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::strin
                       wire::queue_declare(out, number, queue, flags, arguments);
                     });
     } catch (const ChannelError& error) {
-      return error.details();
+      return channel->closed_by().value_or(error.details());  // in the words as they came
     } catch (...) {
       channel->give_up();
       throw;

@@ -1,9 +1,14 @@
 #pragma once
 
+#include <string_view>
+
 #include <warren/connection.hpp>
 #include <warren/retry_policy.hpp>
 
 namespace warren::inline v0::retry {
+
+/// What the name of a parked queue has behind that of its queue, unless the policy names another.
+inline constexpr std::string_view parked_suffix = "_parked";
 
 /// Declares what a policy needs: exchange, queues, bindings.
 ///

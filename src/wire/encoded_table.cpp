@@ -4,17 +4,13 @@
 #include <memory>
 
 #include "wire/byte_reader.hpp"
-#include "wire/check.hpp"
+#include "wire/table_codec.hpp"
 
 namespace warren::inline v0::wire {
 namespace {
 
 constexpr std::size_t kept_bytes = 4'096;
 constexpr std::size_t kept_entries = 64;
-
-void check_depth(int depth) {
-  if (depth > max_nesting) throw MalformedFrame("tables and arrays are nested deeper than 32 levels");
-}
 
 void check_entries(std::string_view bytes, int depth);
 void check_array(std::string_view bytes, int depth);
@@ -72,15 +68,18 @@ void check_entries(std::string_view bytes, int depth) {
 struct Field {
   std::string_view key{};
   char type = 'V';
-  std::string_view value{};  // of a string, an array or a table without its length
+  std::string_view encoded{};  // from its type on
+  std::string_view value{};    // of a string, an array or a table without its length
 };
 
 Field next_field(ByteReader& reader) {
   Field field;
   field.key = reader.short_string();
+  const std::string_view rest = reader.rest();
   field.type = static_cast<char>(reader.number<std::uint8_t>());
   const std::int8_t size = sizes[static_cast<unsigned char>(field.type)];
   field.value = size >= 0 ? reader.take(static_cast<std::size_t>(size)) : reader.long_string();
+  field.encoded = rest.substr(0, rest.size() - reader.rest().size());
   return field;
 }
 
@@ -93,26 +92,9 @@ std::optional<Field> find_field(std::string_view encoded, std::string_view key) 
 }
 
 std::optional<std::int64_t> to_integer(const Field& field) {
-  ByteReader reader(field.value);
-  switch (field.type) {
-    case 'b':
-      return static_cast<std::int8_t>(reader.number<std::uint8_t>());
-    case 'B':
-      return reader.number<std::uint8_t>();
-    case 's':
-      return static_cast<std::int16_t>(reader.number<std::uint16_t>());
-    case 'u':
-      return reader.number<std::uint16_t>();
-    case 'I':
-      return static_cast<std::int32_t>(reader.number<std::uint32_t>());
-    case 'i':
-      return reader.number<std::uint32_t>();
-    case 'l':
-    case 'L':
-      return static_cast<std::int64_t>(reader.number<std::uint64_t>());
-    default:
-      return std::nullopt;
-  }
+  if (sizes[static_cast<unsigned char>(field.type)] < 0) return std::nullopt;  // decoding it would allocate
+  ByteReader reader(field.encoded);
+  return decode_value(reader, 1).as_integer();
 }
 
 }  // namespace

@@ -136,7 +136,24 @@ amqp_table_t encode_entries(const FieldTable& table, Pool& pool, std::optional<s
 }
 
 void decode_entries(std::string_view bytes, FieldTable& out, int depth);
-FieldArray decode_array(std::string_view bytes, int depth);
+
+FieldArray decode_array(std::string_view bytes, int depth) {
+  check_depth(depth);
+  FieldArray out;
+  for (ByteReader reader(bytes); !reader.empty();) out.push_back(decode_value(reader, depth));
+  if (out.size() > 64) out.shrink_to_fit();  // what it grew by: up to as much again
+  return out;
+}
+
+void decode_entries(std::string_view bytes, FieldTable& out, int depth) {
+  check_depth(depth);
+  for (ByteReader reader(bytes); !reader.empty();) {
+    std::string key(reader.short_string());
+    out.append(std::move(key), decode_value(reader, depth));
+  }
+}
+
+}  // namespace
 
 FieldValue decode_value(ByteReader& reader, int depth) {
   switch (reader.number<std::uint8_t>()) {
@@ -194,24 +211,6 @@ FieldValue decode_value(ByteReader& reader, int depth) {
 void check_depth(int depth) {
   if (depth > max_nesting) throw MalformedFrame("tables and arrays are nested deeper than 32 levels");
 }
-
-FieldArray decode_array(std::string_view bytes, int depth) {
-  check_depth(depth);
-  FieldArray out;
-  for (ByteReader reader(bytes); !reader.empty();) out.push_back(decode_value(reader, depth));
-  if (out.size() > 64) out.shrink_to_fit();  // what it grew by: up to as much again
-  return out;
-}
-
-void decode_entries(std::string_view bytes, FieldTable& out, int depth) {
-  check_depth(depth);
-  for (ByteReader reader(bytes); !reader.empty();) {
-    std::string key(reader.short_string());
-    out.append(std::move(key), decode_value(reader, depth));
-  }
-}
-
-}  // namespace
 
 amqp_table_t to_amqp(const FieldTable& table, Pool& pool, std::optional<std::int64_t> stamp) {
   return encode_entries(table, pool, stamp, 1);

@@ -25,21 +25,10 @@ namespace warren::inline v0::wire {
 
 /// Whether the text is UTF-8 as RFC 3629 says: no overlong form, no surrogate, nothing above U+10FFFF.
 [[nodiscard]] constexpr bool is_utf8(std::string_view text) noexcept {
-  const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-  for (std::size_t at = 0; at < text.size();) {
-    const unsigned char first = byte(at++);
-    if (first < 0x80) continue;
-    if (first < 0xC2 || first > 0xF4) return false;
-    const std::size_t more = first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
-    if (text.size() - at < more) return false;
-    // The first byte of these four bounds the second one more narrowly.
-    const unsigned char least = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-    const unsigned char most = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-    if (byte(at) < least || byte(at) > most) return false;
-    for (std::size_t i = 1; i < more; ++i) {
-      if ((byte(at + i) & 0xC0) != 0x80) return false;
-    }
-    at += more;
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
   }
   return true;
 }
