@@ -21,13 +21,6 @@ using Link = ScriptedPeer::Link;
 
 namespace {
 
-constexpr std::uint32_t basic_qos = 0x003C000A;
-constexpr std::uint32_t basic_qos_ok = 0x003C000B;
-constexpr std::uint32_t basic_consume_ok = 0x003C0015;
-constexpr std::uint32_t basic_cancel_ok = 0x003C001F;
-constexpr std::uint32_t confirm_select = 0x0055000A;
-constexpr std::uint32_t confirm_select_ok = 0x0055000B;
-
 std::string delivery(std::uint16_t channel, std::uint64_t tag) {
   return method_frame(
              channel, method::basic_deliver,
@@ -62,19 +55,19 @@ class Server {
       case method::channel_close:
         return say(method::channel_close_ok);
       case method::basic_consume:
-        return say(basic_consume_ok, short_string("t"));
+        return say(method::basic_consume_ok, short_string("t"));
       case method::basic_cancel:
-        return say(basic_cancel_ok, short_string("t"));
+        return say(method::basic_cancel_ok, short_string("t"));
       case method::queue_declare:
         return say(method::queue_declare_ok, short_string("q") + number(0, 8));
       case method::basic_publish:
         return link_.send(ack(frame.channel, ++published_));
       case method::connection_close:
         return say(method::connection_close_ok);
-      case basic_qos:
-        return say(basic_qos_ok);
-      case confirm_select:
-        return say(confirm_select_ok);
+      case method::basic_qos:
+        return say(method::basic_qos_ok);
+      case method::confirm_select:
+        return say(method::confirm_select_ok);
       default:
         return;
     }
@@ -161,7 +154,7 @@ std::vector<Breach> early_frames() {
                         number(1, 8) + number(0, 1) + short_string("") + short_string("q") + number(0, 4)) +
                header_frame(1, 0)},
           {"a header", header_frame(1, 0)},
-          {"an answer", method_frame(1, basic_consume_ok, short_string("t"))}};
+          {"an answer", method_frame(1, method::basic_consume_ok, short_string("t"))}};
 }
 
 }  // namespace

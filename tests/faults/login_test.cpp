@@ -20,15 +20,6 @@ using Link = ScriptedPeer::Link;
 
 namespace {
 
-constexpr std::uint32_t start_ok = 0x000A000B;
-constexpr std::uint32_t blocked = 0x000A003C;
-
-std::string start() {
-  return method_frame(
-      0, method::connection_start,
-      number(0, 1) + number(9, 1) + long_string("") + long_string("PLAIN") + long_string("en_US"));
-}
-
 // A heartbeat every few milliseconds, without end.
 [[noreturn]] void beat(Link& link) {
   for (;;) {
@@ -47,8 +38,8 @@ class CutThenBeating {
             link.receive(method::channel_open);
             return;
           }
-          link.send(start());
-          link.receive(start_ok);
+          link.send(start_frame());
+          link.receive(method::connection_start_ok);
           beat(link);
         }) {}
 
@@ -64,8 +55,8 @@ class CutThenBeating {
 
 TEST_CASE("heartbeats for ever in a login: connect_timeout holds") {
   ScriptedPeer peer([](Link& link) {
-    link.send(start());
-    link.receive(start_ok);
+    link.send(start_frame());
+    link.receive(method::connection_start_ok);
     beat(link);
   });
   warren::ConnectionOptions options = test_options();
@@ -116,7 +107,7 @@ TEST_CASE("connection.blocked in the segment of connection.open-ok is seen") {
   ScriptedPeer peer([](Link& link) {
     link.shake_hands_until_open();
     link.send(method_frame(0, method::connection_open_ok, short_string("")) +
-              method_frame(0, blocked, short_string("low on memory")));
+              method_frame(0, method::connection_blocked, short_string("low on memory")));
     link.wait_for_end();
   });
   warren::ConnectionOptions options = test_options();

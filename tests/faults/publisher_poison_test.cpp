@@ -62,8 +62,8 @@ class Poisoned {
         case method::basic_publish:
           keys[channel] = frame.routing_key;
           break;
-        case 0x0055000A:
-          link.send(method_frame(channel, 0x0055000B));
+        case method::confirm_select:
+          link.send(method_frame(channel, method::confirm_select_ok));
           break;
         case method::channel_close:
           link.send(method_frame(channel, method::channel_close_ok));
@@ -164,8 +164,8 @@ TEST_CASE("however often the link is lost, no publish is given up for it", "[fau
     link.shake_hands();
     const std::uint16_t channel = link.receive(method::channel_open).channel;
     link.send(method_frame(channel, 0x0014000B, number(0, 4)));
-    link.receive(0x0055000A);
-    link.send(method_frame(channel, 0x0055000B));
+    link.receive(method::confirm_select);
+    link.send(method_frame(channel, method::confirm_select_ok));
     link.receive(method::basic_publish);
     if (left-- > 0) {
       if (!says_320) return link.reset();

@@ -395,8 +395,8 @@ TEST_CASE(
     const bool first = ++connections == 1;
     if (!first) (void)eventually([&] { return closed.load(); });
     link.send(method_frame(1, 0x0014000B, number(0, 4)));
-    link.receive(0x0055000A);  // confirm.select
-    link.send(method_frame(1, 0x0055000B));
+    link.receive(method::confirm_select);
+    link.send(method_frame(1, method::confirm_select_ok));
     link.receive(first ? method::basic_publish : method::channel_close);
     if (first) return;  // lost
     channel_closed = true;
@@ -476,8 +476,8 @@ TEST_CASE("a broker that blocks during the recovery is waited for, not dropped (
     const auto open_channel = [&] {
       const std::uint16_t channel = link.receive(method::channel_open).channel;
       link.send(open_ok(channel));
-      link.receive(0x0055000A);
-      link.send(method_frame(channel, 0x0055000B));
+      link.receive(method::confirm_select);
+      link.send(method_frame(channel, method::confirm_select_ok));
       return channel;
     };
     const auto confirm = [&](std::uint16_t channel) {
@@ -493,7 +493,7 @@ TEST_CASE("a broker that blocks during the recovery is waited for, not dropped (
     }
     link.receive(method::basic_publish);
     if (nth == 1) {
-      link.send(method_frame(0, 0x000A003C, short_string("low on memory")));
+      link.send(method_frame(0, method::connection_blocked, short_string("low on memory")));
       const std::uint16_t late = link.receive(method::channel_open).channel;
       link.receive(method::channel_close);  // it was waited for in vain
       (void)eventually([&] { return unblocks.load(); });

@@ -39,6 +39,15 @@ ChildResult starve(std::vector<std::string> words, const std::map<std::string, s
   return run_child(words, more);
 }
 
+void check_survives(const std::vector<std::string>& words,
+                    const std::map<std::string, std::string>& more = {}) {
+  const ChildResult result = starve(words, more);
+  std::string what;
+  for (const std::string& word : words) what += word + ' ';
+  INFO(what << "ended: " << result.output);
+  CHECK(result.code == 0);
+}
+
 // One program that is stopped and continued meanwhile.
 class Suspended {
  public:
@@ -211,36 +220,24 @@ TEST_CASE("one failed allocation costs a call or the connection, which recovers,
 }
 
 TEST_CASE("without any memory for a while a connection is lost, and recovers", "[faults][starved]") {
-  for (const char* scenario : {"loss", "storm", "load"}) {
-    const ChildResult result = starve({"memory", scenario, "all", "0"});
-    INFO(scenario << ": " << result.output);
-    CHECK(result.code == 0);
-  }
+  for (const char* scenario : {"loss", "storm", "load"}) check_survives({"memory", scenario, "all", "0"});
 }
 
 TEST_CASE("a connection that is lost while there is no thread is tried again", "[faults][starved]") {
-  const ChildResult result = starve({"threads", "loss"});
-  INFO(result.output);
-  CHECK(result.code == 0);
+  check_survives({"threads", "loss"});
 }
 
 TEST_CASE("a consumer has all its threads before its first message", "[faults][starved]") {
-  const ChildResult result = starve({"threads", "work"});
-  INFO(result.output);
-  CHECK(result.code == 0);
+  check_survives({"threads", "work"});
 }
 
 TEST_CASE("a consumer that finds no thread ends with that error, and no message is parked",
           "[faults][starved]") {
-  const ChildResult result = starve({"threads", "start"});
-  INFO(result.output);
-  CHECK(result.code == 0);
+  check_survives({"threads", "start"});
 }
 
 TEST_CASE("a connection that finds no thread fails with that error", "[faults][starved]") {
-  const ChildResult result = starve({"threads", "opening"});
-  INFO(result.output);
-  CHECK(result.code == 0);
+  check_survives({"threads", "opening"});
 }
 
 TEST_CASE("without descriptors a connection fails, or recovers once there are some", "[faults][starved]") {
@@ -248,11 +245,7 @@ TEST_CASE("without descriptors a connection fails, or recovers once there are so
     WARN("skipped: the sanitizer for undefined behaviour needs descriptors of its own");
     return;
   }
-  for (int spare = 0; spare <= 8; ++spare) {
-    const ChildResult result = starve({"descriptors", std::to_string(spare)});
-    INFO(spare << " spare descriptors: " << result.output);
-    CHECK(result.code == 0);
-  }
+  for (int spare = 0; spare <= 8; ++spare) check_survives({"descriptors", std::to_string(spare)});
 }
 
 TEST_CASE("at the limit of the address space calls fail, and the connection recovers", "[faults][starved]") {
@@ -260,15 +253,11 @@ TEST_CASE("at the limit of the address space calls fail, and the connection reco
     WARN("skipped: a sanitizer needs more address space than can be limited");
     return;
   }
-  const ChildResult result = starve({"address_space"});
-  INFO(result.output);
-  CHECK(result.code == 0);
+  check_survives({"address_space"});
 }
 
 TEST_CASE("no descriptor is inherited by a child that is forked beside", "[faults][starved]") {
-  const ChildResult result = starve({"inherited"});
-  INFO(result.output);
-  CHECK(result.code == 0);
+  check_survives({"inherited"});
 }
 
 TEST_CASE("a system clock that jumps by a day costs no connection, no delay and no message",
@@ -282,13 +271,11 @@ TEST_CASE("a system clock that jumps by a day costs no connection, no delay and 
   const std::string folder = new_broker_folder("warren-clock");
   const std::string file = folder + "/offset";
   std::ofstream(file) << "+0d\n";
-  const ChildResult result = starve({"clock", file}, {{"LD_PRELOAD", library.string()},
-                                                      {"FAKETIME_TIMESTAMP_FILE", file},
-                                                      {"FAKETIME_NO_CACHE", "1"},
-                                                      {"FAKETIME_DONT_FAKE_MONOTONIC", "1"}});
+  check_survives({"clock", file}, {{"LD_PRELOAD", library.string()},
+                                   {"FAKETIME_TIMESTAMP_FILE", file},
+                                   {"FAKETIME_NO_CACHE", "1"},
+                                   {"FAKETIME_DONT_FAKE_MONOTONIC", "1"}});
   std::filesystem::remove_all(folder);
-  INFO(result.output);
-  CHECK(result.code == 0);
 }
 
 TEST_CASE("a client that was suspended for longer than its heartbeats recovers", "[faults][starved]") {

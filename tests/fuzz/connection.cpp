@@ -4,10 +4,8 @@
 //
 // The input is a few options, then one action for each method that the client sends. Past its end the peer
 // answers as a broker would. The peer is a thread behind a socket on 127.0.0.1.
-#include <poll.h>
 #include <sys/socket.h>
 
-#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -20,6 +18,7 @@
 
 #include <warren/warren.hpp>
 
+#include "loopback_peer.hpp"
 #include "peer_frames.hpp"
 #include "support/frames.hpp"
 #include "support/sockets.hpp"
@@ -38,21 +37,12 @@ using support::short_string;
 // A call waits no longer for an answer that the peer keeps to itself.
 constexpr auto patience = 20ms;
 
-struct Ended {};     // the run is over
-struct LinkGone {};  // the client has gone, or is cut off
-
-class Peer {
+class Peer : fuzz::LoopbackPeer {
  public:
-  Peer(const Descriptor& listener, Input input) : listener_(listener), input_(input) {
-    std::tie(stop_read_, stop_write_) = support::make_pipe();
-    thread_ = std::thread([this] { run(); });
+  Peer(const Descriptor& listener, Input input) : LoopbackPeer(listener), input_(input) {
+    start([this] { serve(); });
   }
-  ~Peer() {
-    stop_write_.close();  // the reading end is readable from now on
-    thread_.join();
-  }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
+  ~Peer() { stop(); }
 
  private:
   struct ChannelState {
@@ -61,63 +51,16 @@ class Peer {
     std::uint64_t delivered = 0;
   };
 
-  void run() {
-    try {
-      for (;;) {
-        wait_for(listener_.get(), POLLIN);
-        link_ = support::accept_from(listener_);
-        if (!link_) continue;
-        try {
-          serve();
-        } catch (const LinkGone&) {
-        }
-        link_.reset();  // no port stays in TIME_WAIT
-      }
-    } catch (const Ended&) {
-      link_.reset();
-    }
-  }
-
-  void wait_for(int descriptor, short events) const {
-    pollfd polled[2] = {{descriptor, events, 0}, {stop_read_.get(), POLLIN, 0}};
-    while (::poll(polled, 2, -1) < 0 && errno == EINTR) {
-    }
-    if (polled[1].revents != 0) throw Ended();
-  }
-
-  void send(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t count = ::send(link_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (count >= 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(count));
-      } else if (errno == EAGAIN) {
-        wait_for(link_.get(), POLLOUT);
-      } else if (errno != EINTR) {
-        throw LinkGone();
-      }
-    }
-  }
-
   void serve() {
     channels_.clear();
     support::FrameReader reader(support::Direction::to_broker, 0);
-    react(0, [&] {
-      send(method_frame(0, support::method::connection_start,
-                        number(0, 1) + number(9, 1) + support::long_string("") +
-                            support::long_string("PLAIN") + support::long_string("en_US")));
-    });
+    react(0, [&] { send(support::start_frame()); });
     std::vector<support::Frame> frames;
     for (;;) {
       char buffer[16 * 1024];
-      const ssize_t count = ::recv(link_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
-      if (count < 0 && errno == EAGAIN) {
-        wait_for(link_.get(), POLLIN);
-        continue;
-      }
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) throw LinkGone();
+      const std::string_view bytes = receive(buffer);
       frames.clear();
-      reader.read({buffer, static_cast<std::size_t>(count)}, frames);
+      reader.read(bytes, frames);
       for (const support::Frame& frame : frames) {
         if (frame.type != 1) continue;
         react(frame.channel, [&] { answer(frame); });
@@ -156,7 +99,7 @@ class Peer {
         answer();
         throw LinkGone();
       case 10:
-        ::shutdown(link_.get(), SHUT_WR);  // an end, not a reset
+        ::shutdown(link(), SHUT_WR);  // an end, not a reset
         throw LinkGone();
       case 11:
         return;  // says nothing
@@ -188,7 +131,7 @@ class Peer {
       send(method_frame(channel, frame.method + 1, arguments));
     };
     switch (frame.method) {
-      case 0x000A000B:  // connection.start-ok
+      case support::method::connection_start_ok:
         return send(method_frame(0, support::method::connection_tune,
                                  number(2'047, 2) + number(131'072, 4) + number(0, 2)));
       case 0x000A0028:  // connection.open
@@ -206,7 +149,7 @@ class Peer {
       case 0x0032001E:  // queue.purge
       case 0x00320028:  // queue.delete
         return say(number(3, 4));
-      case 0x0055000A:  // confirm.select
+      case support::method::confirm_select:
         channels_[channel].confirms = true;
         return say();
       case 0x003C0014:  // basic.consume
@@ -233,7 +176,7 @@ class Peer {
       case 0x0028000A:  // exchange.declare
       case 0x00280014:  // exchange.delete
       case 0x00320014:  // queue.bind
-      case 0x003C000A:  // basic.qos
+      case support::method::basic_qos:
       case 0x00140028:  // channel.close
       case 0x0028001E:  // exchange.bind
         return say();
@@ -244,13 +187,8 @@ class Peer {
     }
   }
 
-  const Descriptor& listener_;
   Input input_;  // its actions; the thread's own
-  Descriptor stop_read_;
-  Descriptor stop_write_;
-  Descriptor link_;
   std::map<std::uint16_t, ChannelState> channels_;
-  std::thread thread_;
 };
 
 // Counts handler runs, for whoever waits for some.

@@ -109,9 +109,7 @@ inline std::string odd_login(Input& input) {
       return method_frame(0, method::connection_start, arguments + long_string(input.text()));
     }
     case 2:
-      return method_frame(0, method::connection_start,
-                          number(0, 1) + number(9, 1) + long_string(input.text()) +
-                              long_string("PLAIN EXTERNAL") + long_string("en_US"));
+      return start_frame("PLAIN EXTERNAL", input.text());
     case 3: {
       std::string arguments = number(input.number<std::uint16_t>(), 2);
       arguments += number(input.number<std::uint32_t>(), 4);

@@ -5,17 +5,12 @@
 // The input is the options of both sides, then one action for each piece that the server sends.
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
-#include <thread>
-#include <tuple>
 #include <vector>
 
 #include <warren/error.hpp>
@@ -23,6 +18,7 @@
 
 #include "certificates.hpp"
 #include "fuzz.hpp"
+#include "loopback_peer.hpp"
 #include "support/frames.hpp"
 #include "support/sockets.hpp"
 #include "wire/methods.hpp"
@@ -43,68 +39,26 @@ const fuzz::Certificates& certificates() {
   return made;
 }
 
-struct Ended {};     // the run is over
-struct LinkGone {};  // the client has gone, or is cut off
-
 struct Server {
   std::size_t certificate = 0;
   bool asks_for_certificate = false;
   bool only_tls12 = false;
 };
 
-class Peer {
+class Peer : fuzz::LoopbackPeer {
  public:
   Peer(const Descriptor& listener, const Server& server, Input input)
-      : listener_(listener), server_(server), input_(input) {
-    std::tie(stop_read_, stop_write_) = support::make_pipe();
-    thread_ = std::thread([this] { run(); });
+      : LoopbackPeer(listener), server_(server), input_(input) {
+    start([this] {
+      const struct Clear {
+        ~Clear() { ERR_clear_error(); }
+      } clear;
+      serve();
+    });
   }
-  ~Peer() {
-    stop_write_.close();
-    thread_.join();
-  }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
+  ~Peer() { stop(); }
 
  private:
-  void run() {
-    try {
-      for (;;) {
-        wait_for(listener_.get(), POLLIN);
-        link_ = support::accept_from(listener_);
-        if (!link_) continue;
-        try {
-          serve();
-        } catch (const LinkGone&) {
-        }
-        link_.reset();
-      }
-    } catch (const Ended&) {
-      link_.reset();
-    }
-    ERR_clear_error();
-  }
-
-  void wait_for(int descriptor, short events) const {
-    pollfd polled[2] = {{descriptor, events, 0}, {stop_read_.get(), POLLIN, 0}};
-    while (::poll(polled, 2, -1) < 0 && errno == EINTR) {
-    }
-    if (polled[1].revents != 0) throw Ended();
-  }
-
-  void send(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t count = ::send(link_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (count >= 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(count));
-      } else if (errno == EAGAIN) {
-        wait_for(link_.get(), POLLOUT);
-      } else if (errno != EINTR) {
-        throw LinkGone();
-      }
-    }
-  }
-
   void serve() {
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_server_method()),
                                                                     SSL_CTX_free);
@@ -128,14 +82,8 @@ class Peer {
     said_start_ = false;
     for (;;) {
       char buffer[16 * 1024];
-      const ssize_t count = ::recv(link_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
-      if (count < 0 && errno == EAGAIN) {
-        wait_for(link_.get(), POLLIN);
-        continue;
-      }
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) throw LinkGone();
-      BIO_write(from_client_, buffer, static_cast<int>(count));
+      const std::string_view bytes = receive(buffer);
+      BIO_write(from_client_, bytes.data(), static_cast<int>(bytes.size()));
       const bool goes_on = step();
       flush();
       if (!goes_on) throw LinkGone();
@@ -151,9 +99,7 @@ class Peer {
     }
     if (!said_start_) {
       said_start_ = true;
-      say(support::method_frame(0, support::method::connection_start,
-                                number(0, 1) + number(9, 1) + support::long_string("") +
-                                    support::long_string("PLAIN EXTERNAL") + support::long_string("en_US")));
+      say(support::start_frame("PLAIN EXTERNAL"));
     }
     char buffer[16 * 1024];
     for (;;) {
@@ -168,7 +114,7 @@ class Peer {
 
   void answer(std::uint32_t method) {
     switch (method) {
-      case 0x000A000B:
+      case support::method::connection_start_ok:
         return say(support::method_frame(0, support::method::connection_tune,
                                          number(2'047, 2) + number(131'072, 4) + number(0, 2)));
       case 0x000A0028:
@@ -255,18 +201,13 @@ class Peer {
     }
   }
 
-  const Descriptor& listener_;
   const Server server_;
   Input input_;
-  Descriptor stop_read_;
-  Descriptor stop_write_;
-  Descriptor link_;
   SSL* ssl_ = nullptr;
   BIO* from_client_ = nullptr;
   BIO* to_client_ = nullptr;
   support::FrameReader reader_{support::Direction::to_broker, 0};
   bool said_start_ = false;
-  std::thread thread_;
 };
 
 Endpoint odd_endpoint(Input& input, std::uint16_t port) {

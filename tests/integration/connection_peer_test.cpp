@@ -36,12 +36,6 @@ Attempt connect_to_peer(ScriptedPeer::Script script, std::chrono::milliseconds t
   return {*error, took};
 }
 
-std::string start(std::string_view mechanisms) {
-  return method_frame(
-      0, method::connection_start,
-      number(0, 1) + number(9, 1) + long_string("") + long_string(mechanisms) + long_string("en_US"));
-}
-
 std::string answer_to_nobody() {
   return method_frame(1, 0x0032000B, short_string("q") + number(0, 4) + number(0, 4));
 }
@@ -74,7 +68,7 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
   SECTION("within a frame") {
     CHECK(connect_to_peer(
               [](Link& link) {
-                link.send(start("PLAIN").substr(0, 12));
+                link.send(start_frame("PLAIN").substr(0, 12));
                 link.wait_for_end();
               },
               500ms)
@@ -83,7 +77,7 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
   SECTION("after start") {
     CHECK(connect_to_peer(
               [](Link& link) {
-                link.send(start("PLAIN"));
+                link.send(start_frame("PLAIN"));
                 link.wait_for_end();
               },
               500ms)
@@ -92,7 +86,7 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
   SECTION("with heartbeats only") {
     CHECK(connect_to_peer(
               [](Link& link) {
-                link.send(start("PLAIN"));
+                link.send(start_frame("PLAIN"));
                 for (;;) {
                   link.send(frame(8, 0, ""));
                   std::this_thread::sleep_for(20ms);
@@ -106,7 +100,8 @@ TEST_CASE("a peer that goes silent later in the handshake: connect_timeout holds
 TEST_CASE("a peer that never stops talking behind its welcome: connect_timeout holds", "[peer]") {
   ScriptedPeer peer([](Link& link) {
     // Frames of 32 bytes: what fills a buffer of the client's ends within one.
-    const std::string blocked = method_frame(0, 0x000A003C, short_string(std::string(19, 'x')));
+    const std::string blocked =
+        method_frame(0, method::connection_blocked, short_string(std::string(19, 'x')));
     const std::string begin = blocked.substr(0, 4);
     std::string chunk;
     while (chunk.size() < 65'536) chunk += blocked.substr(4) + begin;
@@ -135,14 +130,14 @@ TEST_CASE("a peer that closes in the handshake: a clear error at once", "[peer]"
   }
   SECTION("after start-ok") {
     CHECK(connect_to_peer([](Link& link) {
-            link.send(start("PLAIN"));
-            link.receive(0x000A000B);
+            link.send(start_frame("PLAIN"));
+            link.receive(method::connection_start_ok);
           }).took < 500ms + slack);
   }
   SECTION("with a reason: its code and text") {
     const auto attempt = connect_to_peer([](Link& link) {
-      link.send(start("PLAIN"));
-      link.receive(0x000A000B);
+      link.send(start_frame("PLAIN"));
+      link.receive(method::connection_start_ok);
       link.send(close_connection(403, "ACCESS_REFUSED - not you"));
       link.wait_for_end();
     });
@@ -175,7 +170,7 @@ TEST_CASE("a peer that speaks another protocol: a clear error at once", "[peer]"
 
 TEST_CASE("a peer without our login mechanism: a permanent error", "[peer]") {
   const auto attempt = connect_to_peer([](Link& link) {
-    link.send(start("AMQPLAIN"));
+    link.send(start_frame("AMQPLAIN"));
     link.wait_for_end();
   });
   CHECK(attempt.took < 500ms + slack);

@@ -251,7 +251,7 @@ TEST_CASE("a crash guard's consumer goes on after a consumer timeout", "[timeout
 TEST_CASE("basic.cancel-ok is sent to a broker that announces accept_consumer_cancel_ok, and to no other",
           "[timeout][peer]") {
   const bool announced = GENERATE(true, false);
-  constexpr std::uint32_t cancel_ok = 0x003C001F;
+  constexpr std::uint32_t cancel_ok = method::basic_cancel_ok;
   const auto table_entry = [](std::string_view key, const std::string& value) {
     return short_string(key) + value;
   };
@@ -274,11 +274,11 @@ TEST_CASE("basic.cancel-ok is sent to a broker that announces accept_consumer_ca
         case method::channel_open:
           link.send(method_frame(frame.channel, 0x0014000B, long_string("")));
           break;
-        case 0x003C000A:  // qos
-          link.send(method_frame(frame.channel, 0x003C000B));
+        case method::basic_qos:
+          link.send(method_frame(frame.channel, method::basic_qos_ok));
           break;
         case method::basic_consume:
-          link.send(method_frame(frame.channel, 0x003C0015, short_string("tag")));
+          link.send(method_frame(frame.channel, method::basic_consume_ok, short_string("tag")));
           if (!std::exchange(cancelled, true))
             link.send(method_frame(frame.channel, method::basic_cancel, short_string("tag") + number(1, 1)));
           break;

@@ -21,12 +21,6 @@ using Link = ScriptedPeer::Link;
 
 namespace {
 
-constexpr std::uint32_t connection_blocked = 0x000A003C;
-constexpr std::uint32_t queue_declare_ok = method::queue_declare_ok;
-constexpr std::uint32_t basic_qos = 0x003C000A;
-constexpr std::uint32_t basic_consume_ok = 0x003C0015;
-constexpr std::uint32_t confirm_select = 0x0055000A;
-
 // All kinds, each of which does harm; in the end a text that is to stay as it is.
 const std::string name =
     "\x1b[2J\x1b]0;owned\x07\r\n[info] well\x7f\xc2\x9b"
@@ -118,15 +112,15 @@ void serve(Link& link, const std::function<bool(const Frame&)>& hook) {
         link.send(method_frame(frame.channel, method::channel_open_ok, number(0, 4)));
         break;
       case method::queue_declare:
-        link.send(
-            method_frame(frame.channel, queue_declare_ok, short_string("q") + number(1, 4) + number(0, 4)));
+        link.send(method_frame(frame.channel, method::queue_declare_ok,
+                               short_string("q") + number(1, 4) + number(0, 4)));
         break;
-      case basic_qos:
-      case confirm_select:
+      case method::basic_qos:
+      case method::confirm_select:
         link.send(method_frame(frame.channel, frame.method + 1));
         break;
       case method::basic_consume:
-        link.send(method_frame(frame.channel, basic_consume_ok, short_string("tag")));
+        link.send(method_frame(frame.channel, method::basic_consume_ok, short_string("tag")));
         break;
       case method::channel_close:
       case method::connection_close:
@@ -176,8 +170,8 @@ TEST_CASE("the reason of an alarm", "[words]") {
   Texts texts;
   ScriptedPeer peer([](Link& link) {
     serve(link, [&](const Frame& frame) {
-      if (frame.method != confirm_select) return false;
-      link.send(method_frame(0, connection_blocked, short_string("low on memory" + words)));
+      if (frame.method != method::confirm_select) return false;
+      link.send(method_frame(0, method::connection_blocked, short_string("low on memory" + words)));
       link.send(method_frame(frame.channel, frame.method + 1));
       return true;
     });
@@ -198,7 +192,7 @@ TEST_CASE("the id of a message, and what its handler says of it", "[words]") {
       if (frame.method != method::basic_consume) return false;
       const std::string deliver =
           short_string("tag") + number(1, 8) + number(0, 1) + short_string("") + short_string("q");
-      link.send(method_frame(frame.channel, basic_consume_ok, short_string("tag")) +
+      link.send(method_frame(frame.channel, method::basic_consume_ok, short_string("tag")) +
                 method_frame(frame.channel, method::basic_deliver, deliver) +
                 header(frame.channel, words.size(), number(0x0080, 2) + short_string("id" + words)) +
                 support::frame(3, frame.channel, words));

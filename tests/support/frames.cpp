@@ -133,6 +133,12 @@ std::string method_frame(std::uint16_t channel, std::uint32_t method, std::strin
   return frame(1, channel, number(method, 4) + std::string(arguments));
 }
 
+std::string start_frame(std::string_view mechanisms, std::string_view properties) {
+  return method_frame(
+      0, method::connection_start,
+      number(0, 1) + number(9, 1) + long_string(properties) + long_string(mechanisms) + long_string("en_US"));
+}
+
 std::string header_frame(std::uint16_t channel, std::uint64_t body_size) {
   return frame(2, channel, number(60, 2) + number(0, 2) + number(body_size, 8) + number(0, 2));
 }

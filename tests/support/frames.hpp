@@ -13,10 +13,12 @@ namespace support {
 /// Methods that tests look for: class in the upper half, method in the lower one.
 namespace method {
 inline constexpr std::uint32_t connection_start = 0x000A000A;
+inline constexpr std::uint32_t connection_start_ok = 0x000A000B;
 inline constexpr std::uint32_t connection_tune = 0x000A001E;
 inline constexpr std::uint32_t connection_open_ok = 0x000A0029;
 inline constexpr std::uint32_t connection_close = 0x000A0032;
 inline constexpr std::uint32_t connection_close_ok = 0x000A0033;
+inline constexpr std::uint32_t connection_blocked = 0x000A003C;
 inline constexpr std::uint32_t channel_open = 0x0014000A;
 inline constexpr std::uint32_t channel_close = 0x00140028;
 inline constexpr std::uint32_t channel_close_ok = 0x00140029;
@@ -24,8 +26,12 @@ inline constexpr std::uint32_t channel_open_ok = 0x0014000B;
 inline constexpr std::uint32_t queue_declare = 0x0032000A;
 inline constexpr std::uint32_t queue_declare_ok = 0x0032000B;
 inline constexpr std::uint32_t queue_bind = 0x00320014;
+inline constexpr std::uint32_t basic_qos = 0x003C000A;
+inline constexpr std::uint32_t basic_qos_ok = 0x003C000B;
 inline constexpr std::uint32_t basic_consume = 0x003C0014;
+inline constexpr std::uint32_t basic_consume_ok = 0x003C0015;
 inline constexpr std::uint32_t basic_cancel = 0x003C001E;
+inline constexpr std::uint32_t basic_cancel_ok = 0x003C001F;
 inline constexpr std::uint32_t basic_publish = 0x003C0028;
 inline constexpr std::uint32_t basic_return = 0x003C0032;
 inline constexpr std::uint32_t basic_deliver = 0x003C003C;
@@ -34,6 +40,8 @@ inline constexpr std::uint32_t basic_get_ok = 0x003C0047;
 inline constexpr std::uint32_t basic_ack = 0x003C0050;
 inline constexpr std::uint32_t basic_reject = 0x003C005A;
 inline constexpr std::uint32_t basic_nack = 0x003C0078;
+inline constexpr std::uint32_t confirm_select = 0x0055000A;
+inline constexpr std::uint32_t confirm_select_ok = 0x0055000B;
 }  // namespace method
 
 enum class Direction { to_broker, to_client };
@@ -77,6 +85,8 @@ class FrameReader {
 /// Frames for a peer to send: `arguments` are encoded already.
 std::string frame(std::uint8_t type, std::uint16_t channel, std::string_view payload);
 std::string method_frame(std::uint16_t channel, std::uint32_t method, std::string_view arguments = {});
+/// connection.start of AMQP 0-9-1. `properties` are a table's entries, encoded.
+std::string start_frame(std::string_view mechanisms = "PLAIN", std::string_view properties = {});
 std::string header_frame(std::uint16_t channel, std::uint64_t body_size);
 std::string number(std::uint64_t value, std::size_t bytes);  ///< big-endian
 std::string short_string(std::string_view text);

@@ -104,10 +104,8 @@ void ScriptedPeer::Link::shake_hands(const Tune& tune, std::string_view properti
 }
 
 void ScriptedPeer::Link::shake_hands_until_open(const Tune& tune, std::string_view properties) {
-  send(method_frame(
-      0, method::connection_start,
-      number(0, 1) + number(9, 1) + long_string(properties) + long_string("PLAIN") + long_string("en_US")));
-  receive(0x000A000B);  // start-ok
+  send(start_frame("PLAIN", properties));
+  receive(method::connection_start_ok);
   send(method_frame(0, method::connection_tune,
                     number(tune.channel_max, 2) + number(tune.frame_max, 4) + number(tune.heartbeat, 2)));
   receive(0x000A0028);  // open, behind tune-ok

@@ -178,6 +178,14 @@ TEST_CASE("headers that arrived change as any table does") {
     CHECK(headers.contains("new"));
     CHECK(copy == expected);
   }
+  SECTION("moved to itself") {
+    FieldTable headers = arrived(every_type());
+    (void)headers.begin();
+    FieldTable& same = headers;
+    headers = std::move(same);
+    CHECK(headers == expected);
+    CHECK(headers.size() == expected.size());
+  }
   SECTION("erase") {
     FieldTable headers = arrived(every_type());
     FieldTable other = expected;

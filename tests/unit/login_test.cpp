@@ -16,16 +16,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint32_t start_ok = 0x000A000B;
 constexpr std::uint32_t tune_ok = 0x000A001F;
 constexpr std::uint32_t open = 0x000A0028;
 constexpr std::uint32_t secure = 0x000A0014;
-constexpr std::uint32_t blocked = 0x000A003C;
 
 std::string start(std::string_view mechanisms = "PLAIN AMQPLAIN", std::string_view properties = "") {
-  return method_frame(
-      0, method::connection_start,
-      number(0, 1) + number(9, 1) + long_string(properties) + long_string(mechanisms) + long_string("en_US"));
+  return start_frame(mechanisms, properties);
 }
 std::string tune(std::uint16_t channels = 2'047, std::uint32_t frame_max = 131'072,
                  std::uint16_t heartbeat = 60) {
@@ -73,7 +69,7 @@ TEST_CASE("a login begins with the protocol header and answers start, then tune"
   CHECK(std::string(client.login.output().data(), client.login.output().size()) == "AMQP\0\0\x09\x01"s);
   CHECK(client.says().empty());
   CHECK(client.hears(start()).empty());
-  CHECK(client.says() == std::vector<std::uint32_t>{start_ok});
+  CHECK(client.says() == std::vector<std::uint32_t>{method::connection_start_ok});
   CHECK(client.hears(heartbeat + tune()).empty());
   CHECK(client.says() == std::vector<std::uint32_t>{tune_ok, open});
   CHECK_FALSE(client.login.done());
@@ -92,7 +88,7 @@ TEST_CASE("a login takes bytes one by one, and leaves what follows open-ok") {
   CHECK(client.login.done());
   CHECK(buffer.empty());
 
-  const std::string behind = method_frame(0, blocked, short_string("low on memory"));
+  const std::string behind = method_frame(0, method::connection_blocked, short_string("low on memory"));
   Client other;
   CHECK(other.hears(start() + tune() + open_ok() + behind) == behind);
   CHECK(other.login.done());
@@ -163,7 +159,7 @@ TEST_CASE("a method out of turn, a foreign frame, and a frame of another channel
       start() + start(),
       start() + open_ok(),
       start() + tune() + tune(),
-      method_frame(0, blocked, short_string("x")),
+      method_frame(0, method::connection_blocked, short_string("x")),
       start() + frame(3, 0, "body"),
       start() + tune() + method_frame(1, method::basic_ack, number(1, 8) + number(0, 1)),
       start() + frame(2, 1, std::string(14, '\0')),
