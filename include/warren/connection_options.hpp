@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include <warren/connection_state.hpp>
 #include <warren/field_table.hpp>
 #include <warren/log.hpp>
 

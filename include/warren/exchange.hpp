@@ -1,11 +1,10 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
+#include <warren/exchange_options.hpp>
 #include <warren/export.hpp>
 #include <warren/field_table.hpp>
 
@@ -14,27 +13,6 @@ namespace warren::inline v0 {
 namespace engine {
 class Session;
 }
-
-/// How an exchange routes (https://www.rabbitmq.com/docs/exchanges).
-enum class ExchangeType : std::uint8_t { direct, fanout, topic, headers };
-
-/// An exchange's properties. All are immutable: to declare an existing exchange with other ones is a 406.
-struct ExchangeOptions {
-  ExchangeType type = ExchangeType::direct;         ///< how it routes
-  bool durable = true;                              ///< survives a restart of the broker
-  bool auto_delete = false;                         ///< deleted once the last binding from it is gone
-  bool internal = false;                            ///< takes messages from other exchanges only
-  std::optional<std::string> alternate_exchange{};  ///< for what can't be routed
-  /// The name of a type that a plugin brings (`x-consistent-hash`, …), in place of `type`.
-  std::optional<std::string> custom_type{};
-  FieldTable arguments{};  ///< further arguments; a typed option of the same name wins
-};
-
-/// When an exchange or queue may be removed.
-struct RemoveOptions {
-  bool if_unused = false;  ///< else 406 while an exchange has bindings, a queue has consumers
-  bool if_empty = false;   ///< queues only: else 406 while it has messages
-};
 
 /// An exchange that was declared, on the channel that declared it. Copies stand for the same exchange.
 /// Calls on a moved-from Exchange throw InvalidArgument, and its name is empty.
@@ -58,7 +36,7 @@ class WARREN_EXPORT Exchange {
   void unbind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments = {});
   /// Deletes the exchange with its bindings (`exchange.delete`).
   /// @throws ChannelError  406 where it is in use and `if_unused` was set
-  void remove(RemoveOptions options = {});
+  void remove(RemoveExchangeOptions options = {});
 
  private:
   friend class Channel;

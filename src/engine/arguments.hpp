@@ -1,7 +1,7 @@
 #pragma once
 
-#include <warren/exchange.hpp>
-#include <warren/queue.hpp>
+#include <warren/exchange_options.hpp>
+#include <warren/queue_options.hpp>
 
 namespace warren::inline v0::engine {
 

@@ -11,7 +11,7 @@
 
 #include "engine/no_memory.hpp"
 #include "engine/system.hpp"
-#include "printable.hpp"
+#include "values/printable.hpp"
 
 namespace warren::inline v0::engine {
 namespace {

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include <warren/connection_state.hpp>
 #include <warren/log.hpp>
 
 namespace warren::inline v0::engine {

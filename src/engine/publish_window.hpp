@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include <warren/publisher.hpp>
+#include <warren/publisher_options.hpp>
 
 #include "engine/channel_core.hpp"
 #include "engine/confirm_tracker.hpp"

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <warren/connection_state.hpp>
 #include <warren/log.hpp>
 
 #include "engine/channel_core.hpp"

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <random>
 
-#include "wire/utf8.hpp"
+#include "values/utf8.hpp"
 
 namespace warren::inline v0::retry {
 namespace {
@@ -17,7 +17,7 @@ constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
 std::string to_utf8(std::string_view text, std::size_t limit) {
   std::string out;
   while (!text.empty()) {
-    const std::size_t length = wire::utf8_length(text);
+    const std::size_t length = utf8_length(text);
     const std::string_view piece = length == 0 ? replacement : text.substr(0, length);
     if (out.size() + piece.size() > limit) break;
     out += piece;

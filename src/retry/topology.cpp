@@ -10,9 +10,9 @@
 #include <warren/channel.hpp>
 #include <warren/error.hpp>
 
-#include "engine/connection_access.hpp"
+#include "client/connection_access.hpp"
 #include "engine/connection_core.hpp"
-#include "retry/queue_facts.hpp"
+#include "engine/queue_facts.hpp"
 
 namespace warren::inline v0::retry {
 namespace {
@@ -36,8 +36,8 @@ bool ask(Connection& connection, std::uint16_t refusal, const std::function<void
 void warn_of_deletions(Connection& connection, const RetryQueue& queue) {
   constexpr std::int64_t never_reached = 1'000;
   const auto& core = engine::ConnectionAccess::core(connection);
-  if (is_declared_as(core, queue.name, queue.options)) return;
-  const std::optional<DeliveryLimit> found = delivery_limit(core, queue.name);
+  if (engine::is_declared_as(core, queue.name, queue.options)) return;
+  const std::optional<engine::DeliveryLimit> found = engine::delivery_limit(core, queue.name);
   if (!found || !found->is_quorum) return;
   if (found->limit && (*found->limit < 0 || *found->limit >= never_reached)) return;
   const std::string limit =

@@ -6,7 +6,7 @@
 #include "wire/check.hpp"
 #include "wire/method_frame.hpp"
 #include "wire/table_codec.hpp"
-#include "wire/utf8.hpp"
+#include "values/utf8.hpp"
 
 namespace warren::inline v0::wire {
 namespace {

@@ -13,7 +13,7 @@
 #include "wire/methods.hpp"
 #include "wire/properties_codec.hpp"
 #include "wire/status.hpp"
-#include "wire/utf8.hpp"
+#include "values/utf8.hpp"
 
 namespace {
 
@@ -33,7 +33,7 @@ void read_method(std::string_view payload, wire::MethodDecoder& decoder) {
     expect(lies_in(text, payload), "a method's text lies in its payload");
   (void)wire::is_permanent_close(method.code, method.text);
   (void)wire::is_node_down(method.code, method.text);
-  (void)wire::is_utf8(method.text);
+  (void)is_utf8(method.text);
 }
 
 void read_raw(Input input) {
@@ -83,7 +83,7 @@ void write_methods(Input input) {
       write(out);
     } catch (const InvalidArgument&) {
       expect(out.empty(), "what can't be sent leaves nothing");
-      const auto fits = [](std::string_view text) { return text.size() <= 255 && wire::is_utf8(text); };
+      const auto fits = [](std::string_view text) { return text.size() <= 255 && is_utf8(text); };
       expect(!fits(name) || !fits(other) || !fits(arguments.begin()->key),
              "only what is too long, or is not UTF-8, can't be sent");
       return;

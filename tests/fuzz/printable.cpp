@@ -4,7 +4,7 @@
 #include <string>
 
 #include "fuzz.hpp"
-#include "wire/utf8.hpp"
+#include "values/utf8.hpp"
 
 void fuzz::fuzz(Input input) {
   const std::string_view text = input.rest();
@@ -12,7 +12,7 @@ void fuzz::fuzz(Input input) {
   expect(warren::is_printable(shown), "what was made safe is safe");
   expect(warren::printable(shown) == shown, "what was made safe is not changed again");
   expect(warren::is_printable(text) == (shown == text), "only what is not safe is changed");
-  expect(warren::wire::is_utf8(shown), "what is shown is UTF-8");
+  expect(warren::is_utf8(shown), "what is shown is UTF-8");
   for (const char each : shown) {
     const auto byte = static_cast<unsigned char>(each);
     expect(byte >= 0x20 && byte != 0x7F, "no control character is shown");

@@ -8,15 +8,15 @@
 
 #include "policies.hpp"
 #include "retry/copy.hpp"
-#include "retry/crash_guard.hpp"
+#include "consumer/crash_guard.hpp"
 #include "retry/failure.hpp"
 #include "retry/headers.hpp"
-#include "retry/parked.hpp"
-#include "retry/queue_facts.hpp"
+#include "parking/parked.hpp"
+#include "engine/queue_facts.hpp"
 #include "retry/read.hpp"
 #include "retry/text.hpp"
 #include "wire/frame.hpp"
-#include "wire/utf8.hpp"
+#include "values/utf8.hpp"
 
 namespace {
 
@@ -53,7 +53,7 @@ void shrink_all(retry::Copy copy) {
 }
 
 void park(const Delivery& delivery, Input& input) {
-  const ParkedMessage parked = retry::read_parked(delivery.message(), {});
+  const ParkedMessage parked = parking::read_parked(delivery.message(), {});
   expect(parked.attempts >= 0 && parked.replays >= 0, "counts are not negative");
   expect(parked.queue.size() <= 255 && parked.exchange.size() <= 255 && parked.routing_key.size() <= 255,
          "names are short strings");
@@ -62,22 +62,22 @@ void park(const Delivery& delivery, Input& input) {
   if (input.flag()) selection.original_queue = input.text();
   if (input.flag()) selection.failed_before = now;
   if (input.flag()) selection.failed_since = now;
-  (void)retry::matches(selection, parked);
-  const Message replay = retry::make_replay(parked);
+  (void)parking::matches(selection, parked);
+  const Message replay = parking::make_replay(parked);
   const std::optional<std::int64_t> replays =
       retry::read_count(replay.properties().headers, retry::header::replay_count);
   expect(replays && *replays >= 1, "a replay is counted");
   expect(!replay.properties().user_id, "a replay has no user id");
   check_sendable(replay);
-  Message rested = retry::make_parked_again(parked);
+  Message rested = parking::make_parked_again(parked);
   check_sendable(rested);
-  retry::drop_deaths(rested.properties());
+  parking::drop_deaths(rested.properties());
   check_sendable(rested);
 }
 
 void step(Delivery& delivery, Input& input) {
   static const std::string queue = "orders";
-  const retry::CrashGuard guard(queue, {.limit = input.byte()}, "instance");
+  const consumer::CrashGuard guard(queue, {.limit = input.byte()}, "instance");
   switch (input.below(10)) {
     case 0:
     case 1: {
@@ -106,10 +106,10 @@ void step(Delivery& delivery, Input& input) {
     case 4:
       return again(delivery, guard.take_back(delivery).message, input);
     case 5:
-      retry::CrashGuard::restore(delivery);
+      consumer::CrashGuard::restore(delivery);
       return again(delivery, guard.clear(delivery).message, input);
     case 6: {
-      const retry::Failure crash = retry::CrashGuard::crash(delivery);
+      const retry::Failure crash = consumer::CrashGuard::crash(delivery);
       return again(delivery,
                    retry::make_copy(RetryPolicy::immediate(), queue, delivery, crash, now, "host").message,
                    input);
@@ -127,8 +127,8 @@ void step(Delivery& delivery, Input& input) {
       const std::size_t limit = input.byte();
       const std::string_view text = input.text();
       const std::string cut = retry::to_utf8(text, limit);
-      expect(cut.size() <= limit && wire::is_utf8(cut), "a header's text is UTF-8 of so many bytes");
-      (void)retry::read_inequivalent(text);
+      expect(cut.size() <= limit && is_utf8(cut), "a header's text is UTF-8 of so many bytes");
+      (void)engine::read_inequivalent(text);
     }
   }
 }

@@ -2,9 +2,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/connection_access.hpp"
+#include "client/connection_access.hpp"
 #include "integration/retry_bench.hpp"
-#include "retry/queue_facts.hpp"
+#include "engine/queue_facts.hpp"
 #include "support/test_queue.hpp"
 #include "support/thrown.hpp"
 
@@ -65,13 +65,13 @@ TEST_CASE("other queues are no streams, whatever their arguments, and the questi
       {.type = QueueType::quorum, .max_length_bytes = 100'000, .delivery_limit = 7}};
   for (const QueueOptions& kind : kinds) {
     Bench bench(kind);
-    CHECK_FALSE(retry::is_stream(core(asking), bench.queue));
-    CHECK_FALSE(retry::is_stream(core(bench.connection), bench.queue));
+    CHECK_FALSE(engine::is_stream(core(asking), bench.queue));
+    CHECK_FALSE(engine::is_stream(core(bench.connection), bench.queue));
     CHECK_NOTHROW(bench.channel().declare_queue(bench.queue, kind));
   }
   const std::string missing = support::unique_name("missing");
-  CHECK_FALSE(retry::is_stream(core(asking), missing));
-  CHECK_FALSE(retry::delivery_limit(core(asking), missing).value_or(retry::DeliveryLimit{}).is_quorum);
+  CHECK_FALSE(engine::is_stream(core(asking), missing));
+  CHECK_FALSE(engine::delivery_limit(core(asking), missing).value_or(engine::DeliveryLimit{}).is_quorum);
   CHECK(support::thrown<ChannelError>([&] { asking.open_channel().declare_queue_passive(missing); }).code() ==
         404);
 }
@@ -80,7 +80,7 @@ TEST_CASE("a quorum queue tells its delivery limit") {
   Connection asking(support::shared_broker().url(), support::test_options());
   const auto limit_of = [&](const QueueOptions& options) {
     const support::TestQueue queue(options);
-    return retry::delivery_limit(core(asking), queue.name());
+    return engine::delivery_limit(core(asking), queue.name());
   };
   CHECK_FALSE(limit_of({})->is_quorum);
   CHECK_FALSE(limit_of({.max_length = 5, .max_priority = 2})->is_quorum);
@@ -107,9 +107,9 @@ TEST_CASE("a parked queue is a classic one, whatever the virtual host's default 
     endpoint.vhost = vhost;
     Connection connection(endpoint, support::test_options());
     connection.open_channel().declare_queue("orders");
-    REQUIRE(retry::delivery_limit(core(connection), "orders")->is_quorum);
+    REQUIRE(engine::delivery_limit(core(connection), "orders")->is_quorum);
     RetryPolicy::immediate().declare(connection, "orders");
-    CHECK_FALSE(retry::delivery_limit(core(connection), "orders_parked")->is_quorum);
+    CHECK_FALSE(engine::delivery_limit(core(connection), "orders_parked")->is_quorum);
   }
   broker.ctl({"delete_vhost", vhost});
 }

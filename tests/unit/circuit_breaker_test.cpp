@@ -1,4 +1,4 @@
-#include "retry/circuit_breaker.hpp"
+#include "consumer/circuit_breaker.hpp"
 
 #include <chrono>
 
@@ -8,7 +8,7 @@ namespace {
 
 using namespace warren;
 using namespace std::chrono_literals;
-using retry::CircuitBreaker;
+using consumer::CircuitBreaker;
 
 const CircuitBreaker::Moment start{1'000s};
 

@@ -17,7 +17,7 @@
 #include "wire/methods.hpp"
 #include "wire/properties_codec.hpp"
 #include "wire/table_codec.hpp"
-#include "wire/utf8.hpp"
+#include "values/utf8.hpp"
 
 namespace {
 
@@ -153,13 +153,13 @@ TEST_CASE("UTF-8 is told from what is none", "[codec]") {
   for (const char* text : {"", "orders", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x90\x87", "\xF4\x8F\xBF\xBF",
                            "\xED\x9F\xBF", "\xEE\x80\x80", "\xE0\xA0\x80", "\xF0\x90\x80\x80"}) {
     INFO(text);
-    CHECK(wire::is_utf8(text));
+    CHECK(is_utf8(text));
   }
   for (const char* text : {"\xFF", "\x80", "a\xC3", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
                            "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2\x82",
                            "\xE2\x82z", "\xF0\x9F\x90", "\xC3(", "\xE2(\xA1"}) {
     INFO(text);
-    CHECK_FALSE(wire::is_utf8(text));
+    CHECK_FALSE(is_utf8(text));
   }
 }
 

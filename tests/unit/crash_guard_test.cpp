@@ -1,4 +1,4 @@
-#include "retry/crash_guard.hpp"
+#include "consumer/crash_guard.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace {
 using namespace warren;
 using namespace std::chrono_literals;
 using retry::Copy;
-using retry::CrashGuard;
+using consumer::CrashGuard;
 using Step = CrashGuard::Step;
 
 Delivery delivery(Message message, bool redelivered = false) {

@@ -1,4 +1,4 @@
-#include "retry/handler_slots.hpp"
+#include "consumer/handler_slots.hpp"
 
 #include <chrono>
 #include <future>
@@ -8,7 +8,7 @@
 #include "support/catch.hpp"
 
 using namespace std::chrono_literals;
-using warren::retry::HandlerSlots;
+using warren::consumer::HandlerSlots;
 
 TEST_CASE("a slot that is left beside an urgent one's is taken by who waited behind it") {
   for (int round = 0; round < 200; ++round) {

@@ -1,4 +1,4 @@
-#include "retry/parked.hpp"
+#include "parking/parked.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -54,7 +54,7 @@ FieldTable copy_headers() {
 }
 
 ParkedMessage read(FieldTable headers) {
-  return retry::read_parked(Message("body", {.headers = std::move(headers)}), "");
+  return parking::read_parked(Message("body", {.headers = std::move(headers)}), "");
 }
 
 TEST_CASE("a copy tells why it is parked and where it came from") {
@@ -110,7 +110,7 @@ TEST_CASE("headers that are not as they should be are not there") {
     CHECK(parked.attempts == 0);
     CHECK(parked.replays == 0);
     CHECK_FALSE(parked.last_failure);
-    CHECK(retry::make_replay(parked).properties().headers.find("retry-replay-count")->as_integer() == 1);
+    CHECK(parking::make_replay(parked).properties().headers.find("retry-replay-count")->as_integer() == 1);
 
     FieldTable bad;
     for (const FieldEntry& entry : death("orders", "expired")) bad.append(entry.key, value);
@@ -118,7 +118,7 @@ TEST_CASE("headers that are not as they should be are not there") {
     CHECK_FALSE(read({{"x-death", FieldArray{bad}}}).last_failure);
   }
   CHECK_FALSE(read({{"retry-last-failure-at", most}}).last_failure);  // no system clock holds it
-  CHECK(retry::make_replay(read({{"retry-replay-count", most}}))
+  CHECK(parking::make_replay(read({{"retry-replay-count", most}}))
             .properties()
             .headers.find("retry-replay-count")
             ->as_integer() == most);
@@ -126,24 +126,24 @@ TEST_CASE("headers that are not as they should be are not there") {
 
 TEST_CASE("a selection by reason, queue and age") {
   const ParkedMessage parked = read(copy_headers());
-  CHECK(retry::matches({}, parked));
-  CHECK(retry::matches({.reason = "max-attempts", .original_queue = "orders"}, parked));
-  CHECK_FALSE(retry::matches({.reason = "crash"}, parked));
-  CHECK_FALSE(retry::matches({.original_queue = "orders_retry"}, parked));
-  CHECK(retry::matches({.failed_before = failed + 1ms}, parked));
-  CHECK_FALSE(retry::matches({.failed_before = failed}, parked));
-  CHECK(retry::matches({.failed_since = failed}, parked));
-  CHECK_FALSE(retry::matches({.failed_since = failed + 1ms}, parked));
-  CHECK(retry::matches({}, read({})));
-  CHECK_FALSE(retry::matches({.failed_before = failed}, read({})));
-  CHECK_FALSE(retry::matches({.failed_since = failed}, read({})));
+  CHECK(parking::matches({}, parked));
+  CHECK(parking::matches({.reason = "max-attempts", .original_queue = "orders"}, parked));
+  CHECK_FALSE(parking::matches({.reason = "crash"}, parked));
+  CHECK_FALSE(parking::matches({.original_queue = "orders_retry"}, parked));
+  CHECK(parking::matches({.failed_before = failed + 1ms}, parked));
+  CHECK_FALSE(parking::matches({.failed_before = failed}, parked));
+  CHECK(parking::matches({.failed_since = failed}, parked));
+  CHECK_FALSE(parking::matches({.failed_since = failed + 1ms}, parked));
+  CHECK(parking::matches({}, read({})));
+  CHECK_FALSE(parking::matches({.failed_before = failed}, read({})));
+  CHECK_FALSE(parking::matches({.failed_since = failed}, read({})));
 }
 
 TEST_CASE("54: a replay resets counts, moments and reasons, and keeps the rest") {
   ParkedMessage parked = read(copy_headers());
   parked.message.properties().message_id = "m7";
   parked.message.properties().priority = std::uint8_t{3};
-  const Message replay = retry::make_replay(std::move(parked));
+  const Message replay = parking::make_replay(std::move(parked));
   CHECK(replay.body() == "body");
   CHECK(replay.properties().message_id == "m7");
   CHECK(replay.properties().priority == std::uint8_t{3});
@@ -167,7 +167,7 @@ TEST_CASE("a replay of what the broker dead-lettered knows its origin, and nothi
                            {"x-last-death-reason", "what"}, {"x-delivery-count", 21},
                            {"CC", FieldArray{"another"}},   {"mine", "kept"}};
   const Message replay =
-      retry::make_replay(retry::read_parked(Message("body", {.headers = headers, .user_id = "guest"}), ""));
+      parking::make_replay(parking::read_parked(Message("body", {.headers = headers, .user_id = "guest"}), ""));
   CHECK_FALSE(replay.properties().user_id);
   const FieldTable expected{{"mine", "kept"},
                             {"retry-replay-count", std::int64_t{1}},

@@ -1,0 +1,162 @@
+#include "engine/queue_facts.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include <warren/error.hpp>
+
+#include "engine/arguments.hpp"
+#include "wire/methods.hpp"
+
+namespace warren::inline v0::engine {
+namespace {
+
+namespace id = wire::id;
+
+constexpr std::uint16_t precondition_failed = 406;
+constexpr int most_questions = 10;  // as many arguments a queue may have that hide the one that is asked for
+
+// What a stream has and other queues do not, and what is compared before those of other queues.
+constexpr std::array of_streams = {std::string_view("x-max-age"),
+                                   std::string_view("x-stream-max-segment-size-bytes"),
+                                   std::string_view("x-max-length-bytes"),
+                                   std::string_view("x-stream-filter-size-bytes"),
+                                   std::string_view("x-initial-cluster-size"),
+                                   std::string_view("x-queue-leader-locator")};
+
+// Declares on a channel of its own, past the record of what is to be declared again. The broker's refusal;
+// nothing if it agrees.
+std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::string& queue,
+                                    wire::QueueFlags flags, const FieldTable& arguments) {
+  const auto deadline = connection.operation_deadline();
+  return connection.unless_lost(deadline, [&]() -> std::optional<ErrorDetails> {
+    connection.await_open("queue.declare", deadline);
+    const auto channel = connection.open_channel(deadline);
+    try {
+      channel->call(fmt::format("queue.declare \"{}\"", queue), id::queue_declare_ok, deadline,
+                    [&](Bytes& out, std::uint16_t number) {
+                      wire::queue_declare(out, number, queue, flags, arguments);
+                    });
+    } catch (const ChannelError& error) {
+      return channel->closed_by().value_or(error.details());  // in the words as they came
+    } catch (...) {
+      channel->give_up();
+      throw;
+    }
+    channel->give_up();
+    return std::nullopt;
+  });
+}
+
+// Between `from` and `to`, behind the latest `from`.
+std::string_view between(std::string_view text, std::string_view from, std::string_view to) {
+  const std::size_t begin = text.find(from);
+  if (begin == std::string_view::npos) return {};
+  text.remove_prefix(begin + from.size());
+  return text.substr(0, text.find(to));
+}
+
+std::optional<QueueRecord> record_of(ConnectionCore& connection, const std::string& queue) {
+  for (QueueRecord& record : connection.topology().snapshot().queues) {
+    if (record.name == queue) return std::move(record);
+  }
+  return std::nullopt;
+}
+
+// Of a text that was cut (a long name) the value is missing; any other kind of queue is told by
+// x-dead-letter-exchange.
+bool names_stream(const Inequivalent& told) {
+  if (told.argument == "x-queue-type") return !told.current || told.current == FieldValue("stream");
+  return std::ranges::find(of_streams, told.argument) != of_streams.end();
+}
+
+}  // namespace
+
+// "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but
+// current is the value '7' of type 'long'"; of a type: "received 'classic' but current is 'stream'"; "current
+// is none".
+Inequivalent read_inequivalent(std::string_view text) {
+  Inequivalent told;
+  told.argument = between(text, "inequivalent arg '", "'");
+  // The queue's name comes before, and may hold anything.
+  constexpr std::string_view separator = " but current is ";
+  const std::size_t at = text.rfind(separator);
+  if (told.argument.empty() || at == std::string_view::npos) return told;
+  text.remove_prefix(at + separator.size());
+  const std::string_view value = between(text, "'", "'");
+  const std::string_view type = between(text, "of type '", "'");
+  if (text.starts_with("none")) return told;
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  const bool is_number = error == std::errc() && end == value.data() + value.size();
+  if (type.empty() && is_number) {  // two numbers are told without their types
+    told.current = FieldValue(number);
+  } else if (type.empty() || type == "longstr") {
+    told.current = FieldValue(std::string(value));
+  } else if (type == "bool") {
+    told.current = FieldValue(value == "true");
+  } else if (is_number) {
+    told.current = FieldValue(number);
+  }
+  return told;
+}
+
+bool is_stream(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue) {
+  const std::string name = connection->topology().current_name(queue);
+  if (auto record = record_of(*connection, name)) {
+    if (const FieldValue* type = record->arguments.find("x-queue-type"))
+      return type->as_string() == std::string_view("stream");
+    if (!record->flags.durable || record->flags.exclusive || record->flags.auto_delete) return false;
+    // Its type is the virtual host's default, which is mostly classic: then the broker agrees, and logs
+    // nothing.
+    record->arguments.set("x-queue-type", "classic");
+    if (!refusal(*connection, name, record->flags, record->arguments)) return false;
+  }
+  // A quorum queue has no priorities, so that none is created; every queue but a stream is compared by its
+  // dead-letter exchange first.
+  const auto refused = refusal(*connection, name, {.durable = true},
+                               {{"x-queue-type", "quorum"},
+                                {"x-dead-letter-exchange", "warren asks for the type"},
+                                {"x-max-priority", std::int64_t{1}}});
+  return refused && refused->code == precondition_failed && names_stream(read_inequivalent(refused->text));
+}
+
+bool is_declared_as(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue,
+                    const QueueOptions& options) {
+  return !refusal(
+      *connection, connection->topology().current_name(queue),
+      {.durable = options.durable, .exclusive = options.exclusive, .auto_delete = options.auto_delete},
+      queue_arguments(options));
+}
+
+std::optional<DeliveryLimit> delivery_limit(const std::shared_ptr<ConnectionCore>& connection,
+                                            const std::string& queue) {
+  const std::string name = connection->topology().current_name(queue);
+  // A limit that no queue has, and priorities, which no quorum queue has: so none is created.
+  constexpr std::int64_t nobodys_limit = 1'234'567'891;
+  FieldTable arguments{
+      {"x-queue-type", "quorum"}, {"x-delivery-limit", nobodys_limit}, {"x-max-priority", std::int64_t{1}}};
+  for (int questions = 0; questions < most_questions; ++questions) {
+    const auto refused = refusal(*connection, name, {.durable = true}, arguments);
+    if (!refused || refused->code != precondition_failed) return std::nullopt;
+    const Inequivalent told = read_inequivalent(refused->text);
+    if (told.argument == "x-delivery-limit") {
+      const auto limit = told.current ? told.current->as_integer() : std::nullopt;
+      return DeliveryLimit{.is_quorum = true, .limit = limit};
+    }
+    // Whose priorities are compared is no quorum queue; nor is one that is not durable.
+    if (told.argument.empty() || told.argument == "x-queue-type" || told.argument == "x-max-priority" ||
+        told.argument == "durable" || told.argument == "auto_delete")
+      return DeliveryLimit{};
+    if (!told.current) return std::nullopt;
+    arguments.set(told.argument, *told.current);  // it hides what is asked for
+  }
+  return std::nullopt;
+}
+
+}  // namespace warren::inline v0::engine
