@@ -62,6 +62,16 @@ class WARREN_EXPORT InvalidArgument : public Error {
   ~InvalidArgument() override;
 };
 
+/// A call that the object can't serve in its state, whatever its arguments: it was moved from, it runs
+/// already, it belongs to the process that forked this one, or a handler waits for its own consumer to end.
+/// Nothing was done. It is an InvalidArgument, so that one catch clause gets both kinds of mistakes in a
+/// program.
+class WARREN_EXPORT LogicError : public InvalidArgument {
+ public:
+  explicit LogicError(ErrorDetails details);  ///< thrown by warren; public for tests
+  ~LogicError() override;
+};
+
 /// The connection could not be made, was lost, or is closed.
 class WARREN_EXPORT ConnectionError : public Error {
  public:

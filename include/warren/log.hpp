@@ -21,8 +21,8 @@ struct LogEvent {
 ///
 /// It is called on a thread of the connection's for events, one call at a time, never on its I/O thread. What
 /// it throws is dropped. No call begins after the connection's destructor has returned; a call that runs then
-/// goes on. If more than 1,024 events wait for a slow callback, the oldest are dropped. A log event is dropped
-/// if no memory is left.
+/// goes on. If more than 1,024 events wait for a slow callback, the oldest are dropped. A log event is
+/// dropped if no memory is left.
 using LogCallback = std::function<void(const LogEvent&)>;
 
 /// `debug`, `info`, `warning`, `error`.

@@ -64,7 +64,7 @@ void Confirmation::release() noexcept {
 engine::PublishWindow& Confirmation::window() const {
   constexpr const char* operation = "confirmation of a publish";
   if (!window_)
-    wire::refuse(operation, "the Confirmation was moved from, or made by default: it is of no publish");
+    wire::refuse_misuse(operation, "the Confirmation was moved from, or made by default: it is of no publish");
   return use(window_, "Confirmation", operation);
 }
 

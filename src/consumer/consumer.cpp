@@ -12,11 +12,11 @@
 #include "consumer/consumer_impl.hpp"
 #include "engine/arguments.hpp"
 #include "engine/deadline.hpp"
-#include "engine/system.hpp"
-#include "values/handle.hpp"
 #include "engine/queue_facts.hpp"
+#include "engine/system.hpp"
 #include "retry/text.hpp"
 #include "retry/topology.hpp"
+#include "values/handle.hpp"
 #include "wire/check.hpp"
 
 namespace warren::inline v0 {
@@ -161,7 +161,7 @@ void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) 
   std::thread ended;
   {
     const std::lock_guard lock(mutex);
-    if (running) wire::refuse("start", "the consumer runs already");
+    if (running) wire::refuse_misuse("start", "the consumer runs already");
     prepare_end_call();
     ended.swap(supervisor);
     current = run;

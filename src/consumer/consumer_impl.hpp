@@ -17,13 +17,13 @@
 
 #include <warren/consumer.hpp>
 
+#include "consumer/circuit_breaker.hpp"
+#include "consumer/crash_guard.hpp"
+#include "consumer/handler_slots.hpp"
 #include "consumer/handler_watch.hpp"
 #include "engine/subscription.hpp"
-#include "consumer/circuit_breaker.hpp"
 #include "retry/copy.hpp"
-#include "consumer/crash_guard.hpp"
 #include "retry/failure.hpp"
-#include "consumer/handler_slots.hpp"
 #include "retry/republisher.hpp"
 
 namespace warren::inline v0 {

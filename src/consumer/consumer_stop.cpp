@@ -103,9 +103,10 @@ bool Consumer::Impl::in_handler() const noexcept { return worker_of == this; }
 
 void Consumer::Impl::refuse_in_handler(const char* operation) const {
   if (!in_handler()) return;
-  wire::refuse(operation, fmt::format("a handler of the consumer of \"{}\" can't wait for its own end. Call "
-                                      "request_stop() in the handler, and {}() on another thread",
-                                      queue, operation));
+  wire::refuse_misuse(operation,
+                      fmt::format("a handler of the consumer of \"{}\" can't wait for its own end. Call "
+                                  "request_stop() in the handler, and {}() on another thread",
+                                  queue, operation));
 }
 
 bool Consumer::Impl::wait(Clock::time_point deadline) {

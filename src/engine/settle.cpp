@@ -16,9 +16,9 @@ std::shared_ptr<engine::ChannelCore> channel_of(const std::weak_ptr<engine::Chan
   }
   const std::weak_ptr<engine::ChannelCore> none;
   if (!channel.owner_before(none) && !none.owner_before(channel)) {
-    throw InvalidArgument({.operation = operation,
-                           .text = "the Delivery was moved from, or made by default: no channel delivered it",
-                           .permanent = true});
+    throw LogicError({.operation = operation,
+                      .text = "the Delivery was moved from, or made by default: no channel delivered it",
+                      .permanent = true});
   }
   throw ChannelError({.operation = operation,
                       .text = "the channel that delivered it is gone: the message comes again",

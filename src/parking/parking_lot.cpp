@@ -15,14 +15,14 @@
 #include "engine/connection_core.hpp"
 #include "engine/deadline.hpp"
 #include "engine/delivery_access.hpp"
+#include "engine/lone_publish.hpp"
+#include "engine/queue_facts.hpp"
+#include "parking/admission.hpp"
+#include "parking/parked.hpp"
+#include "retry/copy.hpp"
+#include "retry/read.hpp"
 #include "values/handle.hpp"
 #include "values/printable.hpp"
-#include "parking/admission.hpp"
-#include "retry/copy.hpp"
-#include "engine/lone_publish.hpp"
-#include "parking/parked.hpp"
-#include "engine/queue_facts.hpp"
-#include "retry/read.hpp"
 #include "wire/check.hpp"
 
 namespace warren::inline v0 {
@@ -458,7 +458,7 @@ ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   const engine::Topology& topology = connection_->topology();
   const auto& allowed = options_.allowed_queues;
   const parking::Admission admission(topology, queue_,
-                                   allowed.empty() ? parking::known_queues(topology, queue_) : allowed);
+                                     allowed.empty() ? parking::known_queues(topology, queue_) : allowed);
   if (selection.dry_run) {
     while (std::optional<Parked> parked = walk.next()) {
       if (std::string why = admission.refusal(parked->message); !why.empty())

@@ -11,8 +11,8 @@
 #include <warren/error.hpp>
 
 #include "client/connection_access.hpp"
-#include "engine/no_memory.hpp"
 #include "engine/lone_publish.hpp"
+#include "engine/no_memory.hpp"
 #include "retry/topology.hpp"
 
 namespace warren::inline v0::retry {
@@ -132,8 +132,8 @@ bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice&
 // byte is still too much, as transient as it was.
 bool Republisher::publish_bare(Link& link, Copy& copy, const std::string& queue, const Stop& stop) const {
   const auto publish = [&] {
-    return engine::publish_alone(engine::ConnectionAccess::core(link.connection), policy_.options().exchange, queue,
-                         copy.message, Clock::now() + confirm_timeout, stop);
+    return engine::publish_alone(engine::ConnectionAccess::core(link.connection), policy_.options().exchange,
+                                 queue, copy.message, Clock::now() + confirm_timeout, stop);
   };
   try {
     return publish();

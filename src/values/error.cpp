@@ -26,6 +26,8 @@ Error::~Error() = default;
 // Out of line, so that each class has one home for its type information.
 InvalidArgument::InvalidArgument(ErrorDetails details) : Error(std::move(details)) {}
 InvalidArgument::~InvalidArgument() = default;
+LogicError::LogicError(ErrorDetails details) : InvalidArgument(std::move(details)) {}
+LogicError::~LogicError() = default;
 ConnectionError::ConnectionError(ErrorDetails details) : Error(std::move(details)) {}
 ConnectionError::~ConnectionError() = default;
 ChannelError::ChannelError(ErrorDetails details) : Error(std::move(details)) {}

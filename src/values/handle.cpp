@@ -10,7 +10,7 @@
 namespace warren::inline v0 {
 
 void refuse_moved_from(const char* handle, const char* operation) {
-  throw InvalidArgument(
+  throw LogicError(
       {.operation = operation, .text = fmt::format("the {} was moved from", handle), .permanent = true});
 }
 
@@ -21,7 +21,7 @@ const std::string& no_name() noexcept {
 }
 
 void refuse_left(const char* handle, const char* operation) {
-  throw InvalidArgument(
+  throw LogicError(
       {.operation = operation,
        .text = fmt::format("the {} belongs to the process that forked this one: connect again here", handle),
        .permanent = true});

@@ -5,9 +5,9 @@
 
 namespace warren::inline v0 {
 
-/// @throws InvalidArgument  the misuse error: the handle was moved from
+/// @throws LogicError  the handle was moved from
 [[noreturn]] void refuse_moved_from(const char* handle, const char* operation);
-/// @throws InvalidArgument  the misuse error: another process made the handle
+/// @throws LogicError  another process made the handle
 [[noreturn]] void refuse_left(const char* handle, const char* operation);
 
 /// Empty, never destroyed: for a handle that was moved from.
@@ -15,7 +15,7 @@ namespace warren::inline v0 {
 
 /// What a handle stands for, to be used by this process.
 /// @param handle  its class, for the error: `Connection`
-/// @throws InvalidArgument  it was moved from, or this is a child of the process that made it
+/// @throws LogicError  it was moved from, or this is a child of the process that made it
 template <typename T>
 [[nodiscard]] T& use(const std::shared_ptr<T>& inner, const char* handle, const char* operation) {
   if (inner == nullptr) [[unlikely]]

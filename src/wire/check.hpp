@@ -19,6 +19,12 @@ inline constexpr int max_nesting = 32;
       ErrorDetails{.operation = std::move(operation), .text = std::move(text), .permanent = true});
 }
 
+/// For a call that the object can't serve in its state.
+[[noreturn]] inline void refuse_misuse(std::string operation, std::string text) {
+  throw LogicError(
+      ErrorDetails{.operation = std::move(operation), .text = std::move(text), .permanent = true});
+}
+
 inline void check_short_string(std::string_view value, const char* operation, const char* name) {
   if (value.size() > max_short_string) {
     refuse(operation, std::string(name) + " is " + std::to_string(value.size()) + " bytes, above 255");

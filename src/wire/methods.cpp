@@ -2,11 +2,11 @@
 
 #include <new>
 
+#include "values/utf8.hpp"
 #include "wire/byte_reader.hpp"
 #include "wire/check.hpp"
 #include "wire/method_frame.hpp"
 #include "wire/table_codec.hpp"
-#include "values/utf8.hpp"
 
 namespace warren::inline v0::wire {
 namespace {

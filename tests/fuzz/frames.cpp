@@ -7,13 +7,13 @@
 #include <warren/message.hpp>
 
 #include "fuzz.hpp"
+#include "values/utf8.hpp"
 #include "wire/frame.hpp"
 #include "wire/malformed.hpp"
 #include "wire/method_decoder.hpp"
 #include "wire/methods.hpp"
 #include "wire/properties_codec.hpp"
 #include "wire/status.hpp"
-#include "values/utf8.hpp"
 
 namespace {
 

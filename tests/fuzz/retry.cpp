@@ -6,17 +6,17 @@
 #include <warren/consumer.hpp>
 #include <warren/parking_lot.hpp>
 
+#include "consumer/crash_guard.hpp"
+#include "engine/queue_facts.hpp"
+#include "parking/parked.hpp"
 #include "policies.hpp"
 #include "retry/copy.hpp"
-#include "consumer/crash_guard.hpp"
 #include "retry/failure.hpp"
 #include "retry/headers.hpp"
-#include "parking/parked.hpp"
-#include "engine/queue_facts.hpp"
 #include "retry/read.hpp"
 #include "retry/text.hpp"
-#include "wire/frame.hpp"
 #include "values/utf8.hpp"
+#include "wire/frame.hpp"
 
 namespace {
 

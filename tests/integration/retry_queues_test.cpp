@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "client/connection_access.hpp"
-#include "integration/retry_bench.hpp"
 #include "engine/queue_facts.hpp"
+#include "integration/retry_bench.hpp"
 #include "support/test_queue.hpp"
 #include "support/thrown.hpp"
 

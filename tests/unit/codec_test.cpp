@@ -11,13 +11,13 @@
 #include <warren/error.hpp>
 
 #include "support/catch.hpp"
+#include "values/utf8.hpp"
 #include "wire/amqp.hpp"
 #include "wire/frame.hpp"
 #include "wire/malformed.hpp"
 #include "wire/methods.hpp"
 #include "wire/properties_codec.hpp"
 #include "wire/table_codec.hpp"
-#include "values/utf8.hpp"
 
 namespace {
 
