@@ -27,5 +27,5 @@ if [ "$preset" = tsan ] && setarch "$(uname -m)" -R true 2> /dev/null; then
     launch=(setarch "$(uname -m)" -R)
 fi
 # When it is interrupted, CTest does not get to stopping the broker.
-trap 'tests/support/with_broker.sh "build/$preset/tests/broker" stop' EXIT
+trap 'for label in integration faults; do tests/support/with_broker.sh "build/$preset/tests/broker.$label" stop; done' EXIT
 "${launch[@]}" ctest --preset "$preset" "$@"
