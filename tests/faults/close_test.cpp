@@ -50,7 +50,7 @@ void check_close(std::optional<Connection>& connection, const Watch& watch, bool
 
 }  // namespace
 
-TEST_CASE("close() ends in time, for good, whatever the state (behaviour 7)", "[faults][close]") {
+TEST_CASE("close() ends in time, for good, whatever the state", "[faults][close]") {
   const bool destroy = GENERATE(false, true);
   Proxy proxy(shared_broker().endpoint());
   Watch watch;
@@ -94,8 +94,7 @@ TEST_CASE("close() ends in time, for good, whatever the state (behaviour 7)", "[
   }
 }
 
-TEST_CASE("close() ends in time, for good, while the topology is declared again (behaviour 7)",
-          "[faults][close]") {
+TEST_CASE("close() ends in time, for good, while the topology is declared again", "[faults][close]") {
   const bool destroy = GENERATE(false, true);
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {

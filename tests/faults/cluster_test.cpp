@@ -14,7 +14,7 @@
 using namespace support;
 using namespace faults;
 
-TEST_CASE("nothing that was confirmed is lost while the nodes of a cluster are killed in turn (behaviour 10)",
+TEST_CASE("nothing that was confirmed is lost while the nodes of a cluster are killed in turn",
           "[faults][cluster]") {
   const std::uint64_t seed = number_from_environment("WARREN_LEDGER_SEED", std::random_device{}());
   std::cout << "WARREN_LEDGER_SEED=" << seed << std::endl;

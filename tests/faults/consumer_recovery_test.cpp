@@ -155,7 +155,7 @@ TEST_CASE("a delivery of basic.get from before the loss can't be settled after i
   CHECK_NOTHROW(again->ack());
 }
 
-TEST_CASE("prefetch is never exceeded, after a recovery neither (behaviour 31)", "[faults][consumer]") {
+TEST_CASE("prefetch is never exceeded, after a recovery neither", "[faults][consumer]") {
   Consuming on;
   Turnstile turnstile;
   std::atomic<int> calls{0};
@@ -361,9 +361,8 @@ TEST_CASE("a queue that went between its declaration and the subscription is dec
   CHECK(eventually([&] { return bodies.count("bound") == 1; }));
 }
 
-TEST_CASE(
-    "a subscription that the broker cancels is begun anew, or ends where its queue is gone (behaviour 25)",
-    "[faults][consumer]") {
+TEST_CASE("a subscription that the broker cancels is begun anew, or ends where its queue is gone",
+          "[faults][consumer]") {
   Consuming on;
   Bodies bodies;
   warren::Consumer consumer{on.connection, on.queue.name()};
@@ -439,7 +438,7 @@ TEST_CASE("stop() during an outage returns at once", "[faults][consumer]") {
   CHECK(on.beside.declare_queue_passive(on.queue.name()).consumer_count() == 0);
 }
 
-TEST_CASE("a consumer subscribes again however often the link is lost, and never stands idle (behaviour 27)",
+TEST_CASE("a consumer subscribes again however often the link is lost, and never stands idle",
           "[faults][consumer]") {
   Consuming on;
   Bodies bodies;
@@ -459,8 +458,7 @@ TEST_CASE("a consumer subscribes again however often the link is lost, and never
   CHECK(eventually([&] { return on.beside.declare_queue_passive(on.queue.name()).consumer_count() == 1; }));
 }
 
-TEST_CASE("an acknowledgement that is overdue restores the consumer, and says why (behaviour 26)",
-          "[faults][consumer]") {
+TEST_CASE("an acknowledgement that is overdue restores the consumer, and says why", "[faults][consumer]") {
   PrivateBroker broker;
   // From 4.3 on the timeout is quorum queues' alone, and a basic.cancel.
   const bool cancels = broker.version() >= std::pair(4, 3);

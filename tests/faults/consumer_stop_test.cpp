@@ -88,7 +88,7 @@ bool says(const std::string& text, std::string_view part) {
 
 }  // namespace
 
-TEST_CASE_METHOD(Fixture, "a stop ends in time on a link that stalls (behaviour 72)", "[faults]") {
+TEST_CASE_METHOD(Fixture, "a stop ends in time on a link that stalls", "[faults]") {
   queue.fill(3);
   SECTION("nothing runs") {
     make({}).start([&](const Delivery&) { ++begun; });
@@ -222,7 +222,7 @@ TEST_CASE_METHOD(Fixture,
 
 TEST_CASE(
     "by default a stop and the close of its connection fit into Kubernetes' 30 s, with a broker that falls "
-    "silent in the drain (behaviour 72)",
+    "silent in the drain",
     "[faults]") {
   TestQueue queue;
   queue.fill(1);

@@ -59,8 +59,7 @@ void check_failed(const Connection& connection, const Watch& watch, const Proxy&
 
 }  // namespace
 
-TEST_CASE("what can't be right is reported in under a second, and tried once (behaviour 8)",
-          "[faults][permanent]") {
+TEST_CASE("what can't be right is reported in under a second, and tried once", "[faults][permanent]") {
   Proxy proxy(shared_broker().endpoint());
   warren::Endpoint endpoint = proxy.endpoint();
   std::uint16_t code = 0;
@@ -82,9 +81,8 @@ TEST_CASE("what can't be right is reported in under a second, and tried once (be
   CHECK(proxy.links_seen() == 1);
 }
 
-TEST_CASE(
-    "refused permission and mismatched arguments are the call's own error, in under a second (behaviour 8)",
-    "[faults][permanent]") {
+TEST_CASE("refused permission and mismatched arguments are the call's own error, in under a second",
+          "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
   shared_broker().ctl({"set_permissions", "-p", account.vhost, account.user, "^mine", "^mine", "^mine"});
@@ -111,8 +109,7 @@ TEST_CASE(
   CHECK(proxy.links_seen() == 1);
 }
 
-TEST_CASE("a password changed during the outage ends the recovery with its cause (behaviour 8)",
-          "[faults][permanent]") {
+TEST_CASE("a password changed during the outage ends the recovery with its cause", "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
   Watch watch;
@@ -183,7 +180,7 @@ TEST_CASE("a login that is still refused after retry_refused_login ends the reco
   CHECK(proxy.links_seen() >= 3);  // the first one, and two tries at least
 }
 
-TEST_CASE("a virtual host deleted under a connection ends the recovery with its cause (behaviour 8)",
+TEST_CASE("a virtual host deleted under a connection ends the recovery with its cause",
           "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
@@ -193,7 +190,7 @@ TEST_CASE("a virtual host deleted under a connection ends the recovery with its 
   check_failed(connection, watch, proxy, 530);
 }
 
-TEST_CASE("permission for the virtual host taken away during the outage ends the recovery (behaviour 8)",
+TEST_CASE("permission for the virtual host taken away during the outage ends the recovery",
           "[faults][permanent]") {
   Account account;
   Proxy proxy(shared_broker().endpoint());
@@ -298,9 +295,8 @@ void open_channel(ScriptedPeer::Link& link) {
 
 }  // namespace
 
-TEST_CASE(
-    "541 for a virtual host that is down, or a timeout of the metadata store, is tried again (behaviour 21)",
-    "[faults][permanent]") {
+TEST_CASE("541 for a virtual host that is down, or a timeout of the metadata store, is tried again",
+          "[faults][permanent]") {
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
     switch (connections++) {
@@ -328,8 +324,7 @@ TEST_CASE(
   CHECK(watch.count(ConnectionState::failed) == 0);
 }
 
-TEST_CASE("a broker that logs in, and answers nothing else, uses up the tries (behaviour 9)",
-          "[faults][permanent]") {
+TEST_CASE("a broker that logs in, and answers nothing else, uses up the tries", "[faults][permanent]") {
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
     link.shake_hands();
@@ -353,7 +348,7 @@ TEST_CASE("a broker that logs in, and answers nothing else, uses up the tries (b
   CHECK(connections == 1 + 3);
 }
 
-TEST_CASE("who finds the connection failed, or closed, is told why (behaviour 8)", "[faults][permanent]") {
+TEST_CASE("who finds the connection failed, or closed, is told why", "[faults][permanent]") {
   std::atomic<int> connections{0};
   std::atomic<bool> recovers{false};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
@@ -392,7 +387,7 @@ TEST_CASE("who finds the connection failed, or closed, is told why (behaviour 8)
   CHECK(contains(error.text(), "the connection is closed"));
 }
 
-TEST_CASE("541 for a denied feature is the error of who asked for it; the connection goes on (behaviour 21)",
+TEST_CASE("541 for a denied feature is the error of who asked for it; the connection goes on",
           "[faults][permanent]") {
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
     link.shake_hands();
@@ -414,7 +409,7 @@ TEST_CASE("541 for a denied feature is the error of who asked for it; the connec
   CHECK_FALSE(watch.last_error().permanent);
 }
 
-TEST_CASE("541 for a denied feature of the topology ends the recovery with its cause (behaviour 21)",
+TEST_CASE("541 for a denied feature of the topology ends the recovery with its cause",
           "[faults][permanent]") {
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {

@@ -92,7 +92,7 @@ TEST_CASE(
   CHECK(std::set<std::string>(order.begin(), order.end()) == sent);
   CHECK(order.size() == (received ? 200U : 100U));
   if (!received) CHECK(std::is_sorted(order.begin(), order.end()));
-  // Numbers start again with the channel (behaviour 34).
+  // Numbers start again with the channel.
   CHECK_NOTHROW(publisher.publish(message("after")));
 }
 
@@ -118,7 +118,7 @@ TEST_CASE("publishes stay in their order across losses", "[faults][publisher]") 
   CHECK(std::is_sorted(order.begin(), order.end()));
 }
 
-TEST_CASE("OnLoss::fail ends what was in flight as unknown at once, and nothing is sent again (behaviour 33)",
+TEST_CASE("OnLoss::fail ends what was in flight as unknown at once, and nothing is sent again",
           "[faults][publisher]") {
   Publishing on;
   warren::Publisher publisher{on.connection,
@@ -294,9 +294,8 @@ TEST_CASE("a publish whose deadline comes during an outage says whether it was s
   }
 }
 
-TEST_CASE(
-    "a message that can't be routed ends as returned, once, where the link was lost over it (behaviour 35)",
-    "[faults][publisher]") {
+TEST_CASE("a message that can't be routed ends as returned, once, where the link was lost over it",
+          "[faults][publisher]") {
   Publishing on;
   warren::Publisher publisher{on.connection, {.routing_key = unique_name("nowhere")}};
   on.proxy.stall(Direction::to_client);
@@ -429,8 +428,7 @@ TEST_CASE("flush() waits for what is sent again", "[faults][publisher]") {
   CHECK(on.all().size() >= 10);
 }
 
-TEST_CASE("a publisher waits while the broker blocks, also across a loss (behaviour 37)",
-          "[faults][publisher]") {
+TEST_CASE("a publisher waits while the broker blocks, also across a loss", "[faults][publisher]") {
   PrivateBroker broker;
   Proxy proxy(broker.endpoint());
   Watch watch;
@@ -464,8 +462,7 @@ TEST_CASE("a publisher waits while the broker blocks, also across a loss (behavi
   CHECK(eventually([&] { return !connection.blocked().has_value(); }));
 }
 
-TEST_CASE("a broker that blocks during the recovery is waited for, not dropped (behaviour 37)",
-          "[faults][publisher]") {
+TEST_CASE("a broker that blocks during the recovery is waited for, not dropped", "[faults][publisher]") {
   std::atomic<int> connections{0};
   std::atomic<bool> unblocks{false};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {

@@ -127,7 +127,7 @@ TEST_CASE("states are told in their order, with the cause", "[faults][recovery]"
   CHECK(watch.states().back() == State::closed);
 }
 
-TEST_CASE("a link that is cut, also in the middle of a frame, recovers (behaviour 4)", "[faults][recovery]") {
+TEST_CASE("a link that is cut, also in the middle of a frame, recovers", "[faults][recovery]") {
   const auto end = GENERATE(Proxy::End::reset, Proxy::End::fin);
   const auto direction = GENERATE(Direction::to_broker, Direction::to_client);
   Proxy proxy(shared_broker().endpoint());
@@ -153,7 +153,7 @@ TEST_CASE("garbled frames end in a recovery, not in a hang", "[faults][recovery]
   REQUIRE(watch.opened(2));
 }
 
-TEST_CASE("a black hole is noticed within two heartbeats and a bit, and recovered from (behaviour 3)",
+TEST_CASE("a black hole is noticed within two heartbeats and a bit, and recovered from",
           "[faults][recovery]") {
   const bool both_ways = GENERATE(true, false);
   Proxy proxy(shared_broker().endpoint());
@@ -177,8 +177,7 @@ TEST_CASE("a black hole is noticed within two heartbeats and a bit, and recovere
   application.check("after");
 }
 
-TEST_CASE("a broker that ends the connection during the handshake is tried again (behaviour 5)",
-          "[faults][recovery]") {
+TEST_CASE("a broker that ends the connection during the handshake is tried again", "[faults][recovery]") {
   std::atomic<int> connections{0};
   ScriptedPeer peer([&](ScriptedPeer::Link& link) {
     switch (connections++) {
@@ -240,7 +239,7 @@ TEST_CASE("a close right behind open-ok is not missed", "[faults][recovery]") {
   CHECK(eventually([&] { return connections == 3 && connection.is_open(); }));
 }
 
-TEST_CASE("failures during the recovery are recovered from, and nothing leaks over 50 cuts (behaviour 6)",
+TEST_CASE("failures during the recovery are recovered from, and nothing leaks over 50 cuts",
           "[faults][recovery]") {
   Proxy proxy(shared_broker().endpoint());
   Watch watch;
@@ -279,8 +278,7 @@ TEST_CASE("failures during the recovery are recovered from, and nothing leaks ov
   check_no_leaks(before);
 }
 
-TEST_CASE("endpoints are tried in turn, each with a time budget of its own (behaviour 10)",
-          "[faults][recovery]") {
+TEST_CASE("endpoints are tried in turn, each with a time budget of its own", "[faults][recovery]") {
   Proxy first(shared_broker().endpoint());
   Proxy second(shared_broker().endpoint());
   ScriptedPeer silent([](ScriptedPeer::Link& link) { link.wait_for_end(); });

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 using namespace faults;
 using support::eventually;
 
-TEST_CASE("behaviour 43: a broker killed at random through expiry loses nothing that waits", "[faults]") {
+TEST_CASE("a broker killed at random through expiry loses nothing that waits", "[faults]") {
   const bool quorum = GENERATE(false, true);
   const std::size_t kills = number_from_environment("WARREN_RETRY_BROKER_KILLS", 2);
   const std::size_t orders = number_from_environment("WARREN_RETRY_ORDERS", 300);

@@ -55,7 +55,7 @@ Handled handled_in(const std::string& file) {
 
 }  // namespace
 
-TEST_CASE("behaviour 42: consumers killed at random amid delayed retries lose nothing", "[faults]") {
+TEST_CASE("consumers killed at random amid delayed retries lose nothing", "[faults]") {
   const bool quorum = GENERATE(false, true);
   const std::size_t kills = number_from_environment("WARREN_RETRY_CLIENT_KILLS", 6);
   const std::size_t orders = number_from_environment("WARREN_RETRY_ORDERS", 300);

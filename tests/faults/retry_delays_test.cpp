@@ -74,7 +74,7 @@ class Undelayed {
 }  // namespace
 
 TEST_CASE(
-    "behaviour 45: of mixed delays none is cut short, and what is delayed is less than half a second later "
+    "of mixed delays none is cut short, and what is delayed is less than half a second later "
     "than what is not, in 99 of 100",
     "[faults]") {
   const bool quorum = GENERATE(false, true);

@@ -66,7 +66,7 @@ struct Declaring : Cuttable {
 
 }  // namespace
 
-TEST_CASE("the topology is declared in its order: exchanges, queues, bindings, consumers (behaviour 15)",
+TEST_CASE("the topology is declared in its order: exchanges, queues, bindings, consumers",
           "[faults][topology]") {
   Declaring on;
   const std::string name = unique_name("order");
@@ -103,8 +103,7 @@ TEST_CASE("the topology is declared in its order: exchanges, queues, bindings, c
   CHECK(order == expected);
 }
 
-TEST_CASE("one entity that meets 406 is reported, and the others recover (behaviour 16)",
-          "[faults][topology]") {
+TEST_CASE("one entity that meets 406 is reported, and the others recover", "[faults][topology]") {
   Declaring on;
   const std::string name = unique_name("refused");
   const auto transient = [&](const std::string& part) {
@@ -145,7 +144,7 @@ TEST_CASE("one entity that meets 406 is reported, and the others recover (behavi
   on.beside.declare_queue_passive(refused.name()).remove();
 }
 
-TEST_CASE("two bindings that differ in the key, or in the arguments, only both return (behaviour 17)",
+TEST_CASE("two bindings that differ in the key, or in the arguments, only both return",
           "[faults][topology]") {
   Declaring on;
   warren::Exchange exchange =
@@ -175,7 +174,7 @@ TEST_CASE("two bindings that differ in the key, or in the arguments, only both r
   }
 }
 
-TEST_CASE("what was deleted, or deleted itself, does not return (behaviour 18)", "[faults][topology]") {
+TEST_CASE("what was deleted, or deleted itself, does not return", "[faults][topology]") {
   Declaring on;
   const std::string name = unique_name("gone");
   // Deleted by us.
@@ -231,9 +230,8 @@ TEST_CASE("an auto-delete queue that went with the connection returns, with its 
   CHECK(eventually([&] { return !on.queue_exists(queue.name()); }));
 }
 
-TEST_CASE(
-    "a server-named queue gets a new name, which its bindings, consumers and calls follow (behaviour 19)",
-    "[faults][topology]") {
+TEST_CASE("a server-named queue gets a new name, which its bindings, consumers and calls follow",
+          "[faults][topology]") {
   Declaring on;
   warren::Queue queue = on.channel.declare_queue("", {.durable = false, .exclusive = true});
   warren::Queue polled = on.channel.declare_queue("", {.durable = false, .exclusive = true});
@@ -278,9 +276,8 @@ TEST_CASE(
   consumer.stop();
 }
 
-TEST_CASE(
-    "a queue that the connection before still holds (405) is declared again once it is free (behaviour 20)",
-    "[faults][topology]") {
+TEST_CASE("a queue that the connection before still holds (405) is declared again once it is free",
+          "[faults][topology]") {
   Declaring on;
   warren::Queue queue =
       on.channel.declare_queue(unique_name("locked"), {.durable = false, .exclusive = true});

@@ -8,6 +8,7 @@
 
 #include "consumer/crash_guard.hpp"
 #include "engine/queue_facts.hpp"
+#include "parking/admission.hpp"
 #include "parking/parked.hpp"
 #include "policies.hpp"
 #include "retry/copy.hpp"
@@ -63,6 +64,12 @@ void park(const Delivery& delivery, Input& input) {
   if (input.flag()) selection.failed_before = now;
   if (input.flag()) selection.failed_since = now;
   (void)parking::matches(selection, parked);
+  static const engine::Topology topology;
+  static const std::string lot = "orders_parked";
+  const std::string allowed(input.text());
+  const parking::Admission admission(topology, lot, {"orders", allowed});
+  if (admission.refusal(parked).empty())
+    expect(parked.queue == "orders" || parked.queue == allowed, "a replay goes to queues that are allowed");
   const Message replay = parking::make_replay(parked);
   const std::optional<std::int64_t> replays =
       retry::read_count(replay.properties().headers, retry::header::replay_count);

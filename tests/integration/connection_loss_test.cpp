@@ -147,7 +147,7 @@ TEST_CASE("a connection that the operator closes ends with the operator's reason
   CHECK(contains(error.text(), "for maintenance"));
 }
 
-TEST_CASE("a black hole is noticed within two heartbeats and a bit (behaviour 3)", "[loss]") {
+TEST_CASE("a black hole is noticed within two heartbeats and a bit", "[loss]") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
   options.heartbeat = 3s;

@@ -177,8 +177,7 @@ TEST_CASE("a peer without our login mechanism: a permanent error", "[peer]") {
   CHECK(attempt.error.permanent());
 }
 
-TEST_CASE("a negotiated frame_max below 8192 is refused, permanently, with both numbers named (behaviour 14)",
-          "[peer]") {
+TEST_CASE("a negotiated frame_max below 8192 is refused, permanently, with both numbers named", "[peer]") {
   const auto attempt = connect_to_peer([](Link& link) {
     link.shake_hands({.frame_max = 4'096});
     link.wait_for_end();

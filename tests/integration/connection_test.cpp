@@ -32,7 +32,7 @@ std::uint16_t port_where_nobody_listens() { return listen_here().second; }
 
 }  // namespace
 
-TEST_CASE("a wrong password is permanent and reported at once, without the password (behaviour 8)") {
+TEST_CASE("a wrong password is permanent and reported at once, without the password") {
   warren::Endpoint endpoint = shared_broker().endpoint();
   endpoint.password = "not the password";
   const auto login = time_of_login(shared_broker().endpoint());
@@ -47,7 +47,7 @@ TEST_CASE("a wrong password is permanent and reported at once, without the passw
   CHECK_FALSE(contains(error->what(), endpoint.password));
 }
 
-TEST_CASE("an unknown virtual host is permanent and reported at once (behaviour 8)") {
+TEST_CASE("an unknown virtual host is permanent and reported at once") {
   warren::Endpoint endpoint = shared_broker().endpoint();
   endpoint.vhost = "there-is-none";
   const auto login = time_of_login(shared_broker().endpoint());
@@ -60,9 +60,7 @@ TEST_CASE("an unknown virtual host is permanent and reported at once (behaviour 
   CHECK(contains(error->text(), "there-is-none"));
 }
 
-TEST_CASE(
-    "endpoints are tried in turn: the first refuses, the next one says nothing, the third one serves "
-    "(behaviour 10)") {
+TEST_CASE("endpoints are tried in turn: the first refuses, the next one says nothing, the third one serves") {
   ScriptedPeer silent([](ScriptedPeer::Link& link) { link.wait_for_end(); });
   warren::Endpoint refuses = shared_broker().endpoint();
   refuses.port = port_where_nobody_listens();
@@ -77,8 +75,7 @@ TEST_CASE(
   CHECK(connection->open_channel().declare_queue("", {.exclusive = true}).message_count() == 0);
 }
 
-TEST_CASE(
-    "where no endpoint serves, the last one's error is thrown, each having been tried once (behaviour 10)") {
+TEST_CASE("where no endpoint serves, the last one's error is thrown, each having been tried once") {
   ScriptedPeer closes([](ScriptedPeer::Link&) {});
   warren::Endpoint refuses = shared_broker().endpoint();
   refuses.port = port_where_nobody_listens();
@@ -91,7 +88,7 @@ TEST_CASE(
   CHECK_FALSE(error.text().empty());
 }
 
-TEST_CASE("all six capabilities, the name and own client properties reach the broker (behaviour 13)") {
+TEST_CASE("all six capabilities, the name and own client properties reach the broker") {
   warren::ConnectionOptions options = test_options(unique_name("capabilities"));
   options.client_properties = {{"purpose", "a test of warren"}, {"product", "another product"}};
   const Connection connection{shared_broker().endpoint(), options};
@@ -108,7 +105,7 @@ TEST_CASE("all six capabilities, the name and own client properties reach the br
   CHECK(contains(properties, "\"version\""));
 }
 
-TEST_CASE("heartbeats are on unless 0 is asked for, in an option or in the URI (behaviour 12)") {
+TEST_CASE("heartbeats are on unless 0 is asked for, in an option or in the URI") {
   const auto negotiated = [](const std::string& parameters, std::optional<std::chrono::seconds> heartbeat) {
     warren::ConnectionOptions options = test_options(unique_name("heartbeat"));
     if (heartbeat) options.heartbeat = *heartbeat;

@@ -58,7 +58,7 @@ struct Fixture {
 
 TEST_CASE_METHOD(Fixture,
                  "a manual consumer's stop waits for what another thread has yet to settle, and settling it "
-                 "succeeds (behaviour 72)") {
+                 "succeeds") {
   queue.fill(20);
   Gate gate;
   Consumer consumer{connection, queue.name(), {.prefetch = 10, .ack_mode = AckMode::manual}};

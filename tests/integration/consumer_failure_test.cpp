@@ -49,8 +49,7 @@ E ending(Consumer& consumer) {
 }  // namespace
 
 TEST_CASE_METHOD(Fixture,
-                 "without a policy an exception ends run() as it is, its message is back, nothing spins "
-                 "(behaviour 28)") {
+                 "without a policy an exception ends run() as it is, its message is back, nothing spins") {
   const auto ack_mode = GENERATE(AckMode::after_handler, AckMode::manual);
   queue.fill(5);
   std::atomic<int> runs{0};
@@ -99,7 +98,7 @@ TEST_CASE_METHOD(Fixture,
 
 TEST_CASE_METHOD(Fixture,
                  "without a policy Reject, Outcome::reject and Outcome::retry end run(), too: nothing "
-                 "is dropped (behaviour 28)") {
+                 "is dropped") {
   queue.fill(1);
   Consumer consumer{connection, queue.name()};
   SECTION("Reject") {
@@ -121,7 +120,7 @@ TEST_CASE_METHOD(Fixture,
 
 TEST_CASE_METHOD(Fixture,
                  "of several handlers that fail at once one exception is told, and every message is "
-                 "back (behaviour 28)") {
+                 "back") {
   queue.fill(50);
   Gate gate;
   Consumer consumer{connection, queue.name(), {.concurrency = 4}};
@@ -242,7 +241,7 @@ TEST_CASE_METHOD(Proxied,
   CHECK_THROWS_AS(consumer.run(nothing), ConnectionError);
 }
 
-TEST_CASE_METHOD(Fixture, "Connection::close() ends run() with ConnectionError (behaviour 27)") {
+TEST_CASE_METHOD(Fixture, "Connection::close() ends run() with ConnectionError") {
   queue.fill(10);
   Consumer consumer{connection, queue.name()};
   consumer.start(nothing);
@@ -252,7 +251,7 @@ TEST_CASE_METHOD(Fixture, "Connection::close() ends run() with ConnectionError (
   CHECK(queue.holds(0));  // what was acknowledged reached the broker
 }
 
-TEST_CASE_METHOD(Fixture, "manual: a delivery whose connection was lost can't be settled (behaviour 22)") {
+TEST_CASE_METHOD(Fixture, "manual: a delivery whose connection was lost can't be settled") {
   Proxy proxy(shared_broker().endpoint());
   Connection lost{proxy.endpoint(), test_options()};
   queue.fill(1);

@@ -31,7 +31,7 @@ const auto nothing = [](const Delivery&) {};
 
 TEST_CASE_METHOD(Fixture,
                  "a stop lets running handlers end and settle; what has not started goes back at once, "
-                 "undamaged (behaviour 30)") {
+                 "undamaged") {
   const std::size_t concurrency = GENERATE(std::size_t{1}, std::size_t{3});
   const auto running = static_cast<std::uint32_t>(concurrency);
   queue.fill(20);
@@ -69,7 +69,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(all == numbered(20));
 }
 
-TEST_CASE_METHOD(Fixture, "a stop under load loses nothing and handles nothing twice (behaviour 30)") {
+TEST_CASE_METHOD(Fixture, "a stop under load loses nothing and handles nothing twice") {
   const std::size_t concurrency = GENERATE(std::size_t{1}, std::size_t{4});
   constexpr std::uint32_t count = 5'000;
   queue.fill(count);

@@ -111,7 +111,7 @@ TEST_CASE("Outcome::dead_letter hands a message to the queue's dead-letter excha
   CHECK(queue.ready() == 0);
 }
 
-TEST_CASE_METHOD(Proxied, "the broker never has more than the prefetch unacknowledged (behaviour 31)") {
+TEST_CASE_METHOD(Proxied, "the broker never has more than the prefetch unacknowledged") {
   const auto ack_mode = GENERATE(AckMode::after_handler, AckMode::manual);
   queue.fill(200);
   Consumer consumer{connection, queue.name(), {.prefetch = 5, .concurrency = 2, .ack_mode = ack_mode}};
@@ -144,8 +144,7 @@ TEST_CASE_METHOD(Proxied, "the broker never has more than the prefetch unacknowl
   CHECK(most >= 2);
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "what a slow handler leaves unacknowledged is the prefetch, no more (behaviour 31)") {
+TEST_CASE_METHOD(Fixture, "what a slow handler leaves unacknowledged is the prefetch, no more") {
   queue.fill(30);
   Gate gate;
   Consumer consumer{connection, queue.name(), {.prefetch = 5}};
@@ -185,8 +184,7 @@ TEST_CASE_METHOD(Fixture, "`concurrency` handlers run at once, no more") {
   CHECK(most == 4);
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "deliveries that many other threads acknowledge are each settled once (behaviour 29)") {
+TEST_CASE_METHOD(Fixture, "deliveries that many other threads acknowledge are each settled once") {
   constexpr std::uint32_t count = 2'000;
   queue.fill(count);
   std::mutex mutex;
@@ -232,7 +230,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(queue.ready() == 0);
 }
 
-TEST_CASE_METHOD(Proxied, "manual: ack_up_to() settles a batch with one frame (behaviour 23)") {
+TEST_CASE_METHOD(Proxied, "manual: ack_up_to() settles a batch with one frame") {
   queue.fill(100);
   std::atomic<int> handled{0};
   Consumer consumer{connection, queue.name(), {.prefetch = 20, .ack_mode = AckMode::manual}};
@@ -247,7 +245,7 @@ TEST_CASE_METHOD(Proxied, "manual: ack_up_to() settles a batch with one frame (b
 
 TEST_CASE_METHOD(Fixture,
                  "manual: what nobody settled goes back when the consumer stops, and can't be settled "
-                 "any more (behaviour 22)") {
+                 "any more") {
   queue.fill(4);
   std::vector<Delivery> kept;
   Consumer consumer{connection, queue.name(), {.ack_mode = AckMode::manual, .drain_timeout = 100ms}};

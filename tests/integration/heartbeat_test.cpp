@@ -7,7 +7,7 @@
 using namespace support;
 using warren::Connection;
 
-TEST_CASE("a handler that sleeps five heartbeats keeps its connection (behaviour 11)") {
+TEST_CASE("a handler that sleeps five heartbeats keeps its connection") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
   options.heartbeat = 1s;
@@ -49,7 +49,7 @@ TEST_CASE("an idle connection stays, with a heartbeat each half interval at most
   CHECK(sent <= static_cast<std::size_t>(idle / 500ms) + 1);
 }
 
-TEST_CASE("with heartbeat 0 none is sent, in either direction (behaviour 12)") {
+TEST_CASE("with heartbeat 0 none is sent, in either direction") {
   Proxy proxy(shared_broker().endpoint());
   warren::ConnectionOptions options = test_options();
   options.heartbeat = 0s;

@@ -40,8 +40,7 @@ class States {
 
 }  // namespace
 
-TEST_CASE(
-    "a memory alarm blocks publishers within their deadlines, and nobody else (behaviour 37, must hold 6)") {
+TEST_CASE("a memory alarm blocks publishers within their deadlines, and nobody else") {
   PrivateBroker broker;
   TestQueue queue({}, broker);
   TestQueue consumed({}, broker);
@@ -115,7 +114,7 @@ TEST_CASE(
   CHECK(queue.take_all() == std::multiset<std::string>{"before", "blocked", "waited", "waited", "after"});
 }
 
-TEST_CASE("under a memory alarm destructors and close() are bounded by close_timeout (must hold 6)") {
+TEST_CASE("under a memory alarm destructors and close() are bounded by close_timeout") {
   PrivateBroker broker;
   TestQueue queue({}, broker);
   warren::ConnectionOptions options = test_options();

@@ -50,7 +50,7 @@ struct Consuming {
 
 }  // namespace
 
-TEST_CASE("a full queue's reject-publish reaches the caller, and the publisher goes on (behaviour 39)") {
+TEST_CASE("a full queue's reject-publish reaches the caller, and the publisher goes on") {
   const auto type = GENERATE(warren::QueueType::classic, warren::QueueType::quorum);
   TestQueue full({.type = type, .max_length = 2, .overflow = warren::Overflow::reject_publish});
   TestQueue other;
@@ -82,7 +82,7 @@ TEST_CASE("a full queue's reject-publish reaches the caller, and the publisher g
   CHECK(eventually([&] { return !rejected(); }));
 }
 
-TEST_CASE_METHOD(Proxied, "404 on a publishing channel disturbs no consumer beside it (behaviour 40)") {
+TEST_CASE_METHOD(Proxied, "404 on a publishing channel disturbs no consumer beside it") {
   Consuming consuming(connection);
   REQUIRE(consuming.works());
   for (int round = 0; round < 3; ++round) {
@@ -99,7 +99,7 @@ TEST_CASE_METHOD(Proxied, "404 on a publishing channel disturbs no consumer besi
   CHECK(queue.ready() == 3);
 }
 
-TEST_CASE_METHOD(Proxied, "406 on a publishing channel disturbs no consumer beside it (behaviour 40)") {
+TEST_CASE_METHOD(Proxied, "406 on a publishing channel disturbs no consumer beside it") {
   Consuming consuming(connection);
   const auto error =
       thrown<ChannelError>([&] { publisher.publish(Message("m", {.user_id = "somebody else"})); });
@@ -111,7 +111,7 @@ TEST_CASE_METHOD(Proxied, "406 on a publishing channel disturbs no consumer besi
   CHECK(consuming.works());
 }
 
-TEST_CASE("403 on a publishing channel disturbs no consumer beside it (behaviour 40)") {
+TEST_CASE("403 on a publishing channel disturbs no consumer beside it") {
   const std::string user = unique_name("reader");
   const Broker& broker = shared_broker();
   broker.ctl({"add_user", user, "secret"});
@@ -166,8 +166,7 @@ TEST_CASE_METHOD(Proxied,
 }
 
 TEST_CASE_METHOD(Proxied,
-                 "a connection lost with publishes in flight: each ends as unknown, in doubt, at once "
-                 "(behaviour 32)") {
+                 "a connection lost with publishes in flight: each ends as unknown, in doubt, at once") {
   const auto end = GENERATE(Proxy::End::reset, Proxy::End::fin);
   proxy.forget_frames();
   proxy.stall(Direction::to_client);

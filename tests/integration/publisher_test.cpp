@@ -45,7 +45,7 @@ const std::string nowhere = "there-is-no-such-queue";
 
 }  // namespace
 
-TEST_CASE_METHOD(Fixture, "publish() returns once the broker has the message (behaviour 32)") {
+TEST_CASE_METHOD(Fixture, "publish() returns once the broker has the message") {
   for (std::uint32_t i = 1; i <= 20; ++i) {
     publisher.publish(Message(std::to_string(i)));
     CHECK(publisher.in_flight() == 0);
@@ -54,9 +54,7 @@ TEST_CASE_METHOD(Fixture, "publish() returns once the broker has the message (be
 }
 
 TEST_CASE_METHOD(
-    Fixture,
-    "each publish ends in exactly one outcome, which stays: confirmed, returned, nacked, refused "
-    "(behaviour 32)") {
+    Fixture, "each publish ends in exactly one outcome, which stays: confirmed, returned, nacked, refused") {
   TestQueue full({.max_length = 1, .overflow = warren::Overflow::reject_publish});
   publisher.publish(Message("fills it"), {.routing_key = full.name()});
 
@@ -87,8 +85,7 @@ TEST_CASE_METHOD(
   CHECK(queue.ready() == 5);
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "numbers restart with each channel: outcomes stay with their messages (behaviour 34)") {
+TEST_CASE_METHOD(Fixture, "numbers restart with each channel: outcomes stay with their messages") {
   for (int round = 0; round < 5; ++round) {
     std::vector<Confirmation> odd;
     std::vector<Confirmation> even;
@@ -104,8 +101,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(queue.ready() == 10 + 11 + 12 + 13 + 14);
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "many publishes out of many threads: all confirmed, each in the queue once (behaviour 34)") {
+TEST_CASE_METHOD(Fixture, "many publishes out of many threads: all confirmed, each in the queue once") {
   constexpr int threads = 8;
   constexpr int each = 500;
   std::atomic<int> confirmed{0};
@@ -135,7 +131,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(queue.take_all() == numbered(threads * each));
 }
 
-TEST_CASE_METHOD(Proxied, "a return is a failure although an ack follows it (behaviour 35)") {
+TEST_CASE_METHOD(Proxied, "a return is a failure although an ack follows it") {
   Publisher publisher{connection, {.exchange = "amq.direct", .routing_key = nowhere}};
   proxy.forget_frames();
   const auto error = thrown<ReturnedError>([&] { publisher.publish(Message("m")); });
@@ -155,7 +151,7 @@ TEST_CASE_METHOD(Proxied, "a return is a failure although an ack follows it (beh
 
 TEST_CASE_METHOD(Fixture,
                  "identical messages with one key through two exchanges, one without a queue: only the "
-                 "latter's return (behaviour 35)") {
+                 "latter's return") {
   const std::string key = queue.name();
   queue.queue().bind("amq.direct", key);
   std::vector<Confirmation> routable;
@@ -172,7 +168,7 @@ TEST_CASE_METHOD(Fixture,
 
 TEST_CASE_METHOD(Proxied,
                  "identical messages to one exchange with one key, unbound only for the second: a return is "
-                 "matched by its stamp (behaviour 35)") {
+                 "matched by its stamp") {
   const std::string key = unique_name("key");
   Publisher publisher{connection, {.exchange = "amq.direct", .routing_key = key}};
   queue.queue().bind("amq.direct", key);
@@ -196,7 +192,7 @@ TEST_CASE_METHOD(Proxied,
   CHECK(settled(third) == PublishOutcome::confirmed);
 }
 
-TEST_CASE_METHOD(Fixture, "routable and unroutable publishes of many threads never mix up (behaviour 35)") {
+TEST_CASE_METHOD(Fixture, "routable and unroutable publishes of many threads never mix up") {
   constexpr int threads = 8;
   constexpr int each = 100;
   std::atomic<int> wrong{0};
@@ -275,9 +271,8 @@ TEST_CASE_METHOD(Fixture, "a publisher's options that can't be right are Invalid
   CHECK_NOTHROW(publisher.publish(Message("m")));
 }
 
-TEST_CASE_METHOD(Proxied,
-                 "arguments that can never work are InvalidArgument, nothing is sent, the publisher works on "
-                 "(must hold 8)") {
+TEST_CASE_METHOD(
+    Proxied, "arguments that can never work are InvalidArgument, nothing is sent, the publisher works on") {
   Publisher publisher{connection, {.routing_key = queue.name()}};
   const std::string too_long(256, 'x');
   const auto refused = [&](const Message& message, const warren::PublishOptions& options = {}) {

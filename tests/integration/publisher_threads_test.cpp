@@ -45,8 +45,7 @@ struct Tally {
 }  // namespace
 
 TEST_CASE(
-    "sixteen threads share one Publisher: 100,000 messages, each confirmed once and in the queue once "
-    "(must hold 7, behaviours 32, 34)") {
+    "sixteen threads share one Publisher: 100,000 messages, each confirmed once and in the queue once") {
   constexpr std::size_t threads = 16;
   const std::size_t count = message_count();
   TestQueue queue;

@@ -49,7 +49,7 @@ bool finds_no_room(Call&& call) {
 
 }  // namespace
 
-TEST_CASE_METHOD(Fixture, "publish_async() blocks at `window` messages in flight (behaviour 38)") {
+TEST_CASE_METHOD(Fixture, "publish_async() blocks at `window` messages in flight") {
   auto publisher = this->publisher({.window = 4});
   proxy.stall();
   std::vector<Confirmation> confirmations;
@@ -69,7 +69,7 @@ TEST_CASE_METHOD(Fixture, "publish_async() blocks at `window` messages in flight
   CHECK(queue.take_all() == numbered(5));
 }
 
-TEST_CASE_METHOD(Fixture, "publish_async() blocks at `window_bytes` in flight (behaviour 38)") {
+TEST_CASE_METHOD(Fixture, "publish_async() blocks at `window_bytes` in flight") {
   auto publisher = this->publisher({.window_bytes = 100'000});
   proxy.stall();
   const Message message(std::string(30'000, 'x'));
@@ -84,7 +84,7 @@ TEST_CASE_METHOD(Fixture, "publish_async() blocks at `window_bytes` in flight (b
   CHECK(queue.ready() == 5);
 }
 
-TEST_CASE_METHOD(Fixture, "a single message above window_bytes is admitted, alone (behaviour 38)") {
+TEST_CASE_METHOD(Fixture, "a single message above window_bytes is admitted, alone") {
   auto publisher = this->publisher({.window_bytes = 10'000});
   const Message large(std::string(200'000, 'x'));
   publisher.publish(large);
@@ -110,7 +110,7 @@ TEST_CASE_METHOD(Fixture, "a single message above window_bytes is admitted, alon
 TEST_CASE_METHOD(
     Fixture,
     "what waits to be written is bounded too, whatever the window: publishers block, and nothing "
-    "of theirs is lost (behaviour 38)") {
+    "of theirs is lost") {
   auto publisher = this->publisher({.window = 1'000'000, .window_bytes = std::size_t{1} << 40});
   Publisher other(connection, {.routing_key = nowhere, .mandatory = false});
   proxy.stall();
@@ -175,7 +175,7 @@ TEST_CASE_METHOD(
 
 TEST_CASE_METHOD(Fixture,
                  "a publish that timed out does not shift the numbering: later outcomes stay with their "
-                 "messages (behaviour 36)") {
+                 "messages") {
   auto publisher = this->publisher();
   const auto stalled = GENERATE(Direction::to_client, Direction::to_broker);
   proxy.stall(stalled);

@@ -69,7 +69,7 @@ TEST_CASE("behaviours 45 and 46: a message comes back after its delay, never bef
   CHECK(bench.ready(bench.queue) == 0);
 }
 
-TEST_CASE("behaviour 45: a copy that the broker lets go within its last millisecond is not handled early") {
+TEST_CASE("a copy that the broker lets go within its last millisecond is not handled early") {
   Bench bench;
   std::atomic<int> early{0};
   Consumer consumer = bench.consumer(RetryPolicy::delays({1s}));
@@ -86,7 +86,7 @@ TEST_CASE("behaviour 45: a copy that the broker lets go within its last millisec
   CHECK(early == 0);
 }
 
-TEST_CASE("behaviour 49: the maximum of attempts parks what waited, with all headers") {
+TEST_CASE("the maximum of attempts parks what waited, with all headers") {
   const bool on_quorum = GENERATE(false, true);
   Bench bench(on_quorum ? quorum : classic);
   bench.publish(Message("one", {.headers = {{"traceparent", "00-ab-cd-01"}}, .message_id = "m-1"}));
@@ -144,7 +144,7 @@ TEST_CASE("runs in place come ahead of each wait") {
   CHECK(integer(runs[3].headers, "retry-attempt") == 3);
 }
 
-TEST_CASE("behaviour 45: jitter shortens a wait within its bucket, and nobody comes before its moment") {
+TEST_CASE("jitter shortens a wait within its bucket, and nobody comes before its moment") {
   Bench bench;
   constexpr int count = 100;
   std::mutex mutex;
@@ -173,7 +173,7 @@ TEST_CASE("behaviour 45: jitter shortens a wait within its bucket, and nobody co
   CHECK(*offsets.rbegin() <= 1'000);
 }
 
-TEST_CASE("behaviour 47: a stale x-death or x-delivery-count never changes a decision") {
+TEST_CASE("a stale x-death or x-delivery-count never changes a decision") {
   const bool on_quorum = GENERATE(false, true);
   Bench bench(on_quorum ? quorum : classic);
   // As from another broker, or of a message that was moved by hand.
@@ -194,7 +194,7 @@ TEST_CASE("behaviour 47: a stale x-death or x-delivery-count never changes a dec
   CHECK(consumer.status().parked == 0);
 }
 
-TEST_CASE("behaviour 48: an original with CC, user id and expiration waits without extra copies") {
+TEST_CASE("an original with CC, user id and expiration waits without extra copies") {
   Bench bench;
   bench.channel().declare_queue(bench.other);
   Message message("one", {.headers = {{"CC", FieldArray{bench.other}}}, .expiration = 1h});
@@ -210,7 +210,7 @@ TEST_CASE("behaviour 48: an original with CC, user id and expiration waits witho
   CHECK(bench.ready(bench.other) == 1);
 }
 
-TEST_CASE("behaviour 52: a wait queue that is deleted is declared again, and the copy waits there") {
+TEST_CASE("a wait queue that is deleted is declared again, and the copy waits there") {
   Bench bench;
   Consumer consumer = bench.consumer(RetryPolicy::fixed(200ms));
   std::atomic<int> retried{0};
@@ -231,7 +231,7 @@ TEST_CASE("behaviour 52: a wait queue that is deleted is declared again, and the
   }
 }
 
-TEST_CASE("behaviour 52: while a wait queue is full, the message is held, not dropped") {
+TEST_CASE("while a wait queue is full, the message is held, not dropped") {
   Bench bench;
   Channel channel = bench.channel();
   RetryTopology topology = RetryPolicy::fixed(1h).topology(bench.queue);
@@ -264,7 +264,7 @@ TEST_CASE("behaviour 52: while a wait queue is full, the message is held, not dr
   }
 }
 
-TEST_CASE("behaviour 57: a changed policy needs no queue deleted, and what waits by the old one comes back") {
+TEST_CASE("a changed policy needs no queue deleted, and what waits by the old one comes back") {
   Bench bench;
   Flaky handler(4);
   bench.publish("one");

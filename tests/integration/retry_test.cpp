@@ -86,7 +86,7 @@ TEST_CASE("policy immediate: parks after the maximum") {
 
 // Policy to_queue, and behaviours.
 
-TEST_CASE("behaviour 28: what a handler throws, whatever it is, neither ends the consumer nor spins") {
+TEST_CASE("what a handler throws, whatever it is, neither ends the consumer nor spins") {
   Bench bench;
   for (const char* body : {"exception", "int", "string", "good"}) bench.publish(std::string(body));
   Consumer consumer(bench.connection, bench.queue, {.retry = RetryPolicy::to_queue(bench.retry)});
@@ -166,7 +166,7 @@ TEST_CASE("each outcome that a handler returns does what it says") {
   CHECK(bench.take(bench.other).body() == "dead_letter");
 }
 
-TEST_CASE("behaviour 48: an original with CC, user id and expiration is retried without extra copies") {
+TEST_CASE("an original with CC, user id and expiration is retried without extra copies") {
   Bench bench;
   Channel channel = bench.channel();
   channel.declare_queue(bench.other);
@@ -192,7 +192,7 @@ TEST_CASE("behaviour 48: an original with CC, user id and expiration is retried 
   CHECK(*copy.headers().find("retry-original-cc") == FieldValue(FieldArray{bench.other}));
 }
 
-TEST_CASE("behaviour 48: a copy does not fan out again") {
+TEST_CASE("a copy does not fan out again") {
   Bench bench;
   Channel channel = bench.channel();
   channel.declare_exchange(bench.exchange, {.type = ExchangeType::fanout});
@@ -223,7 +223,7 @@ TEST_CASE("behaviour 48: a copy does not fan out again") {
   CHECK(bench.ready(bench.retry) == 0);
 }
 
-TEST_CASE("behaviour 49: the maximum of attempts parks, with all headers") {
+TEST_CASE("the maximum of attempts parks, with all headers") {
   Bench bench;
   bench.publish(Message("one", {.headers = {{"tenant", "t"}}, .message_id = "m-1"}));
   std::atomic<int> runs{0};
@@ -263,7 +263,7 @@ TEST_CASE("behaviour 49: the maximum of attempts parks, with all headers") {
   CHECK_FALSE(headers.contains("x-death"));
 }
 
-TEST_CASE("behaviour 50: a rejected message parks at once, an undecodable one too") {
+TEST_CASE("a rejected message parks at once, an undecodable one too") {
   Bench bench;
   bench.publish("rejected");
   bench.publish("undecodable");
@@ -286,7 +286,7 @@ TEST_CASE("behaviour 50: a rejected message parks at once, an undecodable one to
   CHECK(text(bench.take(bench.parked).headers(), "retry-reason") == "undecodable");
 }
 
-TEST_CASE("behaviour 52: a queue that was deleted is declared again, and the copy arrives") {
+TEST_CASE("a queue that was deleted is declared again, and the copy arrives") {
   Bench bench;
   Consumer consumer(bench.connection, bench.queue, {.retry = RetryPolicy::to_queue(bench.retry)});
   consumer.start([](const Delivery& delivery) {
@@ -309,7 +309,7 @@ TEST_CASE("behaviour 52: a queue that was deleted is declared again, and the cop
   CHECK(bench.ready(bench.queue) == 0);
 }
 
-TEST_CASE("behaviour 52: while the parked queue is full, the message is held, not dropped") {
+TEST_CASE("while the parked queue is full, the message is held, not dropped") {
   Bench bench;
   Channel channel = bench.channel();
   // An operator's queue, with arguments that warren would not have given it: it is left as it is.
@@ -336,7 +336,7 @@ TEST_CASE("behaviour 52: while the parked queue is full, the message is held, no
   }
 }
 
-TEST_CASE("behaviour 53: a huge error text is cut, and both connections stay open") {
+TEST_CASE("a huge error text is cut, and both connections stay open") {
   Bench bench;
   for (int i = 0; i < 3; ++i) bench.publish("one");
   Consumer consumer(bench.connection, bench.queue, {.retry = RetryPolicy::to_queue(bench.retry)});
@@ -351,7 +351,7 @@ TEST_CASE("behaviour 53: a huge error text is cut, and both connections stay ope
   CHECK(text(bench.take(bench.retry).headers(), "retry-error-message") == huge.substr(0, 1'023));
 }
 
-TEST_CASE("behaviour 56: trace headers survive every hop") {
+TEST_CASE("trace headers survive every hop") {
   Bench bench;
   const std::string traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
   const FieldTable user{{"traceparent", traceparent},

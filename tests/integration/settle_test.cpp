@@ -95,8 +95,7 @@ TEST_CASE_METHOD(Fixture, "ack() takes a message off the queue for good") {
   CHECK(left() == 2);
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "ack_up_to() settles all earlier ones of its channel, and no later one (behaviour 23)") {
+TEST_CASE_METHOD(Fixture, "ack_up_to() settles all earlier ones of its channel, and no later one") {
   const auto deliveries = get(4);
   deliveries[0].nack(Requeue::no);
   deliveries[2].ack_up_to();
@@ -108,8 +107,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(left() == 1);
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "ack_up_to() of one channel leaves another channel's deliveries alone (behaviour 23)") {
+TEST_CASE_METHOD(Fixture, "ack_up_to() of one channel leaves another channel's deliveries alone") {
   const auto of_channel = get(2);
   Channel other = connection.open_channel();
   keeper.publish("", queue, warren::Message("other"));
@@ -121,7 +119,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(left() == 1);
 }
 
-TEST_CASE_METHOD(Fixture, "no delivery and tag 0 never mean all (behaviour 23)") {
+TEST_CASE_METHOD(Fixture, "no delivery and tag 0 never mean all") {
   const auto deliveries = get(2);
   CHECK_THROWS_AS(Delivery().ack_up_to(), warren::InvalidArgument);
   CHECK_THROWS_AS(Delivery().nack(Requeue::no), warren::InvalidArgument);
@@ -151,8 +149,7 @@ TEST_CASE_METHOD(Fixture, "nack() and reject() requeue or not, as they are told"
   CHECK(left() == 2);
 }
 
-TEST_CASE_METHOD(
-    Fixture, "settling twice is refused locally: nothing is sent, the channel stays open (behaviour 24)") {
+TEST_CASE_METHOD(Fixture, "settling twice is refused locally: nothing is sent, the channel stays open") {
   const auto deliveries = get(3);
   const Delivery copy = deliveries[0];
   deliveries[0].ack();
@@ -172,7 +169,7 @@ TEST_CASE_METHOD(
   CHECK(error.scope() == warren::ErrorScope::operation);
 }
 
-TEST_CASE_METHOD(Fixture, "what get_no_ack() brings is settled already (behaviour 24)") {
+TEST_CASE_METHOD(Fixture, "what get_no_ack() brings is settled already") {
   keeper.publish("", queue, warren::Message("once"));
   std::optional<Delivery> delivery;
   REQUIRE(eventually([&] { return (delivery = channel.get_no_ack(queue)).has_value(); }));
@@ -186,8 +183,7 @@ TEST_CASE_METHOD(Fixture, "what get_no_ack() brings is settled already (behaviou
   CHECK(left() == 0);
 }
 
-TEST_CASE_METHOD(
-    Fixture, "a delivery of a closed channel settles nothing, not on its successor either (behaviour 22)") {
+TEST_CASE_METHOD(Fixture, "a delivery of a closed channel settles nothing, not on its successor either") {
   const auto deliveries = get(2);
   const std::uint16_t number = channel.number();
   SECTION("closed by close()") { channel.close(); }
@@ -241,7 +237,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(channel.is_open());
 }
 
-TEST_CASE_METHOD(Fixture, "deliveries settled by many threads at once are each settled once (behaviour 29)") {
+TEST_CASE_METHOD(Fixture, "deliveries settled by many threads at once are each settled once") {
   const auto deliveries = get(320);
   std::atomic<int> failed{0};
   {

@@ -45,7 +45,7 @@ TEST_CASE("a login agrees on the smaller of both sides' limits") {
   CHECK(transport->negotiated().channel_max == 100);
 }
 
-TEST_CASE("a wrong password and an unknown vhost are permanent and keep their code (behaviour 8)") {
+TEST_CASE("a wrong password and an unknown vhost are permanent and keep their code") {
   Endpoint wrong_password = broker();
   wrong_password.password = "not it";
   const ConnectionError access_refused = refused(wrong_password);
@@ -60,7 +60,7 @@ TEST_CASE("a wrong password and an unknown vhost are permanent and keep their co
   CHECK(no_vhost.permanent());
 }
 
-TEST_CASE("a frame_max below 8192 is refused with a clear error (behaviour 14)") {
+TEST_CASE("a frame_max below 8192 is refused with a clear error") {
   const ConnectionError error = refused(broker(), {.proposal = {.frame_max = 4'096}});
   CHECK(error.permanent());
   CHECK(error.text().find("4096") != std::string::npos);

@@ -77,8 +77,7 @@ const auto fail = [](const Delivery&) { throw std::runtime_error("on purpose"); 
 
 }  // namespace
 
-TEST_CASE_METHOD(
-    Fixture, "an original is acknowledged on the wire only after the confirm of its copy (behaviour 44)") {
+TEST_CASE_METHOD(Fixture, "an original is acknowledged on the wire only after the confirm of its copy") {
   const std::size_t concurrency = GENERATE(std::size_t{1}, std::size_t{8});
   constexpr std::uint32_t count = 200;
   queue.fill(count);
@@ -95,8 +94,7 @@ TEST_CASE_METHOD(
   CHECK(retry.take_all() == numbered(count));
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "so is a parked original: after the last attempt, and for a Reject (behaviour 44)") {
+TEST_CASE_METHOD(Fixture, "so is a parked original: after the last attempt, and for a Reject") {
   queue.fill(100);
   Consumer consumer{connection, queue.name(), {.concurrency = 4, .retry = policy(1)}};
   consumer.start([](const Delivery& delivery) {
@@ -112,7 +110,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK(parked.take_all() == numbered(100));
 }
 
-TEST_CASE_METHOD(Fixture, "while a confirm is held back, so is the acknowledgement (behaviour 44)") {
+TEST_CASE_METHOD(Fixture, "while a confirm is held back, so is the acknowledgement") {
   Consumer consumer{connection, queue.name(), {.concurrency = 2, .retry = policy(5)}};
   consumer.start(fail);
   queue.put("opens the connection for copies");
@@ -146,7 +144,7 @@ TEST_CASE_METHOD(Fixture, "while a confirm is held back, so is the acknowledgeme
 
 TEST_CASE_METHOD(Fixture,
                  "where the link for copies is lost before the confirm, the original stays and a copy is "
-                 "sent again (behaviour 44)") {
+                 "sent again") {
   Consumer consumer{connection, queue.name(), {.retry = policy(5)}};
   consumer.start(fail);
   queue.put("first");
@@ -166,8 +164,7 @@ TEST_CASE_METHOD(Fixture,
 }
 
 TEST_CASE_METHOD(Fixture,
-                 "a consumer that stops while a confirm is held back leaves the original in its queue "
-                 "(behaviour 44)") {
+                 "a consumer that stops while a confirm is held back leaves the original in its queue") {
   Consumer consumer{connection, queue.name(), {.retry = policy(5)}};
   consumer.start(fail);
   queue.put("first");

@@ -43,14 +43,14 @@ void check_within(const std::optional<milliseconds>& pause, milliseconds whole) 
 
 }  // namespace
 
-TEST_CASE("pauses double up to the cap, each within half and whole (behaviour 9)") {
+TEST_CASE("pauses double up to the cap, each within half and whole") {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     Outage outage({}, seed);
     for (const auto whole : {100ms, 200ms, 400ms, 800ms, 800ms, 800ms}) check_within(outage.next(), whole);
   }
 }
 
-TEST_CASE("pauses are spread over the whole range (behaviour 9)") {
+TEST_CASE("pauses are spread over the whole range") {
   std::set<milliseconds> first;
   std::set<milliseconds> capped;
   for (std::uint64_t seed = 0; seed < 1'000; ++seed) {
@@ -81,7 +81,7 @@ TEST_CASE("below 1 s for the first minute of an outage, then growing to 30 s") {
   }
 }
 
-TEST_CASE("only a connection that was stable resets the pauses (behaviour 9)") {
+TEST_CASE("only a connection that was stable resets the pauses") {
   Outage outage({});
   for (int i = 0; i < 3; ++i) (void)outage.next();
   outage.work(9'999ms);

@@ -215,7 +215,7 @@ TEST_CASE("jitter shortens a wait within its bucket, and the header tells the mo
   CHECK_FALSE(copy_of(policy, {}, {.reason = Reason::rejected}).message.properties().expiration.has_value());
 }
 
-TEST_CASE("behaviour 48: a wait's expiration replaces the message's own, which is kept") {
+TEST_CASE("a wait's expiration replaces the message's own, which is kept") {
   Delivery from = delivery();
   DeliveryAccess::message(from).properties().expiration = 1h;
   const RetryPolicy policy = RetryPolicy::fixed(1s, {.jitter = 0.5});

@@ -205,8 +205,7 @@ TEST_CASE("a copy keeps body and properties, and is persistent") {
   CHECK(copy.message.properties() == expected);
 }
 
-TEST_CASE(
-    "behaviour 47: what the broker would read as its own word is stripped, user headers in x- are kept") {
+TEST_CASE("what the broker would read as its own word is stripped, user headers in x- are kept") {
   const FieldArray deaths{FieldTable{{"queue", "orders"}, {"count", std::int64_t{9}}}};
   const Copy copy = copy_of(delivery({{"x-death", deaths},
                                       {"x-first-death-queue", "a"},
@@ -228,7 +227,7 @@ TEST_CASE(
   CHECK(integer(headers_of(copy), "retry-attempt") == 1);
 }
 
-TEST_CASE("behaviour 48: user id, expiration and CC leave the copy, and are kept in headers") {
+TEST_CASE("user id, expiration and CC leave the copy, and are kept in headers") {
   Delivery from = delivery({{"CC", FieldArray{"audit", 5, "billing"}}});
   DeliveryAccess::message(from).properties().user_id = "guest";
   DeliveryAccess::message(from).properties().expiration = 60s;
@@ -298,7 +297,7 @@ TEST_CASE("a message without an id gets a random UUID, from any thread") {
   CHECK(std::ranges::all_of(ids, is_uuid_v4));
 }
 
-TEST_CASE("behaviour 53: error text is cut at 1 KiB, never within a character, and is UTF-8") {
+TEST_CASE("error text is cut at 1 KiB, never within a character, and is UTF-8") {
   const auto message = [](std::string of) {
     const Copy copy = copy_of(delivery(), {.error_message = std::move(of)});
     return text(headers_of(copy), "retry-error-message");

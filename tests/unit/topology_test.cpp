@@ -53,7 +53,7 @@ TEST_CASE("what was declared is kept in its order; the same again takes the plac
   CHECK(names(known.exchanges) == Names{"x"});
 }
 
-TEST_CASE("bindings that differ in key or arguments are two, the same one is one (behaviour 17)") {
+TEST_CASE("bindings that differ in key or arguments are two, the same one is one") {
   Topology topology;
   for (int i = 0; i < 2; ++i) {
     topology.bound(binding("q", "x", "one"));
@@ -72,7 +72,7 @@ TEST_CASE("bindings that differ in key or arguments are two, the same one is one
   CHECK(topology.snapshot().bindings == left);
 }
 
-TEST_CASE("a queue that is gone takes its bindings along, an exchange those on both sides (behaviour 18)") {
+TEST_CASE("a queue that is gone takes its bindings along, an exchange those on both sides") {
   Topology topology;
   for (const char* name : {"q", "other"}) topology.declared(queue(name));
   for (const char* name : {"x", "y"}) topology.declared(exchange(name));
@@ -99,7 +99,7 @@ TEST_CASE("a queue that is gone takes its bindings along, an exchange those on b
   }
 }
 
-TEST_CASE("an auto-delete exchange goes with the last binding from it (behaviour 18)") {
+TEST_CASE("an auto-delete exchange goes with the last binding from it") {
   Topology topology;
   topology.declared(exchange("auto", true));
   topology.declared(exchange("stays"));
@@ -148,7 +148,7 @@ TEST_CASE("one auto-delete exchange may go with another") {
   CHECK(topology.snapshot().bindings.empty());
 }
 
-TEST_CASE("an auto-delete queue goes with its last consumer (behaviour 18)") {
+TEST_CASE("an auto-delete queue goes with its last consumer") {
   Topology topology;
   topology.declared(queue("auto", true));
   topology.declared(queue("stays"));
@@ -166,7 +166,7 @@ TEST_CASE("an auto-delete queue goes with its last consumer (behaviour 18)") {
   CHECK(names(topology.snapshot().queues) == Names{"stays", "auto"});
 }
 
-TEST_CASE("a server-named queue's new name is followed from all old ones (behaviour 19)") {
+TEST_CASE("a server-named queue's new name is followed from all old ones") {
   Topology topology;
   topology.declared(server_named("gen-1"));
   topology.bound(binding("gen-1", "x"));
