@@ -124,7 +124,7 @@ TEST_CASE("close() ends in time, for good, while the topology is declared again"
   CHECK_FALSE(waiting.get().in_doubt);
 }
 
-TEST_CASE("close() ends in time, for good, while the broker blocks (behaviours 7, 37)", "[faults][close]") {
+TEST_CASE("close() ends in time, for good, while the broker blocks", "[faults][close]") {
   PrivateBroker broker;
   Watch watch;
   std::optional<Connection> connection;

@@ -72,7 +72,7 @@ class Turnstile {
 
 }  // namespace
 
-TEST_CASE("a handler that outlives its link settles nothing, and the message comes again (behaviours 22, 23)",
+TEST_CASE("a handler that outlives its link settles nothing, and the message comes again",
           "[faults][consumer]") {
   Consuming on;
   Turnstile turnstile;
@@ -102,8 +102,7 @@ TEST_CASE("a handler that outlives its link settles nothing, and the message com
   }
 }
 
-TEST_CASE("settling a delivery of an older link by hand throws, and sends nothing (behaviours 22, 23)",
-          "[faults][consumer]") {
+TEST_CASE("settling a delivery of an older link by hand throws, and sends nothing", "[faults][consumer]") {
   Consuming on;
   std::mutex mutex;
   std::vector<warren::Delivery> deliveries;
@@ -198,8 +197,7 @@ TEST_CASE("an exclusive consumer that the broker still counts for the old link s
   CHECK(eventually([&] { return bodies.count("hello") == 1; }));
 }
 
-TEST_CASE("a consumer whose queue is gone after the outage ends with 404 (behaviours 25, 27)",
-          "[faults][consumer]") {
+TEST_CASE("a consumer whose queue is gone after the outage ends with 404", "[faults][consumer]") {
   Consuming on;
   // Declared by another connection: nobody declares it again.
   warren::Queue queue = on.beside.declare_queue(unique_name("gone"));

@@ -122,10 +122,8 @@ class Chaos {
 
 }  // namespace
 
-TEST_CASE(
-    "nothing that was confirmed is lost while broker and network are broken at random (behaviours 1 to 6, "
-    "32, 33)",
-    "[faults][ledger]") {
+TEST_CASE("nothing that was confirmed is lost while broker and network are broken at random",
+          "[faults][ledger]") {
   const auto time = std::chrono::seconds(number_from_environment("WARREN_LEDGER_SECONDS", 60));
   const std::uint64_t seed = number_from_environment("WARREN_LEDGER_SEED", std::random_device{}());
   std::cout << "WARREN_LEDGER_SEED=" << seed << std::endl;

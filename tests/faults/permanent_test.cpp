@@ -244,8 +244,7 @@ TEST_CASE("a channel above a user's limit is the call's error: the connection co
   CHECK(watch.count(ConnectionState::failed) == 0);
 }
 
-TEST_CASE("an endpoint that refuses for good is no end while another one may serve (behaviours 8, 10)",
-          "[faults][permanent]") {
+TEST_CASE("an endpoint that refuses for good is no end while another one may serve", "[faults][permanent]") {
   Account account;
   Proxy refusing(shared_broker().endpoint());
   Proxy serving(shared_broker().endpoint());

@@ -75,7 +75,7 @@ Clock::time_point accepted_at(const warren::Endpoint& endpoint) {
 
 }  // namespace
 
-TEST_CASE("everything returns after the broker's death, within a second of its listening (behaviours 1, 2)",
+TEST_CASE("everything returns after the broker's death, within a second of its listening",
           "[faults][recovery]") {
   PrivateBroker broker;
   Watch watch;

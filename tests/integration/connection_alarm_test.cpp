@@ -21,9 +21,7 @@ void be_blocked(Connection& connection, warren::Channel& channel) {
 
 }  // namespace
 
-TEST_CASE(
-    "a memory alarm: seen, told, survived by close(), destructor and calls that wait (behaviours 7, 37)",
-    "[alarm]") {
+TEST_CASE("a memory alarm: seen, told, survived by close(), destructor and calls that wait", "[alarm]") {
   PrivateBroker broker;
   std::mutex mutex;
   std::vector<warren::StateEvent> events;

@@ -194,8 +194,7 @@ TEST_CASE_METHOD(Fixture,
 }
 
 TEST_CASE_METHOD(Proxied,
-                 "a subscription that the broker cancels is renewed where the queue is there again "
-                 "(behaviours 25, 27)") {
+                 "a subscription that the broker cancels is renewed where the queue is there again") {
   Consumer consumer{connection, queue.name()};
   consumer.start(nothing);
   queue.put("before");
@@ -216,8 +215,7 @@ TEST_CASE_METHOD(Proxied,
 }
 
 TEST_CASE_METHOD(Proxied,
-                 "a lost connection ends run() with ConnectionError; outcomes that come later are stale "
-                 "(behaviours 22, 27)") {
+                 "a lost connection ends run() with ConnectionError; outcomes that come later are stale") {
   const auto end = GENERATE(Proxy::End::reset, Proxy::End::fin);
   queue.fill(10);
   Gate gate;
@@ -268,7 +266,7 @@ TEST_CASE_METHOD(Fixture, "manual: a delivery whose connection was lost can't be
 
 TEST_CASE(
     "an acknowledgement timeout closes the channel: the cause is logged, and the consumer subscribes "
-    "again (behaviours 26, 27)") {
+    "again") {
   // The broker looks for overdue acknowledgements once a tick, each minute unless told otherwise.
   PrivateBroker broker("consumer_timeout = 1000");
   // From 4.3 on it is quorum queues' alone, and a basic.cancel: consumer_timeout_test.

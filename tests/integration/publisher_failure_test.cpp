@@ -139,7 +139,7 @@ TEST_CASE("403 on a publishing channel disturbs no consumer beside it") {
 
 TEST_CASE_METHOD(Proxied,
                  "a channel that is closed over one of several messages in flight: that one is refused, the "
-                 "others are sent again and confirmed (behaviours 32, 40)") {
+                 "others are sent again and confirmed") {
   proxy.stall(Direction::to_broker);
   std::vector<Confirmation> confirmations;
   for (int i = 0; i < 10; ++i) confirmations.push_back(publisher.publish_async(Message(std::to_string(i))));

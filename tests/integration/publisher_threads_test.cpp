@@ -100,7 +100,7 @@ TEST_CASE(
 
 TEST_CASE(
     "sixteen threads share one Publisher whose channel the broker closes again and again: what it closes for "
-    "is refused, all else is confirmed (behaviours 32, 34)") {
+    "is refused, all else is confirmed") {
   constexpr std::size_t threads = 16;
   TestQueue queue;
   Connection connection{shared_broker().endpoint(), test_options()};

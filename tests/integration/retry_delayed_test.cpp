@@ -42,7 +42,7 @@ const QueueOptions quorum{.type = QueueType::quorum, .delivery_limit = 20};
 
 }  // namespace
 
-TEST_CASE("behaviours 45 and 46: a message comes back after its delay, never before, with exact attempts") {
+TEST_CASE("a message comes back after its delay, never before, with exact attempts") {
   const bool on_quorum = GENERATE(false, true);
   INFO("quorum " << on_quorum);
   Bench bench(on_quorum ? quorum : classic);
