@@ -53,8 +53,7 @@ warren::Message message(const std::string& id) {
 }  // namespace
 
 TEST_CASE(
-    "what was in flight when the link was lost is sent again, with its message id, and confirmed (behaviour "
-    "33)",
+    "what was in flight when the link was lost is sent again, with its message id, and confirmed",
     "[faults][publisher]") {
   Publishing on;
   warren::Publisher publisher{on.connection, {.routing_key = on.queue.name()}};

@@ -164,8 +164,7 @@ TEST_CASE_METHOD(Fixture, "a consumer of a missing queue ends with 404, and its 
 }
 
 TEST_CASE_METHOD(Fixture,
-                 "a queue that is deleted ends its consumer with ConsumerCancelledError, soon (behaviour "
-                 "25)") {
+                 "a queue that is deleted ends its consumer with ConsumerCancelledError, soon") {
   queue.fill(3);
   std::atomic<int> handled{0};
   Gate gate;

@@ -97,8 +97,7 @@ TEST_CASE_METHOD(Fixture, "a stop under load loses nothing and handles nothing t
 }
 
 TEST_CASE_METHOD(Fixture,
-                 "drain_timeout holds: a handler that does not end is left, its message goes back (behaviour "
-                 "30)") {
+                 "drain_timeout holds: a handler that does not end is left, its message goes back") {
   queue.fill(3);
   Gate gate;
   std::atomic<int> ended{0};

@@ -142,8 +142,7 @@ TEST_CASE_METHOD(
 
 TEST_CASE_METHOD(
     Fixture,
-    "with more threads than room in the window each gets its turn: no publish starves (behaviour "
-    "32)") {
+    "with more threads than room in the window each gets its turn: no publish starves") {
   auto publisher = this->publisher({.window = 4, .timeout = 20s});
   constexpr int turns = 20;
   std::array<std::atomic<int>, 12> done{};  // of each thread
@@ -209,8 +208,7 @@ TEST_CASE_METHOD(Fixture,
 }
 
 TEST_CASE_METHOD(Fixture,
-                 "a publish that found no room is not numbered: outcomes stay with their messages (behaviour "
-                 "36)") {
+                 "a publish that found no room is not numbered: outcomes stay with their messages") {
   auto publisher = this->publisher({.window = 1});
   proxy.stall();
   Confirmation first = publisher.publish_async(Message("first"), {.routing_key = nowhere});

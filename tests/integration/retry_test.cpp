@@ -84,7 +84,7 @@ TEST_CASE("policy immediate: parks after the maximum") {
   CHECK(integer(parked.headers(), "retry-queue-attempt") == 4);
 }
 
-// Policy to_queue, and behaviours.
+// Policy to_queue.
 
 TEST_CASE("what a handler throws, whatever it is, neither ends the consumer nor spins") {
   Bench bench;
