@@ -8,28 +8,29 @@
 
 namespace warren::inline v0 {
 
-/// What an error has taken with it.
+/// What is closed because of an error.
 enum class ErrorScope {
   operation,   ///< only the call that threw
   channel,     ///< the channel is closed; a new one can be opened on the same connection
   connection,  ///< the connection is closed, with all its channels
 };
 
-/// What an Error knows. `code` is an AMQP reply code (404, 406, …), or 0 where the broker did not speak.
+/// The properties of an Error.
 struct ErrorDetails {
-  std::string operation{};  ///< what was attempted, in AMQP's terms: `queue.declare "orders"`
-  std::uint16_t code = 0;   ///< AMQP reply code, or 0
-  std::string text{};       ///< the broker's words, or the system's; safe to print in what warren hands out
-  ErrorScope scope = ErrorScope::operation;  ///< what is gone
-  bool permanent = false;                    ///< trying the same again cannot help
-  bool in_doubt = false;                     ///< it may have happened all the same
+  std::string operation{};  ///< what was attempted, in AMQP's terms, for example `queue.declare "orders"`
+  std::uint16_t code = 0;   ///< the AMQP reply code (see reply_code), or 0 if the broker sent none
+  std::string text{};  ///< what happened, in the broker's or the system's words; safe to print in errors that
+                       ///< warren throws
+  ErrorScope scope = ErrorScope::operation;  ///< what is closed because of it
+  bool permanent = false;                    ///< permanent error: the same call can never succeed
+  bool in_doubt = false;                     ///< the operation may have taken effect despite the error
 };
 
-/// Base of everything that warren throws. Errors are told apart by their properties first, by their class
-/// second.
+/// Base class of all exceptions that warren throws.
 ///
-/// The texts hold words of the broker's and names that others chose. They are safe to print: `operation` and
-/// `text` are what printable() makes of them, and so is what().
+/// Decide by its properties first: is it permanent(), is it in_doubt(), what does scope() say is closed? The
+/// class says which kind of error it is. operation(), text() and what() are safe to print (see printable()),
+/// although they hold texts of the broker and names that other programs chose.
 class WARREN_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(ErrorDetails details);  ///< thrown by warren; public for tests
@@ -37,25 +38,28 @@ class WARREN_EXPORT Error : public std::runtime_error {
 
   /// What was attempted, in AMQP's terms.
   [[nodiscard]] const std::string& operation() const noexcept { return details_.operation; }
-  /// The AMQP reply code (https://www.rabbitmq.com/amqp-0-9-1-reference#constants), 0 where there is none.
+  /// The AMQP reply code (https://www.rabbitmq.com/amqp-0-9-1-reference#constants), or 0 if there is none.
   [[nodiscard]] std::uint16_t code() const noexcept { return details_.code; }
-  /// The broker's text, or the system's, as printable() makes it.
+  /// What happened, in the broker's or the system's words, made safe to print by printable().
   [[nodiscard]] const std::string& text() const noexcept { return details_.text; }
-  /// Whether the channel or the connection is gone.
+  /// Whether the channel or the connection is closed because of this error.
   [[nodiscard]] ErrorScope scope() const noexcept { return details_.scope; }
-  /// Whether trying the same again is pointless (wrong password, other arguments, an invalid value).
+  /// Whether this is a permanent error: the same call can never succeed, for example with a wrong password,
+  /// an invalid value, or arguments that differ from those of an existing queue.
   [[nodiscard]] bool permanent() const noexcept { return details_.permanent; }
-  /// Whether it may have happened all the same. Such a call is never repeated silently.
+  /// Whether the operation may have taken effect despite the error. warren never repeats such a call
+  /// silently.
   [[nodiscard]] bool in_doubt() const noexcept { return details_.in_doubt; }
 
-  /// All of the above.
+  /// All properties in one struct.
   [[nodiscard]] const ErrorDetails& details() const noexcept { return details_; }
 
  private:
   ErrorDetails details_;
 };
 
-/// An argument that can never work: a malformed URI, a routing key above 255 bytes. Nothing was sent.
+/// An argument that is never valid, for example a malformed URI or a routing key above 255 bytes. Nothing was
+/// sent.
 class WARREN_EXPORT InvalidArgument : public Error {
  public:
   explicit InvalidArgument(ErrorDetails details);  ///< thrown by warren; public for tests
@@ -72,52 +76,55 @@ class WARREN_EXPORT LogicError : public InvalidArgument {
   ~LogicError() override;
 };
 
-/// The connection could not be made, was lost, or is closed.
+/// The connection could not be opened, was lost, or is closed.
 class WARREN_EXPORT ConnectionError : public Error {
  public:
   explicit ConnectionError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ConnectionError() override;
 };
 
-/// The broker closed the channel (404, 403, 405, 406, …), or it was closed before.
+/// The broker closed the channel (403, 404, 405, 406, …), or the channel was already closed.
 class WARREN_EXPORT ChannelError : public Error {
  public:
   explicit ChannelError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ChannelError() override;
 };
 
-/// A deadline passed.
+/// The operation did not finish before its deadline.
 class WARREN_EXPORT TimeoutError : public Error {
  public:
   explicit TimeoutError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~TimeoutError() override;
 };
 
-/// A deadline passed while the broker blocked the connection for a resource alarm
-/// (https://www.rabbitmq.com/docs/alarms). The text holds the broker's reason.
+/// The operation did not finish before its deadline because the broker blocked the connection for a resource
+/// alarm (https://www.rabbitmq.com/docs/alarms). The text holds the broker's reason.
 class WARREN_EXPORT BlockedError : public TimeoutError {
  public:
   explicit BlockedError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~BlockedError() override;
 };
 
-/// The broker answered a publish with `basic.nack`: it took no responsibility for the message. In doubt: one
-/// of several queues may have it, or a quorum queue that was without a leader. Pause ahead of another try:
-/// RabbitMQ nacks at full speed (https://www.rabbitmq.com/docs/confirms#server-sent-nacks).
+/// The broker answered a publish with `basic.nack`: it took no responsibility for the message.
+///
+/// The publish is in doubt: one of several queues may hold the message, or a quorum queue that had no leader.
+/// Wait before you publish it again, because RabbitMQ sends nacks without any delay
+/// (https://www.rabbitmq.com/docs/confirms#server-sent-nacks).
 class WARREN_EXPORT NackedError : public Error {
  public:
   explicit NackedError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~NackedError() override;
 };
 
-/// The broker returned a mandatory message: no queue is bound for it (`basic.return`, code 312).
+/// The broker returned a mandatory message as unroutable: no queue is bound for its routing key
+/// (`basic.return`, code 312).
 class WARREN_EXPORT ReturnedError : public Error {
  public:
   explicit ReturnedError(ErrorDetails details);  ///< thrown by warren; public for tests
   ~ReturnedError() override;
 };
 
-/// The broker ended a subscription (`basic.cancel`): the queue was deleted, or its node went down.
+/// The broker ended a subscription (`basic.cancel`) because the queue was deleted or its node went down.
 class WARREN_EXPORT ConsumerCancelledError : public Error {
  public:
   explicit ConsumerCancelledError(ErrorDetails details);  ///< thrown by warren; public for tests

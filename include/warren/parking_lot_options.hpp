@@ -13,68 +13,75 @@
 
 namespace warren::inline v0 {
 
-/// A message in a parking lot: as it rests there, and what its headers say, read so that nothing in them
-/// throws. A plain value. Any publisher to the queue controls what they say: do not trust them, and print
-/// them through printable().
+/// A message in a parking lot, with what its headers say about its failures. A plain value.
+///
+/// Reading the headers never throws. Any publisher to the queue controls these values. Do not trust them, and
+/// print them through printable().
 struct ParkedMessage {
-  Message message{};  ///< body and properties, as it rests there
-  /// Why it is parked: `retry-reason`; of what the broker put here (`x-death`), its word: `delivery_limit`,
-  /// `rejected`, `expired`, `maxlen`. Empty: unknown.
+  Message message{};  ///< body and properties as they are in the parked queue
+  /// Why it is parked. It is the header `retry-reason`, or, if the broker dead-lettered the message, the
+  /// reason in `x-death`: `delivery_limit`, `rejected`, `expired` or `maxlen`. Empty if unknown.
   std::string reason{};
-  /// Where a replay sends it: `retry-original-queue`, else the queue that `x-death` names. Empty: unknown.
+  /// The queue that a replay sends it to: `retry-original-queue`, or else the queue in `x-death`. Empty if
+  /// unknown.
   std::string queue{};
-  std::string
-      exchange{};  ///< where the original was published to, with `routing_key`; empty, too, where unknown
-  std::string routing_key{};    ///< likewise
-  std::string error_type{};     ///< the handler's exception
-  std::string error_message{};  ///< its text
-  std::int64_t attempts = 0;    ///< handler runs since it was published, or replayed
+  std::string exchange{};       ///< the exchange that the original was published to; empty if unknown
+  std::string routing_key{};    ///< the routing key that the original was published with; empty if unknown
+  std::string error_type{};     ///< the type of the handler's exception
+  std::string error_message{};  ///< the text of the handler's exception
+  std::int64_t attempts = 0;    ///< handler runs since it was published or last replayed
   std::int64_t replays = 0;     ///< how often it was replayed
-  std::optional<std::chrono::system_clock::time_point> first_failure{};  ///< not set: unknown
-  std::optional<std::chrono::system_clock::time_point>
-      last_failure{};  ///< of the broker's: when it put it here
-  /// Why its properties can't be read (nested deeper than 32 levels); they are then empty. Such a message can
-  /// be discarded, not replayed.
+  std::optional<std::chrono::system_clock::time_point> first_failure{};  ///< when it first failed, if known
+  /// When it last failed, or when the broker dead-lettered it. Not set if unknown.
+  std::optional<std::chrono::system_clock::time_point> last_failure{};
+  /// Why the properties can't be read, for example because they are nested deeper than 32 levels. The
+  /// properties are then empty, and the message can be discarded but not replayed. Empty if they were read.
   std::string fault{};
 };
 
-/// Which messages of a parking lot, and how long to look for them. What is not set does not matter.
+/// Selects messages of a parking lot, and bounds the call. A condition that is not set selects all messages.
 struct ParkedSelection {
-  std::string reason{};          ///< ParkedMessage::reason is this one
-  std::string original_queue{};  ///< ParkedMessage::queue is this one
-  /// The last failure was before. A message that does not say when it failed is not selected.
+  std::string reason{};          ///< only messages with this ParkedMessage::reason
+  std::string original_queue{};  ///< only messages with this ParkedMessage::queue
+  /// Only messages whose last failure was before this time. A message without that time is not selected.
   std::optional<std::chrono::system_clock::time_point> failed_before{};
-  std::optional<std::chrono::system_clock::time_point> failed_since{};  ///< likewise: not before
-  /// Asked last, in the caller's thread. What it throws ends the call, and reaches the caller.
+  std::optional<std::chrono::system_clock::time_point>
+      failed_since{};  ///< only messages that last failed at this time or later
+  /// Called last, on the caller's thread, if all other conditions hold. An exception from it ends the call
+  /// and reaches the caller.
   std::function<bool(const ParkedMessage&)> predicate{};
-  std::optional<std::uint64_t> limit{};  ///< so many messages at most
-  bool dry_run = false;                  ///< only counts
-  /// For the whole call. Keep it below the broker's consumer timeout, 30 minutes by default.
+  std::optional<std::uint64_t> limit{};  ///< the largest number of messages to select
+  bool dry_run = false;                  ///< only count the messages; nothing is replayed or discarded
+  /// The deadline of the whole call. Keep it below the broker's consumer timeout, which is 30 minutes by
+  /// default.
   std::chrono::milliseconds timeout{600'000};
-  std::stop_token stop{};  ///< ends the call between two messages; what it did until then is in its result
+  std::stop_token stop{};  ///< ends the call before the next message; the result tells what was done
 };
 
-/// Why messages that were selected are still parked.
+/// Why some of the selected messages are still parked.
 struct ParkedFailure {
-  std::string queue{};         ///< where a replay was to send them, as their headers say; see printable()
-  std::string why{};           ///< for people to read, safe to print
-  std::uint64_t messages = 0;  ///< how many
+  std::string queue{};         ///< the queue that their headers name; print it through printable()
+  std::string why{};           ///< the reason, as text that is safe to print
+  std::uint64_t messages = 0;  ///< the number of these messages
 };
 
-/// What became of the messages that a call looked at: `seen - done` are in the parking lot, as before.
-/// In a dry run of a replay `failures` counts what would be refused by its headers alone.
+/// What a call did with the messages of the parking lot. All but `done` messages are still parked.
+///
+/// In a dry run of a replay, `failures` counts the messages whose headers would make the replay refuse them.
 struct ParkedResult {
-  std::uint64_t seen = 0;        ///< looked at; never more than there were when the call began
-  std::uint64_t selected = 0;    ///< of these
-  std::uint64_t done = 0;        ///< of these: replayed or discarded; 0 for inspect() and in a dry run
-  std::uint64_t duplicates = 0;  ///< replayed, perhaps still parked too: lost ahead of the acknowledgement
-  std::vector<ParkedFailure> failures{};   ///< at most 100; further ones are counted in the last
-  std::optional<ErrorDetails> ended_by{};  ///< what ended it early: a lost connection, the deadline, an alarm
+  std::uint64_t seen = 0;      ///< messages looked at; never more than there were when the call began
+  std::uint64_t selected = 0;  ///< messages seen that were selected
+  std::uint64_t done = 0;      ///< messages replayed or discarded; 0 for inspect() and in a dry run
+  std::uint64_t duplicates =
+      0;  ///< messages replayed that may still be parked, because the acknowledgement was lost
+  std::vector<ParkedFailure> failures{};  ///< at most 100 entries; the last one counts all further failures
+  std::optional<ErrorDetails>
+      ended_by{};  ///< why the call ended early, for example a lost connection or the deadline
 };
 
-/// How a parking lot replays.
+/// How ParkingLot::replay sends messages.
 struct ParkingLotOptions {
-  /// A direct exchange to replay through, to which the queues are bound by their own names. Empty: the
+  /// A direct exchange to replay through; each queue must be bound to it by its own name. Empty means the
   /// default exchange.
   std::string exchange{};
   /// The queues that ParkingLot::replay may send messages to, each of 1 to 255 bytes. A message that names
@@ -82,7 +89,7 @@ struct ParkingLotOptions {
   ///
   /// DANGER: any publisher to the parked queue can write the header `retry-original-queue`, and before
   /// RabbitMQ 4.0 `x-death` too. A replay publishes with the rights of the user that runs it, who often may
-  /// publish where the publisher of the message may not. Name only queues that may get what anybody wrote.
+  /// publish to queues that the publisher of the message may not. Name only queues that may get any message.
   ///
   /// If it is empty, a replay sends to the queues that are known to park here. These are:
   /// - `orders`, if the parked queue is `orders_parked`, the name that a RetryPolicy gives it;
