@@ -11,47 +11,49 @@
 
 namespace warren::inline v0 {
 
-/// What a connection does at a moment.
+/// The state of a connection.
 enum class ConnectionState : std::uint8_t {
-  connecting,  ///< logging in, or declaring the topology again
-  open,        ///< logged in, all declared
-  waiting,     ///< lost; the next try to connect comes after a pause
-  closing,     ///< close() has begun
-  closed,      ///< by close()
-  failed,      ///< lost, and not recovered: not to be helped by trying again, or out of tries
+  connecting,  ///< it connects and logs in, or declares the topology again
+  open,        ///< it is logged in and the topology is declared
+  waiting,     ///< it was lost, and waits for the backoff to pass before it reconnects
+  closing,     ///< close() was called
+  closed,      ///< close() has finished
+  failed,      ///< it was lost and recovery has ended: a permanent error, or out of attempts
 };
 
-/// What a channel declares.
+/// A kind of topology: what a channel can declare.
 enum class TopologyEntity : std::uint8_t { exchange, queue, binding };
 
-/// One part of the topology that a recovery could not declare again. Names and keys are unchanged: print them
-/// through printable().
+/// A part of the topology that recovery could not declare again. Print names and keys through printable(),
+/// because they are given unchanged.
 struct NotRecovered {
-  TopologyEntity entity = TopologyEntity::queue;  ///< what it is
-  std::string name{};    ///< the exchange's or the queue's name, unchanged; of a binding its destination's
-  std::string source{};  ///< of a binding: the exchange that it is from, unchanged
-  std::string routing_key{};  ///< of a binding: its key, unchanged
-  ErrorDetails error{};       ///< what the broker answered, or why it could not be asked
-  /// The connection goes on trying in the background, about once a second: another connection, which may be
-  /// the lost one, still holds the queue (405 RESOURCE_LOCKED). Its bindings and its consumers follow it.
+  TopologyEntity entity = TopologyEntity::queue;  ///< the kind of the part
+  std::string name{};         ///< the name of the exchange or queue; of a binding, its destination
+  std::string source{};       ///< of a binding: its source exchange
+  std::string routing_key{};  ///< of a binding: its routing key
+  ErrorDetails error{};       ///< the broker's refusal, or why the broker could not be asked
+  /// The connection keeps trying in the background, about once a second, because another connection still
+  /// holds the queue (405 RESOURCE_LOCKED). That may be the lost connection. The queue's bindings and
+  /// consumers follow when it is declared.
   bool pending = false;
 };
 
-/// A change of a connection's state, or of its being blocked.
+/// A change of a connection's state, or of whether the broker blocks it.
 struct StateEvent {
-  ConnectionState state = ConnectionState::connecting;  ///< the new one
-  /// The broker's reason while it blocks publishing for a resource alarm
-  /// (https://www.rabbitmq.com/docs/alarms), safe to print (see printable()).
+  ConnectionState state = ConnectionState::connecting;  ///< the new state
+  /// The broker's reason, safe to print, while it blocks publishing for a resource alarm
+  /// (https://www.rabbitmq.com/docs/alarms).
   std::optional<std::string> blocked{};
-  std::optional<ErrorDetails> error{};  ///< why it was lost
-  /// What could not be declared again. It comes with the `open` that ends a recovery, and with a further
-  /// `open` if a queue that was pending then, or one of its bindings, is refused for good later.
+  std::optional<ErrorDetails> error{};  ///< why the connection was lost
+  /// What recovery could not declare again. It comes with the state `open` that ends a recovery. A further
+  /// event with state `open` follows if the broker later refuses a queue that was pending, or one of its
+  /// bindings.
   std::vector<NotRecovered> not_recovered{};
 };
 
 /// Called when a connection's state changes, or when the broker begins or ends blocking it.
 ///
-/// It is called on a thread of the connection's for events, one call at a time, never on its I/O thread. What
+/// It is called on the connection's thread for events, one call at a time, never on its I/O thread. What
 /// it throws is dropped. No call begins after the connection's destructor has returned; a call that runs then
 /// goes on. If more than 1,024 events wait for a slow callback, the oldest are dropped. If no memory is left,
 /// a state event is told without its texts.

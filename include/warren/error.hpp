@@ -66,10 +66,11 @@ class WARREN_EXPORT InvalidArgument : public Error {
   ~InvalidArgument() override;
 };
 
-/// A call that the object can't serve in its state, whatever its arguments: it was moved from, it runs
-/// already, it belongs to the process that forked this one, or a handler waits for its own consumer to end.
-/// Nothing was done. It is an InvalidArgument, so that one catch clause gets both kinds of mistakes in a
-/// program.
+/// A call that the object can't serve in its present state, whatever the arguments.
+///
+/// For example, the object was moved from, the consumer already runs, the object belongs to the parent of
+/// this forked process, or a handler waits for the end of its own consumer. Nothing was done. LogicError
+/// derives from InvalidArgument, so one catch clause handles both kinds of programming mistakes.
 class WARREN_EXPORT LogicError : public InvalidArgument {
  public:
   explicit LogicError(ErrorDetails details);  ///< thrown by warren; public for tests

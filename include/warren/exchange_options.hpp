@@ -8,19 +8,20 @@
 
 namespace warren::inline v0 {
 
-/// How an exchange routes (https://www.rabbitmq.com/docs/exchanges).
+/// The type of an exchange, which decides how it routes (https://www.rabbitmq.com/docs/exchanges).
 enum class ExchangeType : std::uint8_t { direct, fanout, topic, headers };
 
-/// An exchange's properties. All are immutable: to declare an existing exchange with other ones is a 406.
+/// An exchange's properties. They never change: declaring an existing exchange with other properties is
+/// refused with 406.
 struct ExchangeOptions {
-  ExchangeType type = ExchangeType::direct;         ///< how it routes
-  bool durable = true;                              ///< survives a restart of the broker
-  bool auto_delete = false;                         ///< deleted once the last binding from it is gone
-  bool internal = false;                            ///< takes messages from other exchanges only
-  std::optional<std::string> alternate_exchange{};  ///< for what can't be routed
-  /// The name of a type that a plugin brings (`x-consistent-hash`, …), in place of `type`.
+  ExchangeType type = ExchangeType::direct;  ///< how it routes messages
+  bool durable = true;                       ///< it survives a restart of the broker
+  bool auto_delete = false;  ///< the broker deletes it when the last binding from it is removed
+  bool internal = false;     ///< it accepts messages from other exchanges only, not from publishers
+  std::optional<std::string> alternate_exchange{};  ///< gets the messages that this exchange can't route
+  /// The type that a plugin provides, for example `x-consistent-hash`. It replaces `type`.
   std::optional<std::string> custom_type{};
-  FieldTable arguments{};  ///< further arguments; a typed option of the same name wins
+  FieldTable arguments{};  ///< further arguments; a typed option for the same argument takes precedence
 };
 
 /// When Exchange::remove may delete the exchange.

@@ -8,18 +8,18 @@
 
 namespace warren::inline v0 {
 
-/// How much an event matters, ascending.
+/// The severity of a log event, in ascending order.
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
-/// One thing that happened, for people to read.
+/// An event for the log.
 struct LogEvent {
-  LogLevel level = LogLevel::info;  ///< how much it matters
-  std::string text{};               ///< one line, safe to print (see printable()), with no password in it
+  LogLevel level = LogLevel::info;  ///< the severity
+  std::string text{};               ///< one line, safe to print (see printable()), without passwords
 };
 
-/// Called with each log event.
+/// Called for each log event.
 ///
-/// It is called on a thread of the connection's for events, one call at a time, never on its I/O thread. What
+/// It is called on the connection's thread for events, one call at a time, never on its I/O thread. What
 /// it throws is dropped. No call begins after the connection's destructor has returned; a call that runs then
 /// goes on. If more than 1,024 events wait for a slow callback, the oldest are dropped. A log event is
 /// dropped if no memory is left.

@@ -9,44 +9,47 @@
 
 namespace warren::inline v0 {
 
-/// What becomes of the publishes in flight when the connection is lost, and recovered, and when the broker
-/// closes the channel over another publish of the same publisher.
+/// What happens to publishes in flight when the connection is lost, or when the broker closes the channel
+/// because of another publish.
 enum class OnLoss : std::uint8_t {
-  resend,  ///< sent again, until their deadline: they may arrive twice, but are not lost
-  fail,    ///< end at once as unknown (ConnectionError or ChannelError, in doubt, not permanent)
+  resend,  ///< they are sent again until their deadline; they may arrive twice, but are not lost
+  fail,    ///< they end at once with PublishOutcome::unknown (a transient error, in doubt)
 };
 
-/// How a publisher publishes.
+/// The settings of a Publisher.
 struct PublisherOptions {
-  std::string exchange{};     ///< where messages go unless said otherwise; empty: the default exchange
-  std::string routing_key{};  ///< likewise; with the default exchange: the queue's name
-  /// What no queue is bound for comes back as ReturnedError. Without it the broker confirms and drops it.
+  std::string exchange{};     ///< the exchange to publish to; empty means the default exchange
+  std::string routing_key{};  ///< the routing key; with the default exchange it is the name of the queue
+  /// An unroutable message ends with ReturnedError. If false, the broker confirms such a message and drops
+  /// it.
   bool mandatory = true;
-  std::size_t window = 256;             ///< messages in flight, from 1
-  std::size_t window_bytes = 16 << 20;  ///< bytes in flight, from 1; one larger message is admitted alone
-  std::chrono::milliseconds timeout{30'000};  ///< the deadline of a publish, from its call to its confirm
-  /// What becomes of those in flight once the connection is lost, or the channel is closed over another
-  /// publish.
+  std::size_t window = 256;             ///< the most messages in flight, from 1
+  std::size_t window_bytes = 16 << 20;  ///< the most bytes in flight, from 1; a larger message is sent alone
+  std::chrono::milliseconds timeout{30'000};  ///< the deadline of each publish, from the call to the confirm
+  /// What happens to publishes in flight when the connection is lost, or when the broker closes the channel
+  /// because of another publish.
   OnLoss on_loss = OnLoss::resend;
 };
 
-/// What one publish wants otherwise than its publisher. The text must live until the call returns.
+/// Overrides the publisher's settings for one publish. The strings must live until the call returns.
 struct PublishOptions {
-  std::optional<std::string_view> exchange{};          ///< not set: the publisher's
-  std::optional<std::string_view> routing_key{};       ///< not set: the publisher's
-  std::optional<std::chrono::milliseconds> timeout{};  ///< not set: the publisher's; above 0
+  std::optional<std::string_view> exchange{};          ///< not set: PublisherOptions::exchange
+  std::optional<std::string_view> routing_key{};       ///< not set: PublisherOptions::routing_key
+  std::optional<std::chrono::milliseconds> timeout{};  ///< above 0; not set: PublisherOptions::timeout
 };
 
-/// How a publish ended. Exactly one of these, once.
+/// How a publish ended.
 enum class PublishOutcome : std::uint8_t {
-  pending,    ///< not yet
+  pending,    ///< the outcome is not known yet
   confirmed,  ///< the broker took responsibility (`basic.ack`)
-  nacked,     ///< it did not (`basic.nack`), as where a queue with Overflow::reject_publish is full
-  returned,   ///< no queue is bound for it (`basic.return`)
-  /// The broker closed the channel for this message (404, 403, 406), or closed the connection (501, 541) each
-  /// of the two times that nothing else was in flight. It did not take the message.
+  nacked,     ///< the broker refused it (`basic.nack`), for example because a queue with
+              ///< Overflow::reject_publish is full
+  returned,   ///< it was unroutable: no queue is bound for it (`basic.return`)
+  /// The broker did not take the message. It closed the channel because of it (403, 404, 406), or it closed
+  /// the connection (501, 541) twice while nothing else was in flight.
   refused,
-  /// The connection or channel was lost before the confirm, or the deadline passed: in doubt if it was sent.
+  /// The connection or channel was lost before the confirm, or the deadline passed. The publish is in doubt
+  /// if the message was sent.
   unknown,
 };
 

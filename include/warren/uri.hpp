@@ -10,67 +10,69 @@
 
 namespace warren::inline v0 {
 
-/// How a connection is encrypted (https://www.rabbitmq.com/docs/ssl), by TLS 1.2 or later. The default
-/// verifies the broker's certificate against the system's authorities, and that it is for the host (name or
-/// address).
+/// How a connection is encrypted, with TLS 1.2 or later (https://www.rabbitmq.com/docs/ssl).
 ///
-/// Files are PEM, read at each connect. What is wrong with them, or with the broker's certificate, is a
-/// permanent ConnectionError; so is TLS itself in a build of warren without it.
+/// By default the broker's certificate must come from an authority that the system trusts, and must be for
+/// the host name or address that warren connects to. Files are PEM and are read at each connect. A faulty
+/// file or certificate is a permanent ConnectionError, and so is TLS in a build of warren without it.
 struct TlsOptions {
-  std::string ca_file{};           ///< authorities to trust; empty: the system's
-  std::string certificate_file{};  ///< the client's certificate; empty: none
-  std::string key_file{};          ///< its private key, without a password; empty: in certificate_file
-  bool verify_peer = true;         ///< the broker's certificate must come from a trusted authority
-  bool verify_host = true;         ///< the broker's certificate must be for the host connected to
-  /// The name to send (SNI). Not set: the host. Empty: none is sent.
+  std::string ca_file{};           ///< certificates of the authorities to trust; empty means the system's
+  std::string certificate_file{};  ///< the client's certificate; empty means none
+  std::string
+      key_file{};  ///< the client's private key, unencrypted; empty means that it is in certificate_file
+  bool verify_peer = true;  ///< the broker's certificate must come from a trusted authority
+  bool verify_host = true;  ///< the broker's certificate must be for the host connected to
+  /// The server name to send (SNI). If not set, it is the host. If empty, none is sent.
   std::optional<std::string> server_name{};
 
   friend bool operator==(const TlsOptions&, const TlsOptions&) = default;  ///< equal in all of it
 };
 
-/// SASL mechanism of the login (https://www.rabbitmq.com/docs/access-control#mechanisms).
+/// The SASL mechanism of the login (https://www.rabbitmq.com/docs/access-control#mechanisms).
 enum class AuthMechanism : std::uint8_t {
   plain,     ///< `PLAIN`: user and password
   external,  ///< `EXTERNAL`: the client's TLS certificate
 };
 
-/// A broker's address, with the virtual host and the login to use there. A plain value, nothing is checked.
+/// The address of a broker, with the virtual host and the login to use. A plain value without checks.
 struct WARREN_EXPORT Endpoint {
-  std::string host = "localhost";  ///< name or address; IPv6 without brackets
-  std::uint16_t port = 0;          ///< 0: 5672, with TLS 5671
+  std::string host = "localhost";  ///< a host name or an address; IPv6 without brackets
+  std::uint16_t port = 0;          ///< 0 means 5672, or 5671 with TLS
   std::string vhost = "/";         ///< at most 255 bytes
-  std::string user = "guest";      ///< see `password`
-  /// An OAuth 2 token, too. User and password share one frame with the client properties, about 500 bytes:
-  /// RabbitMQ takes 4096 bytes of it before 4.1 and 8192 from then on, unless its `initial_frame_max` says
-  /// otherwise. A login above 64 KiB is refused before connecting.
+  std::string user = "guest";      ///< the user name; Endpoint::password tells its limit
+  /// The password, or an OAuth 2 token. User, password and the client properties (about 500 bytes) share one
+  /// frame. RabbitMQ accepts 4096 bytes before 4.1, and 8192 bytes from 4.1 on, unless its setting
+  /// `initial_frame_max` differs. A login above 64 KiB is refused before connecting.
   std::string password = "guest";
   AuthMechanism mechanism = AuthMechanism::plain;  ///< how to log in
-  std::optional<TlsOptions> tls{};                 ///< not set: the connection is not encrypted
+  std::optional<TlsOptions> tls{};                 ///< if not set, the connection is not encrypted
 
-  /// The port to connect to: `port`, or the default where it is 0. Never blocks.
+  /// The port to connect to: `port`, or the default port if `port` is 0. Never blocks.
   [[nodiscard]] std::uint16_t effective_port() const noexcept;
 
   friend bool operator==(const Endpoint&, const Endpoint&) = default;  ///< equal in all of it
 };
 
-/// What an AMQP URI says: an endpoint, and those connection settings that were given as parameters.
+/// A parsed AMQP URI: an endpoint, and the connection settings that the URI's parameters name.
 struct WARREN_EXPORT Uri {
-  Endpoint endpoint{};                                            ///< where to connect, and as whom
+  Endpoint endpoint{};                                            ///< the address and the login
   std::optional<std::chrono::seconds> heartbeat{};                ///< 0 to 65535 s; 0 turns heartbeats off
   std::optional<std::chrono::milliseconds> connection_timeout{};  ///< 1 to 2^31 - 1 ms
-  std::optional<std::uint16_t> channel_max{};                     ///< 0: no limit on the client's side
+  std::optional<std::uint16_t> channel_max{};                     ///< 0 means that the client sets no limit
 
   /// Reads `amqp[s]://[user[:password]@][host][:port][/vhost][?parameter=value[&...]]`, following
   /// https://www.rabbitmq.com/docs/uri-spec and https://www.rabbitmq.com/docs/uri-query-parameters.
   ///
-  /// - What is absent keeps the default of Endpoint; an empty host is `localhost`. A user without a password
+  /// - A part that is absent keeps its default in Endpoint; an empty host is `localhost`. A user without a
+  /// password
   ///   keeps the password `guest`.
-  /// - Each part may be percent-encoded, to any bytes but 0; `+` is a plus. In the user and the password `/`,
-  ///   `@` and `:` must be (`%2F`, `%40`, `%3A`), in the vhost `/`; else they end the part that they are in.
-  /// - The virtual host is at most 255 bytes once decoded. For the user and the password see Endpoint.
-  /// - Deviation: `amqp://host/` names the virtual host `/`, as in most clients. By the specification it is
-  ///   the empty one, which never exists.
-  /// - Stricter than the specification: a colon after the host must be followed by a port.
+  /// - Each part may be percent-encoded, to any bytes except 0; `+` is a plus. In the user and the password,
+  /// the
+  ///   characters `/`, `@` and `:` must be encoded (`%2F`, `%40`, `%3A`), and in the virtual host `/`.
+  /// - The decoded virtual host is at most 255 bytes. Endpoint::password tells the limit of the login.
+  /// - Unlike in the specification, `amqp://host/` names the virtual host `/`, because most clients do so. In
+  ///   the specification it is the empty virtual host, which never exists.
+  /// - Unlike in the specification, a colon after the host must be followed by a port.
   ///
   /// Parameters, each at most once: `heartbeat` (seconds, 0 to 65535), `connection_timeout` (milliseconds,
   /// from 1), `channel_max` (0 to 65535), `auth_mechanism` (`plain` or `external`); for `amqps` only:
