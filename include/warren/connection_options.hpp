@@ -12,48 +12,57 @@
 
 namespace warren::inline v0 {
 
-/// What happens once a connection is lost (https://www.rabbitmq.com/docs/reliability#connection-recovery).
-/// The first connect of all is not concerned: it tries each endpoint once.
+/// How a lost connection recovers (https://www.rabbitmq.com/docs/reliability#connection-recovery).
+///
+/// These options do not apply to the first connect, which the constructor of Connection makes.
 struct RecoveryOptions {
-  bool enabled = true;  ///< without it, a lost connection is a failed one
-  /// The pause ahead of the first try; doubled with each one, down to half of it at random, so that many
-  /// clients don't come back at once.
+  bool enabled = true;  ///< if false, a lost connection ends in ConnectionState::failed
+  /// The delay before the first attempt. It doubles with each further attempt (exponential backoff). Each
+  /// delay is shortened at random, to no less than half, so that many clients do not reconnect at the same
+  /// moment.
   std::chrono::milliseconds initial_delay{100};
-  std::chrono::milliseconds early_max_delay{800};  ///< the most in the first minute of an outage
-  std::chrono::milliseconds max_delay{30'000};     ///< the most after that
-  std::chrono::milliseconds stable_after{10'000};  ///< lasts so long: the next loss starts at `initial_delay`
-  std::optional<std::uint32_t> max_tries{};  ///< of one outage, each over all endpoints; not set: no limit
-  std::optional<std::chrono::milliseconds> give_up_after{};  ///< the longest outage; not set: no limit
-  /// For how long a refused login is tried again, counted from the first refusal of an outage; 0: not at all,
-  /// the first refusal ends the recovery. For credentials that are rotated: the user is deleted, and comes
-  /// back. A refusal is 403 (user, password) and 530 (the virtual host is unknown, or not this user's): a
-  /// user that comes back has no permissions yet. Each try is logged with its reason.
+  std::chrono::milliseconds early_max_delay{800};  ///< the longest delay in the first minute of an outage
+  std::chrono::milliseconds max_delay{30'000};     ///< the longest delay after the first minute
+  std::chrono::milliseconds stable_after{
+      10'000};  ///< after this time without a loss, the backoff starts again at `initial_delay`
+  std::optional<std::uint32_t>
+      max_tries{};  ///< the most attempts in one outage, each over all endpoints; not set means no limit
+  std::optional<std::chrono::milliseconds>
+      give_up_after{};  ///< recovery ends after this time; not set means no limit
+  /// How long a refused login is tried again, counted from the first refusal of an outage. 0 means that the
+  /// first refusal ends recovery. Use it for credentials that are rotated: the user is deleted for a moment
+  /// and then created again without permissions. A refused login is 403 (user or password) or 530 (unknown
+  /// virtual host, or no permission for it). Each attempt is logged with its reason.
   std::chrono::milliseconds retry_refused_login{0};
 };
 
-/// How to connect. Where a URI has a parameter for the same setting, the URI wins.
+/// The settings of a connection. A parameter of the URI takes precedence over the same setting here.
 struct ConnectionOptions {
-  /// Shown by the management page and in the broker's log (client property `connection_name`). Empty: none.
+  /// The name that the management page and the broker's log show (client property `connection_name`). Empty
+  /// means none.
   std::string name{};
-  /// Beside `product`, `version`, `platform` and the capabilities, which are always sent.
+  /// Further client properties. `product`, `version`, `platform` and the capabilities are always sent.
   FieldTable client_properties{};
-  /// Proposed; the broker may choose a shorter one. A silence of two intervals counts as a lost connection.
-  /// 0 turns heartbeats off; at most 65535 s (https://www.rabbitmq.com/docs/heartbeats).
+  /// The heartbeat interval that the client proposes; the broker may choose a shorter one. If the broker
+  /// sends nothing for two intervals, the connection counts as lost. 0 turns heartbeats off; the most is
+  /// 65535 s (https://www.rabbitmq.com/docs/heartbeats).
   std::chrono::seconds heartbeat{30};
-  /// For connecting and logging in, per endpoint, the resolution of its name included.
+  /// The deadline for resolving the name, connecting and logging in, for each endpoint.
   std::chrono::milliseconds connect_timeout{30'000};
-  /// The deadline of each call that waits for an answer of the broker's, unless the call has one of its own.
+  /// The deadline of each call that waits for the broker's answer, unless the call has its own timeout.
   std::chrono::milliseconds operation_timeout{30'000};
-  /// The most that close() and the destructor take.
+  /// The longest time that close() and the destructor take.
   std::chrono::milliseconds close_timeout{5'000};
-  std::uint16_t channel_max = 2'047;  ///< channels at once, proposed; 0: the broker's own limit
-  std::uint32_t frame_max = 131'072;  ///< bytes, proposed; 8192 to 128 MiB
-  /// What may wait to be written, in bytes: 256 KiB (also where it is less) to 1 GiB.
+  std::uint16_t channel_max =
+      2'047;  ///< the most open channels, proposed to the broker; 0 means the broker's limit
+  std::uint32_t frame_max = 131'072;  ///< the largest frame in bytes, proposed to the broker; 8192 to 128 MiB
+  /// The most bytes that wait to be written. The range is 256 KiB to 1 GiB; a smaller value counts as 256
+  /// KiB.
   std::size_t outbox_bytes = 1 << 20;
-  LogLevel log_level = LogLevel::info;  ///< what is below is not reported
+  LogLevel log_level = LogLevel::info;  ///< events of a lower level are not reported
   LogCallback on_log{};                 ///< not set: nothing is logged
-  StateCallback on_state{};             ///< not set: only Connection::state tells
-  RecoveryOptions recovery{};           ///< what happens once the connection is lost
+  StateCallback on_state{};  ///< called on each change of state; if not set, only Connection::state tells it
+  RecoveryOptions recovery{};  ///< how the connection recovers after a loss
 };
 
 }  // namespace warren::inline v0

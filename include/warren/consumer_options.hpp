@@ -15,119 +15,137 @@
 
 namespace warren::inline v0 {
 
-/// Who acknowledges.
+/// Whether the consumer or the handler acknowledges messages.
 enum class AckMode : std::uint8_t {
-  after_handler,  ///< the consumer, by the handler's outcome
-  manual,  ///< the handler or whoever it passes the Delivery to; an exception is treated as in after_handler
+  after_handler,  ///< the consumer acknowledges, as the handler's outcome says
+  /// The program acknowledges each Delivery itself, in the handler or later. An exception that escapes the
+  /// handler goes to the retry policy, if the delivery is not settled yet.
+  manual,
 };
 
-/// Finds the message whose handler ends the process, and parks it with reason `crash`: once `limit` starts
-/// were written down that never ended, on top of the first one, which nobody wrote down. Needs a retry policy
-/// other than none, and AckMode::after_handler.
+/// Finds a message whose handler crashes the process, and parks it with the reason `crash`.
 ///
-/// A message that comes redelivered was, perhaps, in flight when a consumer died. It is moved to the suspect
-/// queue, where each start of the handler is written down (republished, confirmed, acknowledged) before it
-/// happens, one message at a time. Its neighbours pass through there once. So does a backlog of a classic
-/// queue after a crash of the broker, which marks all of it as redelivered.
+/// A redelivered message may have been in flight when a consumer died. The guard moves it to the suspect
+/// queue. There it records each start of the handler in the message before the handler runs, one message at a
+/// time: it publishes a copy with a higher count, waits for the confirm, and acknowledges the original. The
+/// guard parks the message after `limit` recorded starts that never ended. The first start was in the
+/// consumer's own queue and is not recorded. Messages that were in flight beside it pass through the suspect
+/// queue once. So does the backlog of a classic queue after a crash of the broker, which marks all messages
+/// as redelivered.
+///
+/// The guard needs a retry policy other than none, and AckMode::after_handler.
 struct CrashGuardOptions {
-  std::uint32_t limit = 3;      ///< starts that were written down and never ended, from 1
-  std::string suspect_queue{};  ///< of this consumer's queue only; empty: `<queue>_suspect`
+  std::uint32_t limit = 3;      ///< recorded starts that never ended, from 1
+  std::string suspect_queue{};  ///< used for this consumer's queue only; empty means `<queue>_suspect`
 };
 
-/// Pauses a consumer whose handlers fail, as where a service that they need is down: messages stay in the
-/// queue rather than use up their attempts. What opens it is a share of failed runs (those that a retry
-/// policy would try again, and those that return Outcome::requeue) among the latest ones. While it is open
-/// the subscription is cancelled, and prefetched messages are back in the queue; then one message is fetched,
-/// and its outcome closes the circuit, or opens it again; one that is parked for its own sake, or ignored,
-/// says nothing, and the next is tried. With a crash guard the suspect queue pauses, too, and one message of
-/// each is tried. Not for a queue that is deleted with its last consumer. With a prefetch above 1, messages
-/// come redelivered after a pause, which a quorum queue counts towards its delivery limit before RabbitMQ 4.3
+/// Pauses a consumer while its handlers fail, for example because a service that they need is down. Messages
+/// stay in the queue and do not use up their attempts.
+///
+/// The circuit opens when the share of failed runs among the latest `window` runs reaches `failure_share`. A
+/// run counts as failed if the retry policy would retry it, or if it returns Outcome::requeue. While the
+/// circuit is open, the subscription is cancelled and prefetched messages are requeued. After `pause` the
+/// consumer fetches one message. Its success closes the circuit, and its failure opens the circuit again. If
+/// that message is parked or ignored, the consumer tries the next one.
+///
+/// With a crash guard, the suspect queue pauses as well, and one message of each queue is tried. Do not use
+/// it for a queue that is deleted with its last consumer. With a prefetch above 1, messages are redelivered
+/// after a pause. A quorum queue before RabbitMQ 4.3 counts that towards its delivery limit
 /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 struct CircuitBreakerOptions {
-  double failure_share = 0.5;               ///< of the window, above 0, to 1
-  std::uint32_t window = 20;                ///< handler runs that are looked at, from 1
-  std::chrono::milliseconds pause{30'000};  ///< how long it stays open
+  double failure_share = 0.5;  ///< the share of failed runs that opens the circuit, above 0 and at most 1
+  std::uint32_t window = 20;   ///< the number of latest handler runs that count, from 1
+  std::chrono::milliseconds pause{30'000};  ///< how long the circuit stays open
 };
 
-/// What a circuit breaker does at a moment.
+/// The state of a circuit breaker.
 enum class CircuitState : std::uint8_t {
-  closed,     ///< as if there were none
-  open,       ///< paused
-  half_open,  ///< waits for the outcome of one message
+  closed,     ///< the consumer runs normally
+  open,       ///< the consumer is paused
+  half_open,  ///< the consumer waits for the outcome of one message
 };
 
-/// Called once a consumer has ended by itself, with what ended it; that is what Consumer::wait rethrows. It
-/// is called on the connection's thread for events (see LogCallback), never on a worker or on the I/O thread.
-/// What it throws is dropped.
+/// Called when a consumer has ended by itself, with the exception that Consumer::wait rethrows.
+///
+/// It is called on the connection's thread for events (see LogCallback), never on a handler's thread or on
+/// the I/O thread. An exception that it throws is dropped.
 using ConsumerEndCallback = std::function<void(std::exception_ptr)>;
 
-/// How a consumer consumes. The default: one handler at a time, 64 messages prefetched, no retry.
+/// The settings of a Consumer. By default it runs one handler at a time, prefetches 64 messages and does not
+/// retry.
 struct ConsumerOptions {
-  /// Unacknowledged deliveries that the broker sends ahead, from 1 (quorum queues cap it at 2000). The
-  /// broker's consumer timeout, 30 minutes by default, counts those that wait here too. It holds on every
-  /// queue before RabbitMQ 4.3, and on quorum queues alone from 4.3 on
+  /// The most unacknowledged deliveries, from 1; quorum queues cap it at 2000. The broker's consumer timeout,
+  /// 30 minutes by default, also counts deliveries that wait here for a handler. Before RabbitMQ 4.3 the
+  /// timeout applies to all queues, and from 4.3 on to quorum queues only
   /// (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
   std::uint16_t prefetch = 64;
-  std::size_t concurrency = 1;  ///< handlers at once, each on a thread of the consumer's, from 1
-  RetryPolicy retry{};          ///< what becomes of a message whose handler failed
-  AckMode ack_mode = AckMode::after_handler;  ///< who acknowledges
-  bool exclusive = false;                     ///< the queue's only consumer; 403 where it has one
+  std::size_t concurrency =
+      1;                ///< the most handlers that run at the same time, each on its own thread, from 1
+  RetryPolicy retry{};  ///< what happens to a message whose handler failed
+  AckMode ack_mode = AckMode::after_handler;  ///< whether the consumer or the handler acknowledges
+  bool exclusive = false;  ///< no other consumer may use the queue; 403 if it already has a consumer
   std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
-  std::string consumer_tag{};              ///< at most 255 bytes; empty: the broker chooses one
-  /// Further arguments, such as `x-stream-offset`. That offset is where a run() or start() begins. After a
-  /// reconnect within it the consumer of a stream resumes behind what it received (AckMode::after_handler) or
-  /// at the first delivery that is unsettled (AckMode::manual), whatever the offset was.
+  std::string consumer_tag{};              ///< at most 255 bytes; empty means that the broker chooses one
+  /// Further arguments of `basic.consume`, for example `x-stream-offset`. Each run() or start() begins at
+  /// that offset. After a reconnect, the consumer of a stream resumes after the last message that it received
+  /// (AckMode::after_handler), or at the first unsettled delivery (AckMode::manual).
   FieldTable arguments{};
-  /// How long a stop waits for running handlers to end and, with AckMode::manual, for deliveries that are
-  /// unsettled. Within `stop_within`.
+  /// How long a stop waits for running handlers and, with AckMode::manual, for unsettled deliveries. It is
+  /// part of `stop_within`.
   std::chrono::milliseconds drain_timeout{20'000};
-  FailureRules failures{};  ///< what the handler's exceptions mean, where that is not for the policy to say
-  /// A handler that runs for longer is logged as a warning and counted (ConsumerStatus::overdue), and runs
-  /// on: a thread can't be ended from outside. Where it fails then, its copy's `retry-reason` is `timeout`.
-  /// A run in place counts anew. Not set: no limit.
+  FailureRules failures{};  ///< what the handler's exceptions mean; the retry policy decides about all others
+  /// A handler that runs longer than this is logged as a warning and counted (ConsumerStatus::overdue). The
+  /// handler is not interrupted. If it fails afterwards, the `retry-reason` of its copy is `timeout`. Each
+  /// run in place has the whole time again. Not set means no limit.
   std::optional<std::chrono::milliseconds> handler_timeout{};
-  std::optional<CrashGuardOptions> crash_guard{};  ///< not set: a message that kills its consumer comes again
-  std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: a consumer goes on, whatever fails
-  /// The bound for all of a stop, from the first request: draining, and the broker's answers to cancelling
-  /// and closing. It holds for Consumer::stop, for a stop of run(), and for the destructor, with a broker
-  /// that does not answer, too. Its last fifth, at most 2 s, is for closing and shortens a `drain_timeout`
-  /// that is longer. Not set: `drain_timeout` and 4 s, which by default leaves 6 s of the 30 s that
-  /// Kubernetes gives (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination), of
-  /// which a connection's close may take 5 s.
+  std::optional<CrashGuardOptions>
+      crash_guard{};  ///< not set: a message that crashes its consumer is redelivered
+  std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: the consumer never pauses
+  /// The longest time that a stop takes, counted from the first request. It covers draining and the broker's
+  /// answers to `basic.cancel` and `channel.close`. It applies to Consumer::stop, to a stop of run() and to
+  /// the destructor, even if the broker does not answer. The last fifth, at most 2 s, is reserved for
+  /// closing, and shortens a longer `drain_timeout`.
+  ///
+  /// Not set means `drain_timeout` plus 4 s, which is 24 s by default. Kubernetes kills a process after 30 s
+  /// (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination), and closing a
+  /// connection may take another 5 s.
   std::optional<std::chrono::milliseconds> stop_within{};
-  /// Called once the consumer has ended by itself: its queue or connection is gone, or a handler threw and
-  /// the retry policy is none. A line at level error is logged, too. Neither happens for a stop that was
-  /// asked for, when start() throws, or after the program closed the connection. The next start() may be
-  /// called in it. The destructor waits until it has returned, within `stop_within`, unless it is called on
-  /// the same thread; after the destructor none begins.
+  /// Called when the consumer has ended by itself: its queue or connection is gone, or a handler threw and
+  /// the retry policy is none. The end is also logged at level error. The callback is not called after a
+  /// requested stop, when start() throws, or after the program closed the connection. It may call start()
+  /// again.
+  ///
+  /// The destructor of Consumer waits for the callback, at most `stop_within`, unless it runs on the same
+  /// thread. No callback begins after the destructor has returned.
   ConsumerEndCallback on_end{};
-  /// `x-stream-filter`, streams of RabbitMQ 3.13 or later: messages with one of these values of
-  /// `x-stream-filter-value`. The broker leaves out whole chunks only, so that messages of other values still
-  /// come: let the handler look at the header, too (https://www.rabbitmq.com/docs/streams#filtering). Empty:
-  /// all messages.
+  /// `x-stream-filter`, streams from RabbitMQ 3.13 on: only messages whose `x-stream-filter-value` is one of
+  /// these. Empty means all messages. The broker skips whole chunks only, so some messages with other values
+  /// are still delivered: the handler must check the header
+  /// (https://www.rabbitmq.com/docs/streams#filtering).
   std::vector<std::string> stream_filter{};
-  bool stream_match_unfiltered = false;  ///< `x-stream-match-unfiltered`: messages without a value, too
-  /// How long a consumer waits, after a reconnect, for a queue that another program declares; each try is
-  /// logged. After that it ends with ChannelError 404. A queue that this connection declared is declared
-  /// again at once. The first subscription never waits: run() and start() throw 404.
+  bool stream_match_unfiltered = false;  ///< `x-stream-match-unfiltered`: also messages without a value
+  /// How long a consumer waits after a reconnect for a missing queue that another program declares. Each
+  /// attempt is logged. After this time the consumer ends with ChannelError 404. A queue that this connection
+  /// declared is declared again at once. The first subscription does not wait: run() and start() throw
+  /// ChannelError 404.
   std::chrono::milliseconds queue_wait{30'000};
 };
 
-/// What a consumer does at a moment.
+/// A snapshot of a consumer's state and counters.
 struct ConsumerStatus {
-  bool subscribed = false;    ///< the broker sends it messages
-  std::size_t waiting = 0;    ///< deliveries received whose handler has not started
-  std::size_t running = 0;    ///< handlers running, a copy that is being sent included
-  std::uint64_t acked = 0;    ///< messages acknowledged as handled
-  std::uint64_t retried = 0;  ///< copies confirmed on their way to another try
+  bool subscribed = false;    ///< the consumer has a subscription
+  std::size_t waiting = 0;    ///< deliveries received that wait for a handler
+  std::size_t running = 0;    ///< handlers that run, including those whose copy is being sent
+  std::uint64_t acked = 0;    ///< messages acknowledged after their handler succeeded
+  std::uint64_t retried = 0;  ///< copies confirmed for another attempt
   std::uint64_t parked = 0;   ///< copies confirmed in the parked queue
-  /// Outcomes that came too late: their channel was gone, or the broker had cancelled the subscription (as
-  /// for a consumer timeout), and the message comes again.
+  /// Outcomes that came too late, because the channel was lost or the broker had cancelled the subscription
+  /// (for example after a consumer timeout). These messages are redelivered.
   std::uint64_t stale = 0;
-  std::uint64_t ignored = 0;    ///< failures that FailureRules ignored; counted in `acked` too
-  std::uint64_t overdue = 0;    ///< handler runs that took longer than `handler_timeout`
+  std::uint64_t ignored = 0;    ///< failures that FailureRules ignored; `acked` counts them as well
+  std::uint64_t overdue = 0;    ///< handler runs longer than ConsumerOptions::handler_timeout
   std::uint64_t suspected = 0;  ///< messages moved to the suspect queue (CrashGuardOptions)
-  CircuitState circuit = CircuitState::closed;  ///< CircuitBreakerOptions
+  CircuitState circuit = CircuitState::closed;  ///< the state of the circuit breaker
 };
 
 }  // namespace warren::inline v0
