@@ -18,10 +18,10 @@ class Backoff {
 
   /// The connection works since this moment.
   void connected(Clock::time_point now) noexcept;
-  /// The connection is lost since this moment. Where it was not stable, the outage before goes on: its
+  /// The connection is lost since this moment. If it was not stable, the previous outage goes on: its
   /// pauses, its tries and its end.
   void lost(Clock::time_point now) noexcept;
-  /// The pause ahead of the next try; nothing where it is time to give up.
+  /// The delay before the next attempt; nothing if it is time to give up.
   [[nodiscard]] std::optional<std::chrono::milliseconds> next(Clock::time_point now);
 
  private:

@@ -10,7 +10,7 @@ namespace warren::inline v0::engine {
 /// The publishes of one channel in confirm mode that the broker has not settled yet, by number.
 ///
 /// Numbers count from 1 with each channel (https://www.rabbitmq.com/docs/confirms). Entries stay until they
-/// are settled, even where their caller gave up, so that the numbering never shifts. A ring: a steady stream
+/// are settled, even if their caller gave up, so that the numbering never shifts. A ring: a steady stream
 /// allocates nothing. Not synchronised: its publisher's lock guards it.
 template <typename Entry>
 class ConfirmTracker {
@@ -26,7 +26,7 @@ class ConfirmTracker {
   }
 
   /// Calls `settled(entry)` for each publish that an ack or nack settles, in ascending order.
-  /// False where the tag was never given out, or was settled before: a protocol error.
+  /// False if the tag was never given out, or was settled before: a protocol error.
   /// With `multiple`, tag 0 means all that are outstanding (AMQP 0-9-1, basic.ack).
   template <typename Settled>
   bool settle(std::uint64_t tag, bool multiple, Settled&& settled) {

@@ -36,7 +36,7 @@ class ContentAssembler {
   void set_channel(std::weak_ptr<ChannelCore> channel) noexcept { channel_ = std::move(channel); }
   /// A basic.deliver, basic.get-ok or basic.return. @throws wire::MalformedFrame while a content is open
   void begin(const wire::InboundMethod& method);
-  /// A header or body frame. The content where it is complete, else null.
+  /// A header or body frame. The content if it is complete, else null.
   /// @throws wire::MalformedFrame  out of order, of another class, or more body than the header said
   [[nodiscard]] ContentPtr add(const wire::Frame& frame);
   /// Whether a content has begun; any other method on this channel is then a fault of the peer's.

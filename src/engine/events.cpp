@@ -30,7 +30,7 @@ ErrorDetails to_print(const ErrorDetails& error) noexcept {
 
 constexpr std::size_t most_queued = 1'024;
 constexpr std::size_t kept_room = 16;            // events, for when there is no memory
-constexpr std::chrono::milliseconds grace{100};  // for what is queued, where the time for closing is used up
+constexpr std::chrono::milliseconds grace{100};  // for what is queued, if the time for closing is used up
 
 }  // namespace
 

@@ -16,7 +16,7 @@
 namespace warren::inline v0::engine {
 
 /// Carries log and state events, and calls of other callbacks, to the user's code on a thread of their own,
-/// which start() makes, or the first event. Does nothing where there is no callback. Any thread.
+/// which start() makes, or the first event. Does nothing if there is no callback. Any thread.
 ///
 /// Without memory a log line is dropped; a state and a call are not, but for the texts of a state.
 class Events {
@@ -51,7 +51,7 @@ class Events {
   [[nodiscard]] bool is_own_thread() const;
 
   /// Takes no more, and waits until what is queued was told: at most until the deadline, or a tenth of a
-  /// second where that has passed. Then nothing is told any more; a callback that still runs is left to its
+  /// second if that has passed. Then nothing is told any more; a callback that still runs is left to its
   /// thread. From within a callback it doesn't wait.
   void close(std::chrono::steady_clock::time_point deadline) noexcept;
 

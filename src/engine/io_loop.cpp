@@ -72,7 +72,7 @@ struct ConnectionCore::Turn {
   Deadline last_received = last_sent;
 };
 
-// Called by whoever appends, with the outbox's lock held.
+// Called by the appending thread, with the outbox's lock held.
 std::size_t ConnectionCore::write(std::span<const std::string_view> chunks) noexcept {
   const auto result = transport_->write(chunks);
   return result.status == wire::Transport::Status::ok ? result.bytes : 0;
@@ -94,7 +94,7 @@ void ConnectionCore::run() noexcept {
   }
 }
 
-// Nothing where it was closed by us.
+// Returns nothing if this client closed it.
 std::optional<ErrorDetails> ConnectionCore::run_until_lost() noexcept {
   std::optional<ErrorDetails> error = lost_without_memory();
   try {
@@ -287,7 +287,7 @@ void ConnectionCore::dispatch(Turn& turn, const wire::Frame& frame) {
   {
     const std::lock_guard lock(mutex_);
     channels_.erase(frame.channel);
-    changed_.notify_all();  // who waits for a number
+    changed_.notify_all();  // for threads that wait for a number
   }
   channel->fail_waiters();
   if (after == ChannelCore::After::send_close_ok) channel->forgotten();

@@ -36,7 +36,7 @@ void Outbox::close() noexcept {
 }
 
 void Outbox::appended(Entry entry, bool was_empty) noexcept {
-  // Awake, it takes what is here before it sleeps; not empty, whoever came first has woken it.
+  // Awake, it takes what is here before it sleeps; not empty, the first writer has woken it.
   if (!asleep_.load(std::memory_order_relaxed) || !was_empty || pending_.empty()) return;
   if (writer_ != nullptr) {
     const auto now = std::chrono::steady_clock::now();
@@ -71,7 +71,7 @@ void Outbox::discard(Output& out) {
   out.clear(bound_ + slack);
 }
 
-// Whoever wrote past it may not have counted it yet: the lock is held until that is done.
+// A thread that wrote past it may not have counted it yet: the lock is held until that is done.
 bool Outbox::is_written(std::uint64_t end) {
   if (written_.load(std::memory_order_relaxed) >= end) return true;
   const std::lock_guard lock(mutex_);

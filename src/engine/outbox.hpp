@@ -34,7 +34,7 @@ class Outbox {
   enum class Entry {
     control,  ///< never refused for want of space
     answer,   ///< as control, and caused by the broker: see unread_answers()
-    lone,     ///< refused while full; sent at once where nothing is ahead of it
+    lone,     ///< refused while full; sent at once if nothing is queued before it
     bulk,     ///< refused while full; sent at once after a pause or a word of the broker's, else batched
   };
 
@@ -42,7 +42,7 @@ class Outbox {
 
   /// Opens it for a connection. `writer` may be null (TLS: only the I/O thread writes).
   void open(DirectWriter* writer) noexcept;
-  /// Refuses all that comes from now on, drops what is in it, and wakes who waits for space.
+  /// Refuses all that comes from now on, drops what is in it, and wakes the threads that wait for space.
   void close() noexcept;
   /// Something that has to be sent can't be, for a lack of memory: the I/O thread is to end this connection,
   /// so that the broker does not wait for it. Any thread; never blocks.
@@ -67,7 +67,7 @@ class Outbox {
 
   /// The same for whole frames that are there already. Large ones are not copied: they must not change before
   /// they are written, which is when nobody here refers to them any more. `admitted` is called with the lock
-  /// held, and says whether they are to be sent; where it throws, nothing is.
+  /// held, and says whether they are to be sent; if it throws, nothing is.
   template <typename Admitted>
   Admission append(Entry entry, const ContentFrames& frames, Admitted&& admitted) {
     return admit(entry, [&] {
@@ -82,8 +82,8 @@ class Outbox {
   /// held: the I/O thread may need it before it makes space.
   bool wait_for_space(std::chrono::steady_clock::time_point deadline);
 
-  /// The I/O thread: swaps what is pending into an empty buffer. Where there is nothing, it counts as asleep
-  /// from this moment on, and is woken by the next entry. True where there is something to write.
+  /// The I/O thread: swaps what is pending into an empty buffer. If there is nothing, it counts as asleep
+  /// from this moment on, and is woken by the next entry. True if there is something to write.
   bool take(Output& out) noexcept;
   /// The I/O thread: drops what it took, since nobody reads it.
   void discard(Output& out);

@@ -86,7 +86,7 @@ class Output {
 
  private:
   struct Reference {
-    std::size_t at;  // ahead of this one of bytes_
+    std::size_t at;  // before this byte of bytes_
     ContentFrames frames;
   };
   struct Place {
@@ -98,7 +98,7 @@ class Output {
   [[nodiscard]] bool at_reference(const Place& place) const noexcept {
     return place.reference < references_.size() && references_[place.reference].at == place.in_bytes;
   }
-  // Empty where nothing is left.
+  // Empty if nothing is left.
   [[nodiscard]] std::string_view chunk(const Place& place) const noexcept {
     if (at_reference(place)) return references_[place.reference].frames.chunk(place.in_reference);
     const std::size_t end =

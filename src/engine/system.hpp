@@ -15,7 +15,7 @@ namespace warren::inline v0::engine {
 /// Wakes a thread that sleeps in wait().
 class Wakeup {
  public:
-  /// @throws ConnectionError where the process has no descriptor left
+  /// @throws ConnectionError if the process has no descriptor left
   Wakeup();
   ~Wakeup();
   Wakeup(const Wakeup&) = delete;
@@ -27,7 +27,7 @@ class Wakeup {
   void wake() noexcept;
   /// Forgets that it was woken. Never blocks.
   void clear() noexcept;
-  /// Sleeps until `socket` can be read (or written, where asked for), until woken, or for `timeout`: below 0
+  /// Sleeps until `socket` can be read (or written, if asked for), until woken, or for `timeout`: below 0
   /// without end, 0 not at all. Forgets that it was woken.
   /// @returns whether `socket` is ready
   bool wait(int socket, bool for_writing, std::chrono::milliseconds timeout) noexcept;
@@ -41,7 +41,7 @@ class Wakeup {
 /// of the thread raises (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS) are not blocked, and
 /// neither is SIGPROF.
 /// @param name  shown by debuggers, at most 15 bytes
-/// @throws ConnectionError where the system has no thread left
+/// @throws ConnectionError if the system has no thread left
 [[nodiscard]] std::thread start_thread(const char* name, std::function<void()> body);
 /// Starts a thread for user code, with the signal mask of the calling thread. A crash in it reaches the
 /// program's reporter, and a process that it starts can be ended by a signal.
@@ -84,7 +84,7 @@ template <typename T, typename... Arguments>
   return std::shared_ptr<T>(new T(std::forward<Arguments>(arguments)...), DeleteAtHome{});
 }
 
-/// The machine's name, for people to read; "unknown" where it has none.
+/// The machine's name, for people to read; "unknown" if it has none.
 [[nodiscard]] std::string host_name();
 
 }  // namespace warren::inline v0::engine

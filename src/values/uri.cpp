@@ -77,7 +77,7 @@ std::string decode_short(Part part, std::string_view what) {
   return out;
 }
 
-/// Decimal digits only: no sign, no space. Empty where it is no number, or not within the limits.
+/// Decimal digits only: no sign, no space. Empty if it is no number, or not within the limits.
 std::optional<std::uint32_t> number(std::string_view text, std::uint32_t min, std::uint32_t max) {
   if (text.empty() || !std::all_of(text.begin(), text.end(), is_digit)) return std::nullopt;
   std::uint32_t value = 0;
@@ -170,7 +170,7 @@ std::string not_empty(std::string_view parameter, std::string value) {
   return value;
 }
 
-// The setters marked as TLS are called only where uri.endpoint.tls is set.
+// The setters marked as TLS are called only if uri.endpoint.tls is set.
 constexpr std::array<Parameter, 9> parameters{{
     {"heartbeat", false,
      [](Uri& uri, std::string value) {

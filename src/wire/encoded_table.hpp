@@ -41,7 +41,7 @@ inline constexpr std::string_view stamp_key = "warren-stamp";
 class TableAccess {
  public:
   /// Replaces `table` by an encoded one, which is checked and stays encoded until somebody looks.
-  /// Allocates only where the bytes of the table before had less room.
+  /// Allocates only if the bytes of the table before had less room.
   /// @param stamp  what stamp_key holds, if that is an integer; it is then left out of the table
   /// @throws MalformedFrame  as decode_table() would; the table is then as before
   static void assign(FieldTable& table, std::string_view bytes, std::optional<std::int64_t>& stamp);

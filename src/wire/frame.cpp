@@ -81,7 +81,7 @@ void append_frame(Bytes& out, FrameType type, std::uint16_t channel, std::string
   finish_frame(out, start);
 }
 
-// rabbitmq-c's encoders need the room beforehand and do not say how much. False where `limit` is too little.
+// rabbitmq-c's encoders need the room beforehand and do not say how much. False if `limit` is too little.
 template <typename Encode>
 bool append_encoded(Bytes& out, std::size_t limit, Encode encode) {
   const std::size_t start = out.size();
@@ -131,7 +131,7 @@ void append_header(Bytes& out, std::uint16_t channel, amqp_basic_properties_t& p
   finish_frame(out, start);
 }
 
-// All that goes ahead of the body.
+// All frames before the body.
 void append_head(Bytes& out, std::uint16_t channel, std::string_view exchange, std::string_view routing_key,
                  bool mandatory, const Properties& properties, const std::optional<std::int64_t>& stamp,
                  std::size_t body_size, std::uint32_t frame_max, std::optional<DeliveryMode> default_mode) {
@@ -161,7 +161,7 @@ void append_body_frames(Bytes& out, std::uint16_t channel, std::size_t body_size
   }
 }
 
-// False where a body frame is too long. A header frame can't be split.
+// False if a body frame is too long. A header frame can't be split.
 bool all_fit(std::string_view frames, std::size_t limit) {
   bool fit = true;
   while (const auto frame = next_frame(frames, 0)) {
@@ -304,7 +304,7 @@ void ContentFrames::refit(std::uint16_t channel, std::uint32_t frame_max) {
     return set_channel(*bytes, channel);
   }
   const std::size_t head = body_at - frame_prefix;
-  (void)all_fit({bytes->data(), head}, limit);  // throws where the header does not
+  (void)all_fit({bytes->data(), head}, limit);  // throws if the header does not
   bytes->reserve(head + body_frames(body->size(), limit) * frame_overhead);
   bytes->resize(head);
   set_channel(*bytes, channel);

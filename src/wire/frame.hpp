@@ -33,13 +33,13 @@ struct Frame {
   std::string_view payload{};  ///< into the input
 };
 
-/// Takes the first frame off `input`; nullopt, and `input` untouched, where it is not complete yet.
+/// Takes the first frame off `input`; nullopt, and `input` untouched, if it is not complete yet.
 /// @param frame_max  as negotiated, in bytes with the overhead; 0, AMQP's "no limit", is taken as 128 MiB
 /// @throws MalformedFrame  unknown type, payload above frame_max - 8 (of a header: and above header_excess
 /// more),
 ///                         wrong end byte; as soon as it shows
 [[nodiscard]] std::optional<Frame> next_frame(std::string_view& input, std::uint32_t frame_max);
-/// How many bytes the first frame of `input` takes, from its own length; 0 where that is not there yet.
+/// How many bytes the first frame of `input` takes, from its own length; 0 if that is not there yet.
 [[nodiscard]] std::size_t frame_size(std::string_view input);
 
 /// The payload of a header frame.
@@ -56,7 +56,7 @@ void append_heartbeat(Bytes& out);
 /// Appends a message: basic.publish, header, and body in frames of at most `frame_max` bytes.
 /// @param stamp      sent as the last header, `warren-stamp`, of type int64
 /// @param frame_max  as for next_frame
-/// @param default_mode  where the properties have no delivery mode
+/// @param default_mode  if the properties have no delivery mode
 /// @throws InvalidArgument  exchange or routing key above 255 bytes, a property that cannot be sent, a header
 ///                          frame above frame_max, a body above 512 MiB. `out` is as it was, after any
 ///                          exception.
@@ -77,7 +77,7 @@ struct ContentFrames {
   void assign(std::uint16_t channel, std::string_view exchange, std::string_view routing_key, bool mandatory,
               const Message& message, const std::optional<std::int64_t>& stamp, std::uint32_t frame_max,
               std::optional<DeliveryMode> default_mode);
-  /// Makes them those of another channel; splits the body anew where a frame is above `frame_max`.
+  /// Makes them those of another channel; splits the body again if a frame is above `frame_max`.
   /// @throws InvalidArgument  the properties do not fit one frame; nothing is changed then
   void refit(std::uint16_t channel, std::uint32_t frame_max);
 

@@ -51,7 +51,7 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
   throw ConnectionError({.operation = operation, .text = std::move(text), .scope = ErrorScope::connection});
 }
 
-// What the resolving thread and whoever waits for it share: the thread may outlive the wait, since
+// What the resolving thread and the waiting thread share: the thread may outlive the wait, since
 // getaddrinfo can't be interrupted.
 struct Question {
   explicit Question(const std::string& operation) {

@@ -33,7 +33,7 @@ constexpr std::size_t most_handshake_messages = 1'000;  // in one read
                          .permanent = permanent});
 }
 
-// OpenSSL's words for the first error that it noted on this thread; empty where there is none.
+// OpenSSL's words for the first error that it noted on this thread; empty if there is none.
 std::string reason() {
   const unsigned long error = ERR_peek_error();
   if (error == 0) return {};

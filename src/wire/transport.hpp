@@ -36,7 +36,7 @@ class Transport {
   };
 
   /// Connects and logs in. Blocks at most `options.timeout`, shared out among the host's addresses.
-  /// @throws ConnectionError  permanent where the login, the virtual host or what was negotiated is refused
+  /// @throws ConnectionError  permanent if the login, the virtual host or what was negotiated is refused
   /// @throws GivenUp
   [[nodiscard]] static std::unique_ptr<Transport> connect(const Endpoint& endpoint,
                                                           const LoginOptions& options);
@@ -49,7 +49,7 @@ class Transport {
   [[nodiscard]] int descriptor() const noexcept;
   [[nodiscard]] const Negotiated& negotiated() const noexcept;
   /// Never blocks. Fewer bytes than asked for: there are no more at present, and a poll tells of the next.
-  /// As many: more may wait where no poll sees them (with TLS, decrypted already), so read again first.
+  /// As many: more may wait if no poll sees them (with TLS, decrypted already), so read again first.
   [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
   /// How the peer broke TLS, once a read said closed for that; null for any other end.
   [[nodiscard]] const char* fault() const noexcept;
@@ -59,7 +59,7 @@ class Transport {
   /// Whether another thread than the reading one may write.
   [[nodiscard]] bool direct_writes() const noexcept;
   /// Whether to poll for writing, too, given that there is output to offer or not: TLS may hold some of its
-  /// own, or have to read ahead of a write. After the poll, read and offer the output again, whatever it
+  /// own, or have to read before a write. After the poll, read and offer the output again, whatever it
   /// said.
   [[nodiscard]] bool wants_write(bool output_waits) const noexcept;
 
