@@ -56,7 +56,7 @@ void append_heartbeat(Bytes& out);
 /// Appends a message: basic.publish, header, and body in frames of at most `frame_max` bytes.
 /// @param stamp      sent as the last header, `warren-stamp`, of type int64
 /// @param frame_max  as for next_frame
-/// @param default_mode  if the properties have no delivery mode
+/// @param default_mode  used if the properties have no delivery mode
 /// @throws InvalidArgument  exchange or routing key above 255 bytes, a property that cannot be sent, a header
 ///                          frame above frame_max, a body above 512 MiB. `out` is as it was, after any
 ///                          exception.

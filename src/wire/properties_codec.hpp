@@ -12,7 +12,7 @@ namespace warren::inline v0::wire {
 
 /// The properties for rabbitmq-c's encoder. Refers to `properties` and `pool`: both must outlive its use.
 /// @param stamp  sent as the last header (see stamp_key)
-/// @param default_mode  if the properties have no delivery mode
+/// @param default_mode  used if the properties have no delivery mode
 /// @throws InvalidArgument  naming the property: string above 255 bytes, expiration outside 0 to 2^32 - 1 ms,
 ///                          headers that cannot be encoded
 [[nodiscard]] amqp_basic_properties_t to_amqp(const Properties& properties, Pool& pool,

@@ -49,7 +49,7 @@ class Transport {
   [[nodiscard]] int descriptor() const noexcept;
   [[nodiscard]] const Negotiated& negotiated() const noexcept;
   /// Never blocks. Fewer bytes than asked for: there are no more at present, and a poll tells of the next.
-  /// As many: more may wait if no poll sees them (with TLS, decrypted already), so read again first.
+  /// As many: OpenSSL may hold more that is decrypted already, which no poll sees. So read again first.
   [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
   /// How the peer broke TLS, once a read said closed for that; null for any other end.
   [[nodiscard]] const char* fault() const noexcept;
