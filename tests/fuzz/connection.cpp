@@ -22,6 +22,7 @@
 #include "peer_frames.hpp"
 #include "support/frames.hpp"
 #include "support/sockets.hpp"
+#include "threads.hpp"
 
 namespace {
 
@@ -346,5 +347,6 @@ void fuzz::fuzz(Input input) {
   }
   const Scenario scenario(input);
   const Peer peer(listening.first, input);
+  const NoThreadIsLeft ends;
   attempt([&] { scenario.run(listening.second); });
 }
