@@ -25,6 +25,7 @@
 #include <warren/publisher_options.hpp>
 #include <warren/queue.hpp>
 #include <warren/queue_options.hpp>
+#include <warren/reply_code.hpp>
 #include <warren/retry_info.hpp>
 #include <warren/retry_options.hpp>
 #include <warren/retry_policy.hpp>

@@ -8,6 +8,7 @@
 #include "engine/delivery_access.hpp"
 #include "engine/session.hpp"
 #include "values/handle.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0 {
 namespace {
@@ -16,7 +17,6 @@ using engine::Bytes;
 namespace id = wire::id;
 
 constexpr const char* class_name = "Channel";
-constexpr std::uint16_t internal_error = 541;
 
 std::string declare_queue_operation(std::string_view name) {
   return fmt::format("queue.declare \"{}\"", name);
@@ -43,8 +43,7 @@ void declare(engine::Session& session, std::string_view name, std::string_view t
 // RabbitMQ may be told to deny queues that are neither durable nor exclusive (a deprecated feature, still
 // permitted by default in 4.3.6): it declares nothing, and closes the connection.
 [[noreturn]] void refuse_transient(const ConnectionError& error) {
-  if (error.code() != internal_error || error.text().find("transient_nonexcl_queues") == std::string::npos)
-    throw error;
+  if (!wire::is_denied_transient_queue(error.code(), error.text())) throw error;
   ErrorDetails details = error.details();
   details.text =
       "the broker refuses a queue that is neither durable nor exclusive, and has closed the connection: set "

@@ -21,15 +21,6 @@ namespace id = wire::id;
   throw ChannelError(std::move(details));
 }
 
-// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call. But a node that
-// is down (404) comes back, and a delivery that was held for too long (406) comes again.
-bool is_permanent(std::uint16_t code, std::string_view text) {
-  const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
-  if (code == 404) return !wire::is_node_down(code, text);
-  if (code == 406) return !says("delivery acknowledgement");
-  return code == 402 || code == 403 || code == 540;
-}
-
 bool answers(std::uint32_t method, std::uint32_t expected) {
   return method == expected || (expected == id::basic_get_ok && method == id::basic_get_empty);
 }
@@ -451,7 +442,7 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
   const ErrorDetails error{.code = method.code,
                            .text = std::string(method.text),
                            .scope = ErrorScope::channel,
-                           .permanent = is_permanent(method.code, method.text)};
+                           .permanent = wire::is_permanent_channel_close(method.code, method.text)};
   if (std::exchange(closed_by_broker_, true)) throw wire::MalformedFrame("a second channel.close");
   if (refuse_all(error, Unless::closing)) return After::send_close_ok;
   // Both sides closed at once. The answer to ours is still to come; nothing else is.

@@ -6,7 +6,10 @@
 #include <deque>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/connection_core.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -14,7 +17,6 @@ namespace {
 namespace id = wire::id;
 using namespace std::chrono_literals;
 
-constexpr std::uint16_t locked_code = 405;
 // Calls in flight. What is behind a refused one goes out again, so that refusals narrow it.
 constexpr std::size_t widest_window = 256;
 constexpr std::size_t narrowest_window = 4;
@@ -191,7 +193,7 @@ void Replay::declare_queues(const std::vector<QueueRecord>& queues, Locked locke
   };
   const auto refused = [&](const Declaration& declaration, const ErrorDetails& error) {
     const QueueRecord& queue = queues[declaration.index];
-    const bool is_locked = error.code == locked_code;
+    const bool is_locked = error.code == reply_code::resource_locked;
     if (is_locked && locked == Locked::keep_pending) return ++still_locked < most_locked_a_round;
     if (is_locked) topology.set_pending(queue.name);
     if (!is_locked) topology.clear_pending(queue.name);

@@ -2,6 +2,8 @@
 
 #include <exception>
 
+#include "wire/broker_text.hpp"
+
 namespace warren::inline v0::engine {
 namespace {
 
@@ -70,20 +72,13 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
   return channel;
 }
 
-// RabbitMQ says `NOT_FOUND - no queue 'NAME' in vhost 'VHOST'`. A queue whose node is down is there.
 // Not the error's text, which is safe to print: a name in it may be escaped.
 void Session::forget_gone(const ChannelCore& channel) {
   const auto closed = channel.closed_by();
   if (!closed) return;
-  const std::string& text = closed->text;
-  static constexpr std::string_view before = "no queue '";
-  static constexpr std::string_view after = "' in vhost '";
-  const auto begin = text.find(before);
-  const auto end = text.rfind(after);
-  if (begin == text.npos || end == text.npos || wire::is_node_down(404, text)) return;
-  const auto name_at = begin + before.size();
-  if (name_at > end) return;
-  const std::string name = text.substr(name_at, end - name_at);
+  const auto missing = wire::missing_queue(closed->text);
+  if (!missing) return;
+  const std::string name(*missing);
   if (!connection_->queue_is_pending(name)) connection_->topology().queue_gone(name);
 }
 

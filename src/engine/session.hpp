@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/channel_core.hpp"
 #include "engine/connection_core.hpp"
 
@@ -45,7 +47,7 @@ class Session {
         return asked->call(operation, expected, deadline, encode, late);
       });
     } catch (const ChannelError& error) {
-      if (error.code() == 404 && asked) forget_gone(*asked);
+      if (error.code() == reply_code::not_found && asked) forget_gone(*asked);
       throw;
     }
   }

@@ -9,6 +9,7 @@
 
 #include "engine/delivery_access.hpp"
 #include "engine/no_memory.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -446,7 +447,7 @@ void Subscription::drop_arrivals() noexcept {
 
 void Subscription::on_closed(const ErrorDetails& error) noexcept {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
-  const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
+  const bool overdue = wire::is_overdue_acknowledgement(error.code, error.text);
   bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
   drop_arrivals();
   if (const auto of = channel()) left(*of);

@@ -7,7 +7,10 @@
 #include <exception>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/subscription.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -15,10 +18,6 @@ namespace {
 namespace id = wire::id;
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
-
-constexpr std::uint16_t refused = 403;
-constexpr std::uint16_t not_found = 404;
-constexpr std::uint16_t locked = 405;
 
 // A queue that cancels again at once must not spin.
 constexpr milliseconds resubscribe_pause{100};
@@ -104,8 +103,10 @@ void Subscription::await_kept() {
 // What the broker refuses for now: waits, and returns true for another try.
 bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   const bool node_down = wire::is_node_down(error.code(), error.text());
-  const bool missing = error.code() == not_found && !node_down;
-  if (!missing && !node_down && error.code() != refused && error.code() != locked) return false;
+  const bool missing = error.code() == reply_code::not_found && !node_down;
+  if (!missing && !node_down && error.code() != reply_code::access_refused &&
+      error.code() != reply_code::resource_locked)
+    return false;
   if (missing && attempts.cancelled) {
     connection_->topology().queue_gone(options_.queue);
     ErrorDetails details = error.details();
@@ -125,17 +126,18 @@ bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   const milliseconds elapsed = since(attempts.first);
   if (!at_once && elapsed >= longest) return false;
   const milliseconds pause = at_once ? 0ms : std::min(attempts.pause, longest - elapsed);
-  const char* cause = missing                ? "the queue is missing"
-                      : node_down            ? "the queue's node is down"
-                      : attempts.code == 405 ? "another connection holds the queue"
-                                             : "no permission, or another consumer is the exclusive one";
+  const char* cause = missing     ? "the queue is missing"
+                      : node_down ? "the queue's node is down"
+                      : attempts.code == reply_code::resource_locked
+                          ? "another connection holds the queue"
+                          : "no permission, or another consumer is the exclusive one";
   log(LogLevel::warning, [&] {
     return fmt::format("{}: {}.{} The next try is in {} ms, the last one {} ms after the first", cause,
                        error.what(), declared ? " The queue is declared again." : "", pause.count(),
                        longest.count());
   });
-  attempts.pause =
-      std::min(2 * attempts.pause, error.code() == refused ? longest_refused_pause : longest_pause);
+  attempts.pause = std::min(
+      2 * attempts.pause, error.code() == reply_code::access_refused ? longest_refused_pause : longest_pause);
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, pause, [&] { return is_ending(); });
   return true;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <warren/error.hpp>
+#include <warren/reply_code.hpp>
 
 #include "client/connection_access.hpp"
 #include "engine/lone_publish.hpp"
@@ -28,7 +29,6 @@ constexpr auto confirm_timeout = 30s;
 constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a confirm is awaited
 constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
 constexpr auto reminder = 1min;        // between two log lines on one and the same fault
-constexpr std::uint16_t not_found = 404;
 constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
 }  // namespace
@@ -90,7 +90,7 @@ bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& noti
   } catch (const ReturnedError& error) {
     tell(notice, copy, error.what());
   } catch (const ChannelError& error) {
-    if (error.code() != not_found) throw;
+    if (error.code() != reply_code::not_found) throw;
     tell(notice, copy, error.what());
   }
   declare_again(link.connection);
