@@ -1,7 +1,5 @@
 #include "engine/session.hpp"
 
-#include <exception>
-
 #include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
@@ -27,8 +25,8 @@ std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
       throw ChannelError(
           {.operation = operation, .text = "the channel is closed", .scope = ErrorScope::channel});
     }
-    if (opening_) {
-      if (opened_.wait_until(lock, deadline, [&] { return !opening_ || ended_; })) continue;
+    if (opening_.is_running()) {
+      if (opening_.wait(lock, deadline, [&] { return ended_; })) continue;
       throw TimeoutError({.operation = operation, .text = "no channel before the deadline"});
     }
     if (connection_->state() != ConnectionState::open) {
@@ -37,20 +35,9 @@ std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
       lock.lock();
       continue;
     }
-    opening_ = true;
     const auto prefetch = prefetch_;
-    lock.unlock();
-    std::shared_ptr<ChannelCore> channel;
-    std::exception_ptr failure;
-    try {
-      channel = open_channel(deadline, prefetch);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    lock.lock();
-    opening_ = false;
-    opened_.notify_all();
-    if (failure) std::rethrow_exception(failure);
+    std::shared_ptr<ChannelCore> channel =
+        opening_.run(lock, [&] { return open_channel(deadline, prefetch); });
     if (ended_) {
       channel->begin_close();
     } else {
@@ -93,7 +80,7 @@ void Session::set_prefetch(std::uint16_t count) {
 std::shared_ptr<ChannelCore> Session::end() {
   const std::lock_guard lock(mutex_);
   ended_ = true;
-  opened_.notify_all();
+  opening_.wake();
   return channel_;
 }
 

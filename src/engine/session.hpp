@@ -1,6 +1,5 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -12,6 +11,7 @@
 
 #include "engine/channel_core.hpp"
 #include "engine/connection_core.hpp"
+#include "engine/one_opens.hpp"
 
 namespace warren::inline v0::engine {
 
@@ -60,8 +60,7 @@ class Session {
 
   const std::shared_ptr<ConnectionCore> connection_;
   mutable std::mutex mutex_;
-  std::condition_variable opened_;
-  bool opening_ = false;  // somebody opens another channel, without the lock
+  OneOpens opening_;  // of another channel
   std::shared_ptr<ChannelCore> channel_;
   std::optional<std::uint16_t> prefetch_;
   bool ended_ = false;
