@@ -1,7 +1,5 @@
 #include "engine/queue_facts.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -11,13 +9,11 @@
 #include <warren/reply_code.hpp>
 
 #include "engine/arguments.hpp"
+#include "engine/request.hpp"
 #include "wire/broker_text.hpp"
-#include "wire/methods.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
-
-namespace id = wire::id;
 
 constexpr int most_questions = 10;  // as many arguments a queue may have that hide the one that is asked for
 
@@ -33,15 +29,13 @@ constexpr std::array of_streams = {std::string_view("x-max-age"),
 // nothing if it agrees.
 std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::string& queue,
                                     wire::QueueFlags flags, const FieldTable& arguments) {
+  const QueueRecord record{.name = queue, .flags = flags, .arguments = arguments};
   const auto deadline = connection.operation_deadline();
   return connection.unless_lost(deadline, [&]() -> std::optional<ErrorDetails> {
     connection.await_open("queue.declare", deadline);
     const auto channel = connection.open_channel(deadline);
     try {
-      channel->call(fmt::format("queue.declare \"{}\"", queue), id::queue_declare_ok, deadline,
-                    [&](Bytes& out, std::uint16_t number) {
-                      wire::queue_declare(out, number, queue, flags, arguments);
-                    });
+      ask(*channel, request::declare_queue(record), deadline);
     } catch (const ChannelError& error) {
       return channel->closed_by().value_or(error.details());  // in the words as they came
     } catch (...) {

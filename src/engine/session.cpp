@@ -1,17 +1,10 @@
 #include "engine/session.hpp"
 
+#include <warren/reply_code.hpp>
+
 #include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
-namespace {
-
-void send_prefetch(ChannelCore& channel, std::uint16_t count, ChannelCore::Deadline deadline) {
-  channel.call("basic.qos", wire::id::basic_qos_ok, deadline,
-               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, count); });
-}
-
-}  // namespace
-
 std::shared_ptr<ChannelCore> Session::channel() const {
   const std::lock_guard lock(mutex_);
   return channel_;
@@ -51,7 +44,7 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
                                                    std::optional<std::uint16_t> prefetch) {
   auto channel = connection_->open_channel(deadline);
   try {
-    if (prefetch) send_prefetch(*channel, *prefetch, deadline);
+    if (prefetch) ask(*channel, request::set_prefetch(*prefetch), deadline);
   } catch (...) {
     channel->begin_close();  // nobody would know it
     throw;
@@ -69,10 +62,22 @@ void Session::forget_gone(const ChannelCore& channel) {
   if (!connection_->queue_is_pending(name)) connection_->topology().queue_gone(name);
 }
 
-void Session::set_prefetch(std::uint16_t count) {
+Reply Session::call(const std::function<Request()>& make) {
   const auto deadline = connection_->operation_deadline();
-  connection_->unless_lost(deadline,
-                           [&] { send_prefetch(*channel_for("basic.qos", deadline), count, deadline); });
+  std::shared_ptr<ChannelCore> asked;
+  try {
+    return connection_->unless_lost(deadline, [&] {
+      asked = channel_for(make().operation, deadline);
+      return ask(*asked, make(), deadline);
+    });
+  } catch (const ChannelError& error) {
+    if (error.code() == reply_code::not_found && asked) forget_gone(*asked);
+    throw;
+  }
+}
+
+void Session::set_prefetch(std::uint16_t count) {
+  call([&] { return request::set_prefetch(count); });
   const std::lock_guard lock(mutex_);
   prefetch_ = count;
 }

@@ -1,17 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include <warren/reply_code.hpp>
-
 #include "engine/channel_core.hpp"
 #include "engine/connection_core.hpp"
 #include "engine/one_opens.hpp"
+#include "engine/request.hpp"
 
 namespace warren::inline v0::engine {
 
@@ -35,22 +35,10 @@ class Session {
   /// No other channel takes the place of this one any more.
   std::shared_ptr<ChannelCore> end();
 
-  /// ChannelCore::call with the connection's deadline, and BlockedError where the broker blocks.
-  template <typename Encode>
-  Reply call(const std::string& operation, std::uint32_t expected, Encode&& encode,
-             ChannelCore::LateDelivery late = ChannelCore::LateDelivery::keep) {
-    const auto deadline = connection_->operation_deadline();
-    std::shared_ptr<ChannelCore> asked;
-    try {
-      return connection_->unless_lost(deadline, [&] {
-        asked = channel_for(operation, deadline);
-        return asked->call(operation, expected, deadline, encode, late);
-      });
-    } catch (const ChannelError& error) {
-      if (error.code() == reply_code::not_found && asked) forget_gone(*asked);
-      throw;
-    }
-  }
+  /// Sends what `make` makes and waits for the answer, with the connection's deadline; BlockedError where the
+  /// broker blocks. `make` is called again ahead of each try: a recovery may have given queues other names.
+  /// @throws ChannelError, ConnectionError, TimeoutError, InvalidArgument
+  Reply call(const std::function<Request()>& make);
 
  private:
   /// Of a 404 that closed it: a queue that is gone is not declared again by a recovery.

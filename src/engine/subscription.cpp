@@ -9,6 +9,7 @@
 
 #include "engine/delivery_access.hpp"
 #include "engine/no_memory.hpp"
+#include "engine/request.hpp"
 #include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
@@ -21,14 +22,12 @@ constexpr std::chrono::milliseconds run_again_pause{100};
 constexpr std::chrono::milliseconds no_memory_pause{500};
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
 
-void set_prefetch(ChannelCore& channel, std::uint16_t prefetch, ConnectionCore::Deadline deadline) {
-  channel.call("basic.qos", id::basic_qos_ok, deadline,
-               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch); });
-}
-
-void unsubscribe(ChannelCore& channel, const std::string& tag, ConnectionCore::Deadline deadline) {
-  channel.call("basic.cancel", id::basic_cancel_ok, deadline,
-               [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
+// False where the channel that brought it is gone. @throws as ChannelCore::refuse()
+bool refuse_on_channel(const Delivery& delivery, Requeue requeue, bool reject) {
+  const auto channel = DeliveryAccess::channel(delivery);
+  if (!channel) return false;
+  channel->refuse(delivery.delivery_tag(), requeue == Requeue::yes, reject);
+  return true;
 }
 
 }  // namespace
@@ -77,7 +76,7 @@ void Subscription::open_channel() {
     cancelled_ = false;
   }
   if (position_.is_stream()) opened->set_stream();
-  set_prefetch(*opened, prefetch_, connection_->operation_deadline());
+  ask(*opened, request::set_prefetch(prefetch_), connection_->operation_deadline());
   {
     const std::lock_guard lock(mutex_);
     if (paused_) return;
@@ -96,7 +95,7 @@ void Subscription::pause() {
   }
   if (open) {  // else it is lost, or the broker cancelled it
     open->flush_acks();
-    unsubscribe(*open, tag, connection_->operation_deadline());
+    ask(*open, request::cancel(tag), connection_->operation_deadline());
   }
   {
     const std::lock_guard lock(mutex_);
@@ -124,7 +123,7 @@ void Subscription::resume(std::uint16_t prefetch) {
     leave_stream();
     return open_again();
   }
-  set_prefetch(*channel(), prefetch_, connection_->operation_deadline());
+  ask(*channel(), request::set_prefetch(prefetch_), connection_->operation_deadline());
   subscribe();
 }
 
@@ -193,7 +192,7 @@ bool Subscription::cancel(Deadline deadline) noexcept {
       tag = consumer_tag_;
       if (std::exchange(counted_, false)) connection_->topology().consumer_removed(options_.queue);
     }
-    if (open && open->is_open()) unsubscribe(*open, tag, deadline);
+    if (open && open->is_open()) ask(*open, request::cancel(tag), deadline);
   } catch (const TimeoutError&) {
     answered = false;
   } catch (const std::bad_alloc&) {
@@ -306,12 +305,10 @@ bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
   try {
     if (requeue == Requeue::yes) {
       if (is_stream()) return give_back(delivery);
-      delivery.reject(requeue);
-    } else {
-      if (is_stream()) return acknowledge(delivery);
-      delivery.nack(requeue);
+      return refuse_on_channel(delivery, requeue, /*reject=*/true);
     }
-    return true;
+    if (is_stream()) return acknowledge(delivery);
+    return refuse_on_channel(delivery, requeue, /*reject=*/false);
   } catch (const std::bad_alloc&) {
     connection_->drop(no_memory);  // unsettled it would be nobody's
     return false;
@@ -326,8 +323,7 @@ bool Subscription::give_back(const Delivery& delivery) noexcept {
       position_.dropped(delivery.headers());
       return can_settle(delivery);
     }
-    delivery.nack(Requeue::yes);
-    return true;
+    return refuse_on_channel(delivery, Requeue::yes, /*reject=*/false);
   } catch (const std::bad_alloc&) {
     connection_->drop(no_memory);  // unsettled it would be nobody's
     return false;

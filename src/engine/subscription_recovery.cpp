@@ -9,13 +9,13 @@
 
 #include <warren/reply_code.hpp>
 
+#include "engine/request.hpp"
 #include "engine/subscription.hpp"
 #include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
 
-namespace id = wire::id;
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
@@ -150,31 +150,16 @@ bool Subscription::declare_queue_again() {
   try {
     const auto channel = connection_->open_channel(connection_->operation_deadline());
     try {
-      const Reply reply =
-          channel->call(fmt::format("queue.declare \"{}\"", record->name), id::queue_declare_ok,
-                        connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
-                          wire::queue_declare(out, number, record->server_named ? "" : record->name,
-                                              record->flags, record->arguments);
-                        });
+      const Reply reply = ask(*channel, request::declare_queue(*record), connection_->operation_deadline());
       if (record->server_named) connection_->topology().renamed(record->name, reply.name);
       const Topology::Snapshot known = connection_->topology().snapshot();
       for (const BindingRecord& binding : known.bindings) {
         if (!binding.to_queue || binding.destination != reply.name) continue;
         // An auto-delete exchange went with the queue's binding.
         const auto source = std::ranges::find(known.exchanges, binding.source, &ExchangeRecord::name);
-        if (source != known.exchanges.end() && source->flags.auto_delete) {
-          channel->call(fmt::format("exchange.declare \"{}\"", source->name), id::exchange_declare_ok,
-                        connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
-                          wire::exchange_declare(out, number, source->name, source->type, source->flags,
-                                                 source->arguments);
-                        });
-        }
-        channel->call(fmt::format("queue.bind \"{}\" to \"{}\"", binding.destination, binding.source),
-                      id::queue_bind_ok, connection_->operation_deadline(),
-                      [&](Bytes& out, std::uint16_t number) {
-                        wire::queue_bind(out, number, binding.destination, binding.source,
-                                         binding.routing_key, binding.arguments);
-                      });
+        if (source != known.exchanges.end() && source->flags.auto_delete)
+          ask(*channel, request::declare_exchange(*source), connection_->operation_deadline());
+        ask(*channel, request::bind(binding), connection_->operation_deadline());
       }
     } catch (...) {
       channel->begin_close();
@@ -192,10 +177,7 @@ bool Subscription::declare_queue_again() {
 // not follow the close.
 void Subscription::leave(ChannelCore& channel, const std::string& tag, Deadline deadline) noexcept {
   try {
-    if (channel.is_open()) {
-      channel.call("basic.cancel", id::basic_cancel_ok, deadline,
-                   [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
-    }
+    if (channel.is_open()) ask(channel, request::cancel(tag), deadline);
   } catch (...) {  // the channel is gone, or stalled: what is left of it goes with its connection
   }
   try {
