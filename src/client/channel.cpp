@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/operations.hpp"
+#include "engine/system.hpp"
 #include "values/handle.hpp"
 
 namespace warren::inline v0 {
@@ -30,23 +31,25 @@ Channel::~Channel() {
 
 Exchange Channel::declare_exchange(std::string_view name, const ExchangeOptions& options) {
   engine::declare_exchange(use(session_, class_name, "exchange.declare"), name, options);
-  return Exchange(session_, std::string(name));
+  return Exchange(engine::make_at_home<engine::Session>(session_), std::string(name));
 }
 
 Exchange Channel::declare_exchange_passive(std::string_view name) {
   engine::find_exchange(use(session_, class_name, "exchange.declare"), name);
-  return Exchange(session_, std::string(name));
+  return Exchange(engine::make_at_home<engine::Session>(session_), std::string(name));
 }
 
 Queue Channel::declare_queue(std::string_view name, const QueueOptions& options) {
   engine::DeclaredQueue declared =
       engine::declare_queue(use(session_, class_name, "queue.declare"), name, options);
-  return Queue(session_, std::move(declared.name), declared.message_count, declared.consumer_count);
+  return Queue(engine::make_at_home<engine::Session>(session_), std::move(declared.name),
+               declared.message_count, declared.consumer_count);
 }
 
 Queue Channel::declare_queue_passive(std::string_view name) {
   engine::DeclaredQueue found = engine::find_queue(use(session_, class_name, "queue.declare"), name);
-  return Queue(session_, std::move(found.name), found.message_count, found.consumer_count);
+  return Queue(engine::make_at_home<engine::Session>(session_), std::move(found.name), found.message_count,
+               found.consumer_count);
 }
 
 std::optional<Delivery> Channel::get(std::string_view queue) {

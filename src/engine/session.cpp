@@ -5,6 +5,22 @@
 #include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
+
+Session::~Session() {
+  if (declarer_ && channel_) channel_->begin_close();
+}
+
+bool Session::is_usable() const {
+  const std::lock_guard lock(mutex_);
+  return !ended_ && (channel_->is_open() || channel_->is_lost());
+}
+
+// With the lock held.
+bool Session::needs_another() const {
+  if (declarer_) return !channel_ || !channel_->is_open();
+  return channel_->is_lost();
+}
+
 std::shared_ptr<ChannelCore> Session::channel() const {
   const std::lock_guard lock(mutex_);
   return channel_;
@@ -12,8 +28,15 @@ std::shared_ptr<ChannelCore> Session::channel() const {
 
 std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
                                                   ChannelCore::Deadline deadline) {
+  if (declarer_ && declarer_->is_usable()) {
+    try {
+      return declarer_->channel_for(operation, deadline);
+    } catch (const ChannelError&) {  // the program closed it meanwhile
+      if (declarer_->is_usable()) throw;
+    }
+  }
   std::unique_lock lock(mutex_);
-  while (channel_->is_lost()) {
+  while (needs_another()) {
     if (ended_) {
       throw ChannelError(
           {.operation = operation, .text = "the channel is closed", .scope = ErrorScope::channel});
@@ -67,8 +90,19 @@ Reply Session::call(const std::function<Request()>& make) {
   std::shared_ptr<ChannelCore> asked;
   try {
     return connection_->unless_lost(deadline, [&] {
-      asked = channel_for(make().operation, deadline);
-      return ask(*asked, make(), deadline);
+      for (;;) {
+        asked = channel_for(make().operation, deadline);
+        const Request request = make();
+        ChannelCore::Call sent;
+        try {
+          sent = begin(*asked, request);
+        } catch (const ChannelError&) {
+          // It was closed since, and nothing was sent: another one takes its place.
+          if (!declarer_ || std::chrono::steady_clock::now() >= deadline) throw;
+          continue;
+        }
+        return asked->finish(sent, request.operation, deadline);
+      }
     });
   } catch (const ChannelError& error) {
     if (error.code() == reply_code::not_found && asked) forget_gone(*asked);
