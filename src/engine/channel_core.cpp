@@ -229,11 +229,20 @@ void ChannelCore::close(Deadline deadline) {
 
 std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag,
                                                                       std::size_t at_most) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (error_ || closing_ || retired_) return std::nullopt;
   const Settlement settlement = acks_.acknowledge(tag);
   tell_settled();
   if (acks_.pending() >= at_most) append_acks();
+  if (ticking_ || ticker_ == nullptr) return settlement;
+  // Nobody comes by soon: it goes out now, and those behind it wait for a tick.
+  append_acks();
+  ticking_ = true;
+  lock.unlock();
+  if (!ticker_->request_tick(shared_from_this())) {
+    lock.lock();
+    ticking_ = false;
+  }
   return settlement;
 }
 
@@ -417,12 +426,17 @@ void ChannelCore::complete(ContentAssembler::ContentPtr content) {
 
 bool ChannelCore::end_turn() {
   has_arrivals_ = false;
-  const auto sink = this->sink();
-  if (!sink) return false;
-  const bool wants_tick = sink->on_turn_end(spare_);
+  std::shared_ptr<ChannelSink> sink;
+  {
+    const std::lock_guard lock(mutex_);
+    sink = sink_.lock();
+    if (!sink) return false;
+    ticking_ = arrived_since_tick_ = true;  // before anybody can acknowledge what came
+  }
+  sink->on_turn_end(spare_);
   for (auto& content : spare_) assembler_.recycle(std::move(content));
   spare_.clear();
-  return wants_tick;
+  return true;
 }
 
 void ChannelCore::forgotten() {
@@ -430,8 +444,19 @@ void ChannelCore::forgotten() {
 }
 
 bool ChannelCore::tick() {
-  const auto sink = this->sink();
-  return sink && sink->on_tick();
+  std::shared_ptr<ChannelSink> sink;
+  bool again = false;
+  {
+    const std::lock_guard lock(mutex_);
+    sink = sink_.lock();
+    const bool gathered = !error_ && !closing_ && acks_.pending() != 0;
+    if (gathered) append_acks();
+    // What came since the last tick is still being handled: to stop now would send each of its
+    // acknowledgements alone.
+    again = ticking_ = std::exchange(arrived_since_tick_, false) || gathered;
+  }
+  const bool wanted = sink && sink->on_tick();
+  return again || wanted;
 }
 
 void ChannelCore::unblocked() {

@@ -156,8 +156,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
       if (access == Access::recovery ? !connected_ : state_ != ConnectionState::open) raise(operation);
       const std::uint32_t number = free_number();
       if (number <= negotiated_.channel_max) {
-        channel =
-            std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+        channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number),
+                                                negotiated_.frame_max, this);
         channels_.emplace(channel->number(), channel);
         break;
       }
@@ -222,8 +222,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::start_channel(std::weak_ptr<Channel
     if (!connected_) return nullptr;
     const std::uint32_t number = free_number();
     if (number > negotiated_.channel_max) return nullptr;
-    channel =
-        std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+    channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number),
+                                            negotiated_.frame_max, this);
     channels_.emplace(channel->number(), channel);
   }
   channel->set_sink(std::move(sink));

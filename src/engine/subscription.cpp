@@ -293,11 +293,6 @@ bool Subscription::acknowledge(const Delivery& delivery) {
   if (!channel) return keeps_deliveries();
   const std::size_t at_most = std::max<std::size_t>(options_.prefetch / 2, 1);
   const auto settlement = channel->acknowledge_later(delivery.delivery_tag(), at_most);
-  // Where the I/O thread does not come by soon, it goes out now, and those behind it wait for a tick.
-  if (!ticking_.exchange(true, std::memory_order_acq_rel)) {
-    channel->flush_acks();
-    if (!connection_->request_tick(channel)) ticking_.store(false, std::memory_order_release);
-  }
   return settlement ? settlement == AckTracker::Settlement::accepted : keeps_deliveries();
 }
 
@@ -365,24 +360,17 @@ void Subscription::on_delivery(ContentPtr content) {
   arrivals_.push_back(std::move(content));
 }
 
-bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
+void Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   const auto give_arrivals_back = [this] {
     for (const ContentPtr& content : arrivals_) give_back(content->delivery);
     arrivals_.clear();
   };
   if (position_.is_stream()) position_.settled_below(channel()->lowest_unsettled());
-  if (is_ending()) {
-    give_arrivals_back();
-    return false;
-  }
-  // Before anybody can acknowledge: see on_tick().
-  ticking_.store(true, std::memory_order_release);
-  arrived_since_tick_ = true;
+  if (is_ending()) return give_arrivals_back();
   std::unique_lock lock(mutex_);
   if (away_) {
     lock.unlock();
-    give_arrivals_back();
-    return true;
+    return give_arrivals_back();
   }
   if (queue_.empty()) {
     queue_.swap(arrivals_);
@@ -400,18 +388,6 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   } else if (wanted > 1) {
     arrived_.notify_all();
   }
-  return true;
-}
-
-bool Subscription::on_tick() {
-  // Whoever acknowledges after the flush sees that nobody comes by; whoever did before it is flushed.
-  ticking_.store(false, std::memory_order_release);
-  // What came in the meantime is still being handled: to stop now would send each of its acknowledgements
-  // alone.
-  const bool arrived = std::exchange(arrived_since_tick_, false);
-  if (!channel()->flush_acks() && !arrived) return false;
-  ticking_.store(true, std::memory_order_release);
-  return true;
 }
 
 // The broker may have returned what it delivered to the queue (a consumer timeout), keeps the consumer even
