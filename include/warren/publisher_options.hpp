@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include <warren/version.hpp>
+
 namespace warren::inline v0 {
 
 /// What becomes of the publishes in flight when the connection is lost, and recovered, and when the broker

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include <warren/version.hpp>
+
 /// @file
 /// The reply codes of AMQP 0-9-1 and RabbitMQ, as Error::code() gives them
 /// (https://www.rabbitmq.com/amqp-0-9-1-reference#constants).

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include <warren/version.hpp>
+
 namespace warren::inline v0 {
 
 /// What a copy's headers say of the tries before, read so that nothing in them throws. A plain value. Any
