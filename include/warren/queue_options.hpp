@@ -11,9 +11,10 @@ namespace warren::inline v0 {
 
 /// Kinds of queue (https://www.rabbitmq.com/docs/queues).
 enum class QueueType : std::uint8_t {
-  classic,  ///< sends no `x-queue-type`: classic, unless the virtual host has another default
-  quorum,   ///< replicated (https://www.rabbitmq.com/docs/quorum-queues)
-  stream,   ///< a log that is not consumed by reading (https://www.rabbitmq.com/docs/streams)
+  broker_default,  ///< sends no `x-queue-type`: the virtual host's default, which is classic unless changed
+  classic,         ///< on one node (https://www.rabbitmq.com/docs/classic-queues)
+  quorum,          ///< replicated (https://www.rabbitmq.com/docs/quorum-queues)
+  stream,          ///< a log that is not consumed by reading (https://www.rabbitmq.com/docs/streams)
 };
 
 /// What a full queue does (`x-overflow`).
@@ -45,7 +46,7 @@ enum class DelayedRetry : std::uint8_t {
 /// A queue's properties; each optional one becomes the argument that its comment names. All are immutable: to
 /// declare an existing queue with other ones is a 406.
 struct QueueOptions {
-  QueueType type = QueueType::classic;  ///< `x-queue-type`
+  QueueType type = QueueType::broker_default;  ///< `x-queue-type`
   /// Survives a restart. A broker that denies its deprecated feature `transient_nonexcl_queues` refuses false
   /// unless `exclusive` is set; RabbitMQ permits it by default up to 4.3.
   bool durable = true;

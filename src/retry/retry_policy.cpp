@@ -198,7 +198,7 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
   }
   // By name: the virtual host's default may be quorum, whose delivery limit deletes what is looked at too
   // often.
-  topology.queues.push_back({.name = parked, .options = {.arguments = {{"x-queue-type", "classic"}}}});
+  topology.queues.push_back({.name = parked, .options = {.type = QueueType::classic}});
   for (const RetryQueue& queue : topology.queues) {
     if (queue.name.size() > max_short_string)
       refuse(fmt::format("the queue's name is above {} bytes: {}", max_short_string, queue.name));

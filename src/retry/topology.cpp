@@ -55,8 +55,8 @@ void declare_queue(Connection& connection, const RetryQueue& queue) {
         channel.declare_queue_passive(
             engine::ConnectionAccess::core(connection)->topology().current_name(queue.name));
       })) {
-    // Of a parked or a suspect queue the type was asked for by name.
-    if (queue.options.arguments.contains("x-queue-type")) warn_of_deletions(connection, queue);
+    // A parked or a suspect queue is to be a classic one.
+    if (queue.options.type == QueueType::classic) warn_of_deletions(connection, queue);
     return;
   }
   // 406: somebody else was faster, and declared it otherwise.

@@ -47,8 +47,9 @@ bool lists_default_type() { return std::stoi(shared_broker().ctl({"version"})) >
 
 }  // namespace
 
-TEST_CASE_METHOD(
-    Fixture, "a queue is durable and classic by default, with no arguments; the counts are the broker's") {
+TEST_CASE_METHOD(Fixture,
+                 "a queue is durable and of the broker's default type by default, with no arguments; the "
+                 "counts are the broker's") {
   const std::string name = unique_name("default");
   const Queue queue = channel.declare_queue(name);
   CHECK(queue.name() == name);
@@ -74,6 +75,15 @@ TEST_CASE_METHOD(
   }
   channel = connection.open_channel();
   CHECK(channel.declare_queue(name).remove() == 3);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "a classic queue is asked for by name, and is the one that the broker's default was") {
+  const std::string name = unique_name("by-name");
+  Queue queue = channel.declare_queue(name, {.type = QueueType::classic});
+  CHECK(told_of(name).arguments == R"([{"x-queue-type","classic"}])");
+  CHECK_NOTHROW(channel.declare_queue(name));
+  queue.remove();
 }
 
 TEST_CASE_METHOD(Fixture,
