@@ -5,6 +5,8 @@
 #include <new>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/no_memory.hpp"
 #include "wire/malformed.hpp"
 #include "wire/status.hpp"
@@ -114,8 +116,9 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
   closing_ = true;
   auto admission = Outbox::Admission::closed;
   try {
-    admission = outbox_.append(Outbox::Entry::control,
-                               [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
+    admission = outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
+      wire::channel_close(out, number_, reply_code::success, "bye");
+    });
   } catch (...) {
     waiters_.pop_back();
     throw;

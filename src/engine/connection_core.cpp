@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <random>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 
@@ -287,7 +289,8 @@ void ConnectionCore::close(Deadline deadline) noexcept {
     } catch (...) {                      // no memory for the list: the broker gives it back by itself
     }
     try {
-      outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
+      outbox_.append(Outbox::Entry::control,
+                     [](Bytes& out) { wire::connection_close(out, reply_code::success, "bye"); });
     } catch (...) {  // no memory: it ends without a word
       outbox_.break_off();
     }
