@@ -41,7 +41,7 @@ class WARREN_EXPORT Channel {
   Exchange declare_exchange_passive(std::string_view name);
   /// Declares a queue, creating it where it does not exist (AMQP `queue.declare`).
   /// @param name  at most 255 bytes of UTF-8; empty lets the broker choose one
-  /// @param options  see QueueOptions; the default is a durable classic queue
+  /// @param options  see QueueOptions; the default is a durable queue of the virtual host's default type
   /// @returns the queue under the name that the broker gave it, with its counts
   /// @throws ChannelError  406 where it exists with other arguments, 405 where it is another connection's
   /// @throws ConnectionError  541: the broker refuses a queue that is neither durable nor exclusive, and

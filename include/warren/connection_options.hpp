@@ -25,10 +25,10 @@ struct RecoveryOptions {
   std::chrono::milliseconds max_delay{30'000};     ///< the longest delay after the first minute
   std::chrono::milliseconds stable_after{
       10'000};  ///< after this time without a loss, the backoff starts again at `initial_delay`
-  std::optional<std::uint32_t>
-      max_tries{};  ///< the most attempts in one outage, each over all endpoints; not set means no limit
-  std::optional<std::chrono::milliseconds>
-      give_up_after{};  ///< recovery ends after this time; not set means no limit
+  /// The most attempts in one outage, each over all endpoints; not set means no limit.
+  std::optional<std::uint32_t> max_tries{};
+  /// Recovery ends after this time; not set means no limit.
+  std::optional<std::chrono::milliseconds> give_up_after{};
   /// How long a refused login is tried again, counted from the first refusal of an outage. 0 means that the
   /// first refusal ends recovery. Use it for credentials that are rotated: the user is deleted for a moment
   /// and then created again without permissions. A refused login is 403 (user or password) or 530 (unknown
@@ -53,8 +53,8 @@ struct ConnectionOptions {
   std::chrono::milliseconds operation_timeout{30'000};
   /// The longest time that close() and the destructor take.
   std::chrono::milliseconds close_timeout{5'000};
-  std::uint16_t channel_max =
-      2'047;  ///< the most open channels, proposed to the broker; 0 means the broker's limit
+  /// The most open channels, proposed to the broker; 0 means the broker's limit.
+  std::uint16_t channel_max = 2'047;
   std::uint32_t frame_max = 131'072;  ///< the largest frame in bytes, proposed to the broker; 8192 to 128 MiB
   /// The most bytes that wait to be written. The range is 256 KiB to 1 GiB; a smaller value counts as 256
   /// KiB.

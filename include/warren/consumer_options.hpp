@@ -79,9 +79,9 @@ struct ConsumerOptions {
   /// timeout applies to all queues, and from 4.3 on to quorum queues only
   /// (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
   std::uint16_t prefetch = 64;
-  std::size_t concurrency =
-      1;                ///< the most handlers that run at the same time, each on its own thread, from 1
-  RetryPolicy retry{};  ///< what happens to a message whose handler failed
+  /// The most handlers that run at the same time, each on its own thread, from 1.
+  std::size_t concurrency = 1;
+  RetryPolicy retry{};                        ///< what happens to a message whose handler failed
   AckMode ack_mode = AckMode::after_handler;  ///< whether the consumer or the handler acknowledges
   bool exclusive = false;  ///< no other consumer may use the queue; 403 if it already has a consumer
   std::optional<std::int32_t> priority{};  ///< `x-priority` (https://www.rabbitmq.com/docs/consumer-priority)
@@ -98,8 +98,8 @@ struct ConsumerOptions {
   /// handler is not interrupted. If it fails afterwards, the `retry-reason` of its copy is `timeout`. Each
   /// run in place has the whole time again. Not set means no limit.
   std::optional<std::chrono::milliseconds> handler_timeout{};
-  std::optional<CrashGuardOptions>
-      crash_guard{};  ///< not set: a message that crashes its consumer is redelivered
+  /// Not set: a message that crashes its consumer is redelivered.
+  std::optional<CrashGuardOptions> crash_guard{};
   std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: the consumer never pauses
   /// The longest time that a stop takes, counted from the first request. It covers draining and the broker's
   /// answers to `basic.cancel` and `channel.close`. It applies to Consumer::stop, to a stop of run() and to

@@ -14,11 +14,16 @@ namespace engine {
 class Session;
 }
 
-/// An exchange that was declared, on the channel that declared it. Copies stand for the same exchange.
-/// Calls on a moved-from Exchange throw InvalidArgument, and its name is empty.
+/// An exchange that was declared. Copies stand for the same exchange.
+/// Calls on a moved-from Exchange throw LogicError, and its name is empty.
 ///
-/// Any thread. Each call blocks until the broker answers, at most ConnectionOptions::operation_timeout, and
-/// throws ChannelError (the broker refused, the channel is closed), ConnectionError or TimeoutError.
+/// An Exchange works as long as its connection does. Its calls use the channel that declared it while that is
+/// open. If that channel is gone, or was closed by the broker or by the program, they use a channel that the
+/// Exchange and its copies open for themselves, and which is closed with the last of them.
+///
+/// Any thread. Each call blocks until the broker answers, at most ConnectionOptions::operation_timeout. It
+/// throws ChannelError if the broker refused (which closes the channel that the call used), ConnectionError
+/// if the connection is closed or lost, or TimeoutError.
 class WARREN_EXPORT Exchange {
  public:
   /// Its name.

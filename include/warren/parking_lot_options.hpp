@@ -45,8 +45,8 @@ struct ParkedSelection {
   std::string original_queue{};  ///< only messages with this ParkedMessage::queue
   /// Only messages whose last failure was before this time. A message without that time is not selected.
   std::optional<std::chrono::system_clock::time_point> failed_before{};
-  std::optional<std::chrono::system_clock::time_point>
-      failed_since{};  ///< only messages that last failed at this time or later
+  /// Only messages that last failed at this time or later.
+  std::optional<std::chrono::system_clock::time_point> failed_since{};
   /// Called last, on the caller's thread, if all other conditions hold. An exception from it ends the call
   /// and reaches the caller.
   std::function<bool(const ParkedMessage&)> predicate{};
@@ -72,11 +72,11 @@ struct ParkedResult {
   std::uint64_t seen = 0;      ///< messages looked at; never more than there were when the call began
   std::uint64_t selected = 0;  ///< messages seen that were selected
   std::uint64_t done = 0;      ///< messages replayed or discarded; 0 for inspect() and in a dry run
-  std::uint64_t duplicates =
-      0;  ///< messages replayed that may still be parked, because the acknowledgement was lost
+  /// Messages replayed that may still be parked, because the acknowledgement was lost.
+  std::uint64_t duplicates = 0;
   std::vector<ParkedFailure> failures{};  ///< at most 100 entries; the last one counts all further failures
-  std::optional<ErrorDetails>
-      ended_by{};  ///< why the call ended early, for example a lost connection or the deadline
+  /// Why the call ended early, for example a lost connection or the deadline.
+  std::optional<ErrorDetails> ended_by{};
 };
 
 /// How ParkingLot::replay sends messages.

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include <warren/version.hpp>
+
 namespace warren::inline v0 {
 
 /// What happens to publishes in flight when the connection is lost, or when the broker closes the channel

@@ -12,16 +12,21 @@
 
 namespace warren::inline v0 {
 
-/// A queue that was declared, on the channel that declared it. Copies stand for the same queue.
-/// Calls on a moved-from Queue throw InvalidArgument.
+/// A queue that was declared. Copies stand for the same queue.
+/// Calls on a moved-from Queue throw LogicError.
+///
+/// A Queue works as long as its connection does. Its calls use the channel that declared it while that is
+/// open. If that channel is gone, or was closed by the broker or by the program, they use a channel that the
+/// Queue and its copies open for themselves, and which is closed with the last of them. Exclusive queues and
+/// queues that the broker named work this way, too.
 ///
 /// Any thread. Each call that asks the broker blocks until it answers, at most
-/// ConnectionOptions::operation_timeout, and throws ChannelError (the broker refused, the channel is closed),
-/// ConnectionError or TimeoutError.
+/// ConnectionOptions::operation_timeout. It throws ChannelError if the broker refused (which closes the
+/// channel that the call used), ConnectionError if the connection is closed or lost, or TimeoutError.
 class WARREN_EXPORT Queue {
  public:
-  /// The name, as the broker gave it where none was asked for: another one after each recovery of the
-  /// connection.
+  /// The queue's name. If the broker chose it, each recovery of the connection gives the queue another name;
+  /// for that reason this returns a copy, not a reference.
   [[nodiscard]] std::string name() const;
   /// Messages ready when it was declared.
   [[nodiscard]] std::uint32_t message_count() const noexcept { return message_count_; }

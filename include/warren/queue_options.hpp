@@ -11,9 +11,10 @@ namespace warren::inline v0 {
 
 /// The type of a queue (https://www.rabbitmq.com/docs/queues).
 enum class QueueType : std::uint8_t {
-  classic,  ///< sends no `x-queue-type`: classic, unless the virtual host has another default
-  quorum,   ///< replicated (https://www.rabbitmq.com/docs/quorum-queues)
-  stream,   ///< an append-only log; reading removes nothing (https://www.rabbitmq.com/docs/streams)
+  broker_default,  ///< sends no `x-queue-type`: the virtual host's default, which is classic unless changed
+  classic,         ///< on one node (https://www.rabbitmq.com/docs/classic-queues)
+  quorum,          ///< replicated (https://www.rabbitmq.com/docs/quorum-queues)
+  stream,          ///< an append-only log; reading removes nothing (https://www.rabbitmq.com/docs/streams)
 };
 
 /// What the broker does when a queue is full (`x-overflow`).
@@ -25,9 +26,9 @@ enum class Overflow : std::uint8_t {
 
 /// How safely a quorum queue dead-letters messages (`x-dead-letter-strategy`).
 enum class DeadLetterStrategy : std::uint8_t {
-  at_most_once,   ///< RabbitMQ's default: without confirms, so a message may be lost
-  at_least_once,  ///< with confirms; needs Overflow::reject_publish, and on RabbitMQ 3.10 the feature flag
-                  ///< `stream_queue`
+  at_most_once,  ///< RabbitMQ's default: without confirms, so a message may be lost
+  /// With confirms. It needs Overflow::reject_publish, and on RabbitMQ 3.10 the feature flag `stream_queue`.
+  at_least_once,
 };
 
 /// On which node the broker places a queue's leader (`x-queue-leader-locator`).
@@ -49,22 +50,22 @@ enum class DelayedRetry : std::uint8_t {
 ///
 /// The properties never change: declaring an existing queue with other properties is refused with 406.
 struct QueueOptions {
-  QueueType type = QueueType::classic;  ///< `x-queue-type`
+  QueueType type = QueueType::broker_default;  ///< `x-queue-type`
   /// The queue survives a restart of the broker. If false, set `exclusive`: a broker that denies the
   /// deprecated feature `transient_nonexcl_queues` refuses queues that are neither. RabbitMQ permits them by
   /// default up to 4.3.
   bool durable = true;
-  bool exclusive =
-      false;  ///< only this connection may use the queue, and the broker deletes it with the connection
+  /// Only this connection may use the queue, and the broker deletes it with the connection.
+  bool exclusive = false;
   bool auto_delete = false;  ///< the broker deletes it when its last consumer is gone
   std::optional<std::chrono::milliseconds> message_ttl{};  ///< `x-message-ttl`, from 0 ms
-  std::optional<std::chrono::milliseconds>
-      expires{};  ///< `x-expires`, from 1 ms: the broker deletes the queue after this time without use
+  /// `x-expires`, from 1 ms: the broker deletes the queue after this time without use.
+  std::optional<std::chrono::milliseconds> expires{};
   std::optional<std::int64_t> max_length{};        ///< `x-max-length`, in messages
   std::optional<std::int64_t> max_length_bytes{};  ///< `x-max-length-bytes`: the bytes of all bodies
   std::optional<Overflow> overflow{};              ///< `x-overflow`
-  std::optional<std::string>
-      dead_letter_exchange{};  ///< `x-dead-letter-exchange`; "" is the default exchange
+  /// `x-dead-letter-exchange`. "" is the default exchange.
+  std::optional<std::string> dead_letter_exchange{};
   /// `x-dead-letter-routing-key`. Not set: dead letters keep the routing key of the message.
   std::optional<std::string> dead_letter_routing_key{};
   std::optional<DeadLetterStrategy> dead_letter_strategy{};  ///< `x-dead-letter-strategy`, quorum queues

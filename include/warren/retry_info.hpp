@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include <warren/version.hpp>
+
 namespace warren::inline v0 {
 
 /// What the headers of a delivery say about its earlier attempts (Delivery::retry). A plain value.

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include <warren/version.hpp>
+
 namespace warren::inline v0 {
 
 /// How often a policy tries, and where what it gives up on rests.

@@ -18,8 +18,8 @@ namespace warren::inline v0 {
 struct TlsOptions {
   std::string ca_file{};           ///< certificates of the authorities to trust; empty means the system's
   std::string certificate_file{};  ///< the client's certificate; empty means none
-  std::string
-      key_file{};  ///< the client's private key, unencrypted; empty means that it is in certificate_file
+  /// The client's private key, unencrypted; empty means that it is in certificate_file.
+  std::string key_file{};
   bool verify_peer = true;  ///< the broker's certificate must come from a trusted authority
   bool verify_host = true;  ///< the broker's certificate must be for the host connected to
   /// The server name to send (SNI). If not set, it is the host. If empty, none is sent.

@@ -3,6 +3,8 @@
 /// @file
 /// The whole of warren. Each header below may also be included alone.
 
+#include <warren/version.hpp>  // the first: it refuses a compiler that is not set to C++20
+
 #include <warren/channel.hpp>
 #include <warren/connection.hpp>
 #include <warren/connection_options.hpp>
@@ -25,8 +27,8 @@
 #include <warren/publisher_options.hpp>
 #include <warren/queue.hpp>
 #include <warren/queue_options.hpp>
+#include <warren/reply_code.hpp>
 #include <warren/retry_info.hpp>
 #include <warren/retry_options.hpp>
 #include <warren/retry_policy.hpp>
 #include <warren/uri.hpp>
-#include <warren/version.hpp>

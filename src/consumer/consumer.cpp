@@ -93,7 +93,7 @@ RetryTopology guard_topology(const std::string& queue, const ConsumerOptions& op
   const std::string& exchange = options.retry.options().exchange;
   RetryTopology topology{
       .exchange = exchange,
-      .queues = {{suspects, {.max_priority = std::uint8_t{1}, .arguments = {{"x-queue-type", "classic"}}}}}};
+      .queues = {{suspects, {.type = QueueType::classic, .max_priority = std::uint8_t{1}}}}};
   if (!exchange.empty()) topology.bindings = {suspects, queue};
   return topology;
 }

@@ -92,6 +92,21 @@ std::int64_t within(const char* name, std::int64_t value, std::int64_t least, st
                          .permanent = true});
 }
 
+// Null: the broker decides.
+const char* queue_type(QueueType type) noexcept {
+  switch (type) {
+    case QueueType::classic:
+      return "classic";
+    case QueueType::quorum:
+      return "quorum";
+    case QueueType::stream:
+      return "stream";
+    case QueueType::broker_default:
+      break;
+  }
+  return nullptr;
+}
+
 const char* overflow_name(Overflow overflow) noexcept {
   switch (overflow) {
     case Overflow::reject_publish:
@@ -136,8 +151,7 @@ FieldTable queue_arguments(const QueueOptions& options) {
     if (value) arguments.set(name, within(name, value->count(), least, longest_ttl));
   };
 
-  if (options.type == QueueType::quorum) arguments.set("x-queue-type", "quorum");
-  if (options.type == QueueType::stream) arguments.set("x-queue-type", "stream");
+  if (const char* type = queue_type(options.type)) arguments.set("x-queue-type", type);
   set_time("x-message-ttl", options.message_ttl, 0);
   set_time("x-expires", options.expires, 1);
   set_number("x-max-length", options.max_length, 0, any);

@@ -5,6 +5,8 @@
 #include <new>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/no_memory.hpp"
 #include "wire/malformed.hpp"
 #include "wire/status.hpp"
@@ -19,15 +21,6 @@ namespace id = wire::id;
   details.operation = operation;
   if (details.scope == ErrorScope::connection) throw ConnectionError(std::move(details));
   throw ChannelError(std::move(details));
-}
-
-// 402, 403, 404, 406 and 540 stay as they are until somebody changes the broker or the call. But a node that
-// is down (404) comes back, and a delivery that was held for too long (406) comes again.
-bool is_permanent(std::uint16_t code, std::string_view text) {
-  const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
-  if (code == 404) return !wire::is_node_down(code, text);
-  if (code == 406) return !says("delivery acknowledgement");
-  return code == 402 || code == 403 || code == 540;
 }
 
 bool answers(std::uint32_t method, std::uint32_t expected) {
@@ -123,8 +116,9 @@ std::shared_ptr<ChannelCore::Waiter> ChannelCore::send_close() {
   closing_ = true;
   auto admission = Outbox::Admission::closed;
   try {
-    admission = outbox_.append(Outbox::Entry::control,
-                               [&](Bytes& out) { wire::channel_close(out, number_, 200, "bye"); });
+    admission = outbox_.append(Outbox::Entry::control, [&](Bytes& out) {
+      wire::channel_close(out, number_, reply_code::success, "bye");
+    });
   } catch (...) {
     waiters_.pop_back();
     throw;
@@ -238,11 +232,20 @@ void ChannelCore::close(Deadline deadline) {
 
 std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint64_t tag,
                                                                       std::size_t at_most) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (error_ || closing_ || retired_) return std::nullopt;
   const Settlement settlement = acks_.acknowledge(tag);
   tell_settled();
   if (acks_.pending() >= at_most) append_acks();
+  if (ticking_ || ticker_ == nullptr) return settlement;
+  // Nobody comes by soon: it goes out now, and those behind it wait for a tick.
+  append_acks();
+  ticking_ = true;
+  lock.unlock();
+  if (!ticker_->request_tick(shared_from_this())) {
+    lock.lock();
+    ticking_ = false;
+  }
   return settlement;
 }
 
@@ -426,12 +429,17 @@ void ChannelCore::complete(ContentAssembler::ContentPtr content) {
 
 bool ChannelCore::end_turn() {
   has_arrivals_ = false;
-  const auto sink = this->sink();
-  if (!sink) return false;
-  const bool wants_tick = sink->on_turn_end(spare_);
+  std::shared_ptr<ChannelSink> sink;
+  {
+    const std::lock_guard lock(mutex_);
+    sink = sink_.lock();
+    if (!sink) return false;
+    ticking_ = arrived_since_tick_ = true;  // before anybody can acknowledge what came
+  }
+  sink->on_turn_end(spare_);
   for (auto& content : spare_) assembler_.recycle(std::move(content));
   spare_.clear();
-  return wants_tick;
+  return true;
 }
 
 void ChannelCore::forgotten() {
@@ -439,8 +447,19 @@ void ChannelCore::forgotten() {
 }
 
 bool ChannelCore::tick() {
-  const auto sink = this->sink();
-  return sink && sink->on_tick();
+  std::shared_ptr<ChannelSink> sink;
+  bool again = false;
+  {
+    const std::lock_guard lock(mutex_);
+    sink = sink_.lock();
+    const bool gathered = !error_ && !closing_ && acks_.pending() != 0;
+    if (gathered) append_acks();
+    // What came since the last tick is still being handled: to stop now would send each of its
+    // acknowledgements alone.
+    again = ticking_ = std::exchange(arrived_since_tick_, false) || gathered;
+  }
+  const bool wanted = sink && sink->on_tick();
+  return again || wanted;
 }
 
 void ChannelCore::unblocked() {
@@ -451,7 +470,7 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
   const ErrorDetails error{.code = method.code,
                            .text = std::string(method.text),
                            .scope = ErrorScope::channel,
-                           .permanent = is_permanent(method.code, method.text)};
+                           .permanent = wire::is_permanent_channel_close(method.code, method.text)};
   if (std::exchange(closed_by_broker_, true)) throw wire::MalformedFrame("a second channel.close");
   if (refuse_all(error, Unless::closing)) return After::send_close_ok;
   // Both sides closed at once. The answer to ours is still to come; nothing else is.

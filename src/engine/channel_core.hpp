@@ -31,9 +31,8 @@ class ChannelSink {
   virtual ~ChannelSink() = default;
   virtual void on_delivery(ContentAssembler::ContentPtr) {}
   /// After the deliveries of one turn. `spare` takes contents back for their memory.
-  /// True asks for on_tick within ack_delay.
-  virtual bool on_turn_end(std::vector<ContentAssembler::ContentPtr>& /*spare*/) { return false; }
-  /// True asks for the next one.
+  virtual void on_turn_end(std::vector<ContentAssembler::ContentPtr>& /*spare*/) {}
+  /// Within ack_delay of a Ticker::request_tick(). True asks for the next one.
   virtual bool on_tick() { return false; }
   virtual void on_return(ContentAssembler::ContentPtr) {}
   /// basic.ack and basic.nack. False is a fault of the broker's: such a number was never given out.
@@ -53,6 +52,19 @@ class ChannelSink {
 
 /// How long an acknowledgement may wait for others to be merged with.
 inline constexpr std::chrono::milliseconds ack_delay{5};
+
+class ChannelCore;
+
+/// Has the I/O thread come by a channel soon.
+class Ticker {
+ public:
+  /// Asks for ChannelCore::tick() within ack_delay. Any thread, with no lock of the channel's held.
+  /// @returns false if there is no memory to ask with
+  virtual bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept = 0;
+
+ protected:
+  ~Ticker() = default;
+};
 
 /// What the broker answered to a synchronous method.
 struct Reply {
@@ -74,8 +86,9 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
 
-  ChannelCore(Outbox& outbox, std::uint16_t number, std::uint32_t frame_max)
-      : outbox_(outbox), number_(number), frame_max_(frame_max) {}
+  /// @param ticker  sees to it that acknowledgements go out; null: whoever acknowledges flushes
+  ChannelCore(Outbox& outbox, std::uint16_t number, std::uint32_t frame_max, Ticker* ticker = nullptr)
+      : outbox_(outbox), ticker_(ticker), number_(number), frame_max_(frame_max) {}
 
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] std::uint16_t number() const noexcept { return number_; }
@@ -215,8 +228,9 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   // --- settling deliveries ---
 
   using Settlement = AckTracker::Settlement;
-  /// Acknowledges with the next flush, or now where `at_most` have gathered. Nullopt where the channel is
-  /// gone.
+  /// Acknowledges now where `at_most` have gathered, or where the I/O thread does not come by within
+  /// ack_delay anyway. Else with its tick(). Nullopt where the channel is gone. The caller keeps the
+  /// connection alive.
   std::optional<Settlement> acknowledge_later(std::uint64_t tag, std::size_t at_most);
   /// Sends what acknowledge_later gathered, merged. False where that is nothing, or the channel is gone.
   bool flush_acks();
@@ -247,6 +261,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   [[nodiscard]] bool has_arrivals() const noexcept { return has_arrivals_; }
   /// True asks for tick().
   bool end_turn();
+  /// Sends the acknowledgements that have gathered. True asks for the next one.
   bool tick();
   void unblocked();
   /// Fails everybody who waits: what they see of a closed channel is that its number is free.
@@ -321,6 +336,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
 
   const OwnProcess process_;
   Outbox& outbox_;
+  Ticker* const ticker_;
   const std::uint16_t number_;
   const std::uint32_t frame_max_;
   mutable std::mutex mutex_;
@@ -337,6 +353,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   std::size_t bytes_beyond_ = 0;       // delivered since they were fewer
   AckTracker acks_;
   std::vector<AckTracker::Ack> merged_;
+  bool ticking_ = false;              // the I/O thread comes by within ack_delay: see tick()
+  bool arrived_since_tick_ = false;   // deliveries
   bool settlements_awaited_ = false;  // from the first await_settled() on
   std::condition_variable settled_;
   std::uint64_t oldest_ = 0;  // an unsettled tag, as of the last batch of acknowledgements

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <random>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/no_memory.hpp"
 #include "engine/system.hpp"
 
@@ -156,8 +158,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
       if (access == Access::recovery ? !connected_ : state_ != ConnectionState::open) raise(operation);
       const std::uint32_t number = free_number();
       if (number <= negotiated_.channel_max) {
-        channel =
-            std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+        channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number),
+                                                negotiated_.frame_max, this);
         channels_.emplace(channel->number(), channel);
         break;
       }
@@ -222,8 +224,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::start_channel(std::weak_ptr<Channel
     if (!connected_) return nullptr;
     const std::uint32_t number = free_number();
     if (number > negotiated_.channel_max) return nullptr;
-    channel =
-        std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number), negotiated_.frame_max);
+    channel = std::make_shared<ChannelCore>(outbox_, static_cast<std::uint16_t>(number),
+                                            negotiated_.frame_max, this);
     channels_.emplace(channel->number(), channel);
   }
   channel->set_sink(std::move(sink));
@@ -287,7 +289,8 @@ void ConnectionCore::close(Deadline deadline) noexcept {
     } catch (...) {                      // no memory for the list: the broker gives it back by itself
     }
     try {
-      outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::connection_close(out, 200, "bye"); });
+      outbox_.append(Outbox::Entry::control,
+                     [](Bytes& out) { wire::connection_close(out, reply_code::success, "bye"); });
     } catch (...) {  // no memory: it ends without a word
       outbox_.break_off();
     }

@@ -53,7 +53,7 @@ class Recoverable {
 /// Where it is lost, its channels fail, for good: each is one generation. The I/O thread connects again; then
 /// the recovery thread declares the topology and lets publishers send again what is unconfirmed; then it is
 /// open.
-class ConnectionCore : private DirectWriter {
+class ConnectionCore : public Ticker, private DirectWriter {
  public:
   using Clock = std::chrono::steady_clock;
   using Deadline = Clock::time_point;
@@ -138,9 +138,7 @@ class ConnectionCore : private DirectWriter {
   /// The error for a call that ran out of time here: BlockedError while the broker blocks, else TimeoutError.
   [[noreturn]] void raise_timeout(ErrorDetails details) const;
 
-  /// Asks for the channel's tick within ack_delay. Any thread.
-  /// @returns false if there is no memory to ask with
-  bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept;
+  bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept override;
 
   /// The one that made it.
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }

@@ -7,8 +7,11 @@
 #include <string>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/no_memory.hpp"
 #include "engine/publish_window.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 
@@ -72,9 +75,9 @@ void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
   const PublishSlot* culprit = nullptr;
   if (by_broker && outstanding_.size() == 1) {
     culprit = outstanding_.front();
-  } else if (by_broker && error.code == not_found) {
+  } else if (by_broker && error.code == reply_code::not_found) {
     const auto named = [&](const PublishSlot* slot) {
-      return is_named(exchange_of(slot->frames), error.text);
+      return wire::is_named(exchange_of(slot->frames), error.text);
     };
     if (std::ranges::count_if(outstanding_, named) == 1) culprit = *std::ranges::find_if(outstanding_, named);
   }

@@ -22,8 +22,11 @@
 #include <string>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/no_memory.hpp"
 #include "engine/publish_window.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -40,15 +43,6 @@ std::string_view exchange_of(const ContentFrames& frames) noexcept {
   constexpr std::size_t at = 7 + 4 + 2;
   const Bytes& bytes = *frames.bytes;
   return {bytes.data() + at + 1, static_cast<unsigned char>(bytes[at])};
-}
-
-bool is_named(std::string_view exchange, std::string_view text) {
-  if (exchange.empty()) return false;
-  for (auto at = text.find(exchange); at != text.npos; at = text.find(exchange, at + 1)) {
-    const auto behind = at + exchange.size();
-    if (at > 0 && text[at - 1] == '\'' && behind < text.size() && text[behind] == '\'') return true;
-  }
-  return false;
 }
 
 // Decides which of what was in flight are suspects; takes out, and fails, the one that is found.
@@ -100,10 +94,10 @@ void PublishWindow::blame(const ErrorDetails& error) noexcept {
 }
 
 void PublishWindow::note_named(const ErrorDetails& error) {
-  if (error.code != not_found && error.code != access_refused) return;
+  if (error.code != reply_code::not_found && error.code != reply_code::access_refused) return;
   for (const PublishSlot* slot : outstanding_) {
     const std::string_view exchange = exchange_of(slot->frames);
-    if (!is_named(exchange, error.text) || is_missing(exchange)) continue;
+    if (!wire::is_named(exchange, error.text) || is_missing(exchange)) continue;
     if (missing_.size() == most_missing) missing_.erase(missing_.begin());
     missing_.emplace_back(exchange);
   }

@@ -47,13 +47,8 @@ struct PublishSlot {
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
 };
 
-inline constexpr std::uint16_t access_refused = 403;
-inline constexpr std::uint16_t not_found = 404;
-
 /// Where frames go.
 [[nodiscard]] std::string_view exchange_of(const ContentFrames& frames) noexcept;
-/// Whether the text of an error names an exchange.
-[[nodiscard]] bool is_named(std::string_view exchange, std::string_view text);
 
 /// The publishes of one Publisher: its channel in confirm mode, the window in flight, who waits for what.
 ///

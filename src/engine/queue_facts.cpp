@@ -1,24 +1,20 @@
 #include "engine/queue_facts.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <string_view>
 #include <utility>
 
 #include <warren/error.hpp>
+#include <warren/reply_code.hpp>
 
 #include "engine/arguments.hpp"
-#include "wire/methods.hpp"
+#include "engine/request.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
 
-namespace id = wire::id;
-
-constexpr std::uint16_t precondition_failed = 406;
 constexpr int most_questions = 10;  // as many arguments a queue may have that hide the one that is asked for
 
 // What a stream has and other queues do not, and what is compared before those of other queues.
@@ -33,15 +29,13 @@ constexpr std::array of_streams = {std::string_view("x-max-age"),
 // nothing if it agrees.
 std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::string& queue,
                                     wire::QueueFlags flags, const FieldTable& arguments) {
+  const QueueRecord record{.name = queue, .flags = flags, .arguments = arguments};
   const auto deadline = connection.operation_deadline();
   return connection.unless_lost(deadline, [&]() -> std::optional<ErrorDetails> {
     connection.await_open("queue.declare", deadline);
     const auto channel = connection.open_channel(deadline);
     try {
-      channel->call(fmt::format("queue.declare \"{}\"", queue), id::queue_declare_ok, deadline,
-                    [&](Bytes& out, std::uint16_t number) {
-                      wire::queue_declare(out, number, queue, flags, arguments);
-                    });
+      ask(*channel, request::declare_queue(record), deadline);
     } catch (const ChannelError& error) {
       return channel->closed_by().value_or(error.details());  // in the words as they came
     } catch (...) {
@@ -53,14 +47,6 @@ std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::strin
   });
 }
 
-// Between `from` and `to`, behind the latest `from`.
-std::string_view between(std::string_view text, std::string_view from, std::string_view to) {
-  const std::size_t begin = text.find(from);
-  if (begin == std::string_view::npos) return {};
-  text.remove_prefix(begin + from.size());
-  return text.substr(0, text.find(to));
-}
-
 std::optional<QueueRecord> record_of(ConnectionCore& connection, const std::string& queue) {
   for (QueueRecord& record : connection.topology().snapshot().queues) {
     if (record.name == queue) return std::move(record);
@@ -70,41 +56,12 @@ std::optional<QueueRecord> record_of(ConnectionCore& connection, const std::stri
 
 // Of a text that was cut (a long name) the value is missing; any other kind of queue is told by
 // x-dead-letter-exchange.
-bool names_stream(const Inequivalent& told) {
+bool names_stream(const wire::Inequivalent& told) {
   if (told.argument == "x-queue-type") return !told.current || told.current == FieldValue("stream");
   return std::ranges::find(of_streams, told.argument) != of_streams.end();
 }
 
 }  // namespace
-
-// "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but
-// current is the value '7' of type 'long'"; of a type: "received 'classic' but current is 'stream'"; "current
-// is none".
-Inequivalent read_inequivalent(std::string_view text) {
-  Inequivalent told;
-  told.argument = between(text, "inequivalent arg '", "'");
-  // The queue's name comes before, and may hold anything.
-  constexpr std::string_view separator = " but current is ";
-  const std::size_t at = text.rfind(separator);
-  if (told.argument.empty() || at == std::string_view::npos) return told;
-  text.remove_prefix(at + separator.size());
-  const std::string_view value = between(text, "'", "'");
-  const std::string_view type = between(text, "of type '", "'");
-  if (text.starts_with("none")) return told;
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  const bool is_number = error == std::errc() && end == value.data() + value.size();
-  if (type.empty() && is_number) {  // two numbers are told without their types
-    told.current = FieldValue(number);
-  } else if (type.empty() || type == "longstr") {
-    told.current = FieldValue(std::string(value));
-  } else if (type == "bool") {
-    told.current = FieldValue(value == "true");
-  } else if (is_number) {
-    told.current = FieldValue(number);
-  }
-  return told;
-}
 
 bool is_stream(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue) {
   const std::string name = connection->topology().current_name(queue);
@@ -123,7 +80,8 @@ bool is_stream(const std::shared_ptr<ConnectionCore>& connection, const std::str
                                {{"x-queue-type", "quorum"},
                                 {"x-dead-letter-exchange", "warren asks for the type"},
                                 {"x-max-priority", std::int64_t{1}}});
-  return refused && refused->code == precondition_failed && names_stream(read_inequivalent(refused->text));
+  return refused && refused->code == reply_code::precondition_failed &&
+         names_stream(wire::read_inequivalent(refused->text));
 }
 
 bool is_declared_as(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue,
@@ -143,8 +101,8 @@ std::optional<DeliveryLimit> delivery_limit(const std::shared_ptr<ConnectionCore
       {"x-queue-type", "quorum"}, {"x-delivery-limit", nobodys_limit}, {"x-max-priority", std::int64_t{1}}};
   for (int questions = 0; questions < most_questions; ++questions) {
     const auto refused = refusal(*connection, name, {.durable = true}, arguments);
-    if (!refused || refused->code != precondition_failed) return std::nullopt;
-    const Inequivalent told = read_inequivalent(refused->text);
+    if (!refused || refused->code != reply_code::precondition_failed) return std::nullopt;
+    const wire::Inequivalent told = wire::read_inequivalent(refused->text);
     if (told.argument == "x-delivery-limit") {
       const auto limit = told.current ? told.current->as_integer() : std::nullopt;
       return DeliveryLimit{.is_quorum = true, .limit = limit};

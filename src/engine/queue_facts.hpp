@@ -23,13 +23,12 @@ namespace warren::inline v0::engine {
 ///
 /// Blocks at most twice `operation_timeout`.
 /// @throws ConnectionError, TimeoutError
-[[nodiscard]] bool is_stream(const std::shared_ptr<ConnectionCore>& connection,
-                             const std::string& queue);
+[[nodiscard]] bool is_stream(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue);
 
 /// Whether a queue that exists has these options: declares it, without a record to declare it again.
 /// @throws ConnectionError, TimeoutError
-[[nodiscard]] bool is_declared_as(const std::shared_ptr<ConnectionCore>& connection,
-                                  const std::string& queue, const QueueOptions& options);
+[[nodiscard]] bool is_declared_as(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue,
+                                  const QueueOptions& options);
 
 /// What a queue says of deliveries that come back.
 struct DeliveryLimit {
@@ -42,14 +41,7 @@ struct DeliveryLimit {
 ///
 /// Blocks at most twice `operation_timeout` for each of up to ten questions; mostly there is one.
 /// @throws ConnectionError, TimeoutError
-[[nodiscard]] std::optional<DeliveryLimit> delivery_limit(
-    const std::shared_ptr<ConnectionCore>& connection, const std::string& queue);
-
-/// The words of a 406.
-struct Inequivalent {
-  std::string argument{};               ///< `x-queue-type`; empty: it says something else
-  std::optional<FieldValue> current{};  ///< what the queue has; not set: nothing, or unreadable
-};
-[[nodiscard]] Inequivalent read_inequivalent(std::string_view text);
+[[nodiscard]] std::optional<DeliveryLimit> delivery_limit(const std::shared_ptr<ConnectionCore>& connection,
+                                                          const std::string& queue);
 
 }  // namespace warren::inline v0::engine

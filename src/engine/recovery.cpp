@@ -10,6 +10,7 @@
 #include "engine/no_memory.hpp"
 #include "engine/replay.hpp"
 #include "engine/system.hpp"
+#include "wire/status.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -20,9 +21,6 @@ using namespace std::chrono_literals;
 constexpr auto pending_pause = 250ms;  // between two rounds of pending queues, in the first minute
 constexpr auto late_pending_pause = 1s;
 constexpr auto early = 60s;
-
-// User or password (403), virtual host (530).
-bool is_refused_login(std::uint16_t code) { return code == 403 || code == 530; }
 
 bool is_end(ConnectionState state) {
   return state == ConnectionState::closing || state == ConnectionState::closed ||
@@ -96,8 +94,7 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
     // What somebody asked for here and can't have is his error: the connection goes on without it. What
     // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
     // Whether user and virtual host are refused (402, 403, 530), the next login tells.
-    const bool asked_again =
-        recovering_ && trial_ == nullptr && (error.code == 503 || error.code == 540 || error.code == 541);
+    const bool asked_again = recovering_ && trial_ == nullptr && wire::ends_recovery(error.code);
     if (error.permanent && asked_again) return false;
     error.permanent = false;
     error_ = kept(error);
@@ -173,7 +170,7 @@ bool ConnectionCore::connect_again(const Endpoint& endpoint, Attempts& attempts)
   } catch (const Error& error) {
     ++next_endpoint_;
     attempts.last = kept(error.details());
-    if (error.permanent() && is_refused_login(error.code()) && patience > 0ms) {
+    if (error.permanent() && wire::is_refused_login(error.code()) && patience > 0ms) {
       auto& until = attempts.refused_until;
       if (!until) until = deadline_after(patience);
       if (Clock::now() < *until) {

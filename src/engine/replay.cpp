@@ -6,15 +6,16 @@
 #include <deque>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
 #include "engine/connection_core.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
 
-namespace id = wire::id;
 using namespace std::chrono_literals;
 
-constexpr std::uint16_t locked_code = 405;
 // Calls in flight. What is behind a refused one goes out again, so that refusals narrow it.
 constexpr std::size_t widest_window = 256;
 constexpr std::size_t narrowest_window = 4;
@@ -47,8 +48,7 @@ void Replay::run(const std::vector<Declaration>& all, const Answered& answered, 
       while (next < all.size() && in_flight.size() < window_) {
         const Declaration& declaration = all[next];
         culprit = next;
-        in_flight.push_back(
-            {next, channel_->begin(declaration.operation, declaration.expected, declaration.encode)});
+        in_flight.push_back({next, begin(*channel_, declaration.request)});
         ++next;
       }
     } catch (const InvalidArgument& failure) {  // it no longer fits a frame
@@ -72,7 +72,7 @@ void Replay::run(const std::vector<Declaration>& all, const Answered& answered, 
     const Declaration& declaration = all[first.index];
     try {
       const Reply reply =
-          channel_->finish(first.call, declaration.operation, connection_.operation_deadline());
+          channel_->finish(first.call, declaration.request.operation, connection_.operation_deadline());
       window_ = std::min(window_ + 1, widest_window);
       count_answer();
       answered(declaration, reply);
@@ -155,13 +155,8 @@ void Replay::declare_pending(const std::vector<QueueRecord>& queues) {
 
 void Replay::declare_exchanges(const std::vector<ExchangeRecord>& exchanges) {
   std::vector<Declaration> all;
-  for (std::size_t i = 0; i < exchanges.size(); ++i) {
-    const ExchangeRecord& each = exchanges[i];
-    all.push_back({TopologyEntity::exchange, i, fmt::format("exchange.declare \"{}\"", each.name),
-                   id::exchange_declare_ok, [&each](Bytes& out, std::uint16_t number) {
-                     wire::exchange_declare(out, number, each.name, each.type, each.flags, each.arguments);
-                   }});
-  }
+  for (std::size_t i = 0; i < exchanges.size(); ++i)
+    all.push_back({TopologyEntity::exchange, i, request::declare_exchange(exchanges[i])});
   run(
       all, [](const Declaration&, const Reply&) {},
       [&](const Declaration& declaration, const ErrorDetails& error) {
@@ -174,14 +169,8 @@ void Replay::declare_exchanges(const std::vector<ExchangeRecord>& exchanges) {
 void Replay::declare_queues(const std::vector<QueueRecord>& queues, Locked locked) {
   Topology& topology = connection_.topology();
   std::vector<Declaration> all;
-  for (std::size_t i = 0; i < queues.size(); ++i) {
-    const QueueRecord& each = queues[i];
-    all.push_back({TopologyEntity::queue, i, fmt::format("queue.declare \"{}\"", each.name),
-                   id::queue_declare_ok, [&each](Bytes& out, std::uint16_t number) {
-                     wire::queue_declare(out, number, each.server_named ? "" : each.name, each.flags,
-                                         each.arguments);
-                   }});
-  }
+  for (std::size_t i = 0; i < queues.size(); ++i)
+    all.push_back({TopologyEntity::queue, i, request::declare_queue(queues[i])});
   std::size_t still_locked = 0;
   const auto answered = [&](const Declaration& declaration, const Reply& reply) {
     const QueueRecord& queue = queues[declaration.index];
@@ -191,7 +180,7 @@ void Replay::declare_queues(const std::vector<QueueRecord>& queues, Locked locke
   };
   const auto refused = [&](const Declaration& declaration, const ErrorDetails& error) {
     const QueueRecord& queue = queues[declaration.index];
-    const bool is_locked = error.code == locked_code;
+    const bool is_locked = error.code == reply_code::resource_locked;
     if (is_locked && locked == Locked::keep_pending) return ++still_locked < most_locked_a_round;
     if (is_locked) topology.set_pending(queue.name);
     if (!is_locked) topology.clear_pending(queue.name);
@@ -203,17 +192,8 @@ void Replay::declare_queues(const std::vector<QueueRecord>& queues, Locked locke
 
 void Replay::declare_bindings(const std::vector<BindingRecord>& bindings) {
   std::vector<Declaration> all;
-  for (std::size_t i = 0; i < bindings.size(); ++i) {
-    const BindingRecord& each = bindings[i];
-    all.push_back({TopologyEntity::binding, i,
-                   fmt::format("{}.bind \"{}\" to \"{}\"", each.to_queue ? "queue" : "exchange",
-                               each.destination, each.source),
-                   each.to_queue ? id::queue_bind_ok : id::exchange_bind_ok,
-                   [&each](Bytes& out, std::uint16_t number) {
-                     const auto bind = each.to_queue ? wire::queue_bind : wire::exchange_bind;
-                     bind(out, number, each.destination, each.source, each.routing_key, each.arguments);
-                   }});
-  }
+  for (std::size_t i = 0; i < bindings.size(); ++i)
+    all.push_back({TopologyEntity::binding, i, request::bind(bindings[i])});
   run(
       all, [](const Declaration&, const Reply&) {},
       [&](const Declaration& declaration, const ErrorDetails& error) {

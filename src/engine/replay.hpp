@@ -12,6 +12,7 @@
 #include <warren/log.hpp>
 
 #include "engine/channel_core.hpp"
+#include "engine/request.hpp"
 #include "engine/topology.hpp"
 
 namespace warren::inline v0::engine {
@@ -46,9 +47,7 @@ class Replay {
   struct Declaration {
     TopologyEntity entity = TopologyEntity::queue;
     std::size_t index = 0;  // of its record
-    std::string operation{};
-    std::uint32_t expected = 0;
-    std::function<void(Bytes&, std::uint16_t)> encode{};
+    Request request{};
   };
   enum class Locked { set_pending, keep_pending };  // a queue that another connection holds (405)
   using Answered = std::function<void(const Declaration&, const Reply&)>;

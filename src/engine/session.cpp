@@ -1,16 +1,25 @@
 #include "engine/session.hpp"
 
-#include <exception>
+#include <warren/reply_code.hpp>
+
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
-namespace {
 
-void send_prefetch(ChannelCore& channel, std::uint16_t count, ChannelCore::Deadline deadline) {
-  channel.call("basic.qos", wire::id::basic_qos_ok, deadline,
-               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, count); });
+Session::~Session() {
+  if (declarer_ && channel_) channel_->begin_close();
 }
 
-}  // namespace
+bool Session::is_usable() const {
+  const std::lock_guard lock(mutex_);
+  return !ended_ && (channel_->is_open() || channel_->is_lost());
+}
+
+// With the lock held.
+bool Session::needs_another() const {
+  if (declarer_) return !channel_ || !channel_->is_open();
+  return channel_->is_lost();
+}
 
 std::shared_ptr<ChannelCore> Session::channel() const {
   const std::lock_guard lock(mutex_);
@@ -19,14 +28,21 @@ std::shared_ptr<ChannelCore> Session::channel() const {
 
 std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
                                                   ChannelCore::Deadline deadline) {
+  if (declarer_ && declarer_->is_usable()) {
+    try {
+      return declarer_->channel_for(operation, deadline);
+    } catch (const ChannelError&) {  // the program closed it meanwhile
+      if (declarer_->is_usable()) throw;
+    }
+  }
   std::unique_lock lock(mutex_);
-  while (channel_->is_lost()) {
+  while (needs_another()) {
     if (ended_) {
       throw ChannelError(
           {.operation = operation, .text = "the channel is closed", .scope = ErrorScope::channel});
     }
-    if (opening_) {
-      if (opened_.wait_until(lock, deadline, [&] { return !opening_ || ended_; })) continue;
+    if (opening_.is_running()) {
+      if (opening_.wait(lock, deadline, [&] { return ended_; })) continue;
       throw TimeoutError({.operation = operation, .text = "no channel before the deadline"});
     }
     if (connection_->state() != ConnectionState::open) {
@@ -35,20 +51,9 @@ std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
       lock.lock();
       continue;
     }
-    opening_ = true;
     const auto prefetch = prefetch_;
-    lock.unlock();
-    std::shared_ptr<ChannelCore> channel;
-    std::exception_ptr failure;
-    try {
-      channel = open_channel(deadline, prefetch);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    lock.lock();
-    opening_ = false;
-    opened_.notify_all();
-    if (failure) std::rethrow_exception(failure);
+    std::shared_ptr<ChannelCore> channel =
+        opening_.run(lock, [&] { return open_channel(deadline, prefetch); });
     if (ended_) {
       channel->begin_close();
     } else {
@@ -62,7 +67,7 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
                                                    std::optional<std::uint16_t> prefetch) {
   auto channel = connection_->open_channel(deadline);
   try {
-    if (prefetch) send_prefetch(*channel, *prefetch, deadline);
+    if (prefetch) ask(*channel, request::set_prefetch(*prefetch), deadline);
   } catch (...) {
     channel->begin_close();  // nobody would know it
     throw;
@@ -70,27 +75,43 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
   return channel;
 }
 
-// RabbitMQ says `NOT_FOUND - no queue 'NAME' in vhost 'VHOST'`. A queue whose node is down is there.
 // Not the error's text, which is safe to print: a name in it may be escaped.
 void Session::forget_gone(const ChannelCore& channel) {
   const auto closed = channel.closed_by();
   if (!closed) return;
-  const std::string& text = closed->text;
-  static constexpr std::string_view before = "no queue '";
-  static constexpr std::string_view after = "' in vhost '";
-  const auto begin = text.find(before);
-  const auto end = text.rfind(after);
-  if (begin == text.npos || end == text.npos || wire::is_node_down(404, text)) return;
-  const auto name_at = begin + before.size();
-  if (name_at > end) return;
-  const std::string name = text.substr(name_at, end - name_at);
+  const auto missing = wire::missing_queue(closed->text);
+  if (!missing) return;
+  const std::string name(*missing);
   if (!connection_->queue_is_pending(name)) connection_->topology().queue_gone(name);
 }
 
-void Session::set_prefetch(std::uint16_t count) {
+Reply Session::call(const std::function<Request()>& make) {
   const auto deadline = connection_->operation_deadline();
-  connection_->unless_lost(deadline,
-                           [&] { send_prefetch(*channel_for("basic.qos", deadline), count, deadline); });
+  std::shared_ptr<ChannelCore> asked;
+  try {
+    return connection_->unless_lost(deadline, [&] {
+      for (;;) {
+        asked = channel_for(make().operation, deadline);
+        const Request request = make();
+        ChannelCore::Call sent;
+        try {
+          sent = begin(*asked, request);
+        } catch (const ChannelError&) {
+          // It was closed since, and nothing was sent: another one takes its place.
+          if (!declarer_ || std::chrono::steady_clock::now() >= deadline) throw;
+          continue;
+        }
+        return asked->finish(sent, request.operation, deadline);
+      }
+    });
+  } catch (const ChannelError& error) {
+    if (error.code() == reply_code::not_found && asked) forget_gone(*asked);
+    throw;
+  }
+}
+
+void Session::set_prefetch(std::uint16_t count) {
+  call([&] { return request::set_prefetch(count); });
   const std::lock_guard lock(mutex_);
   prefetch_ = count;
 }
@@ -98,7 +119,7 @@ void Session::set_prefetch(std::uint16_t count) {
 std::shared_ptr<ChannelCore> Session::end() {
   const std::lock_guard lock(mutex_);
   ended_ = true;
-  opened_.notify_all();
+  opening_.wake();
   return channel_;
 }
 

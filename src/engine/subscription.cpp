@@ -9,6 +9,8 @@
 
 #include "engine/delivery_access.hpp"
 #include "engine/no_memory.hpp"
+#include "engine/request.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
@@ -20,14 +22,12 @@ constexpr std::chrono::milliseconds run_again_pause{100};
 constexpr std::chrono::milliseconds no_memory_pause{500};
 constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
 
-void set_prefetch(ChannelCore& channel, std::uint16_t prefetch, ConnectionCore::Deadline deadline) {
-  channel.call("basic.qos", id::basic_qos_ok, deadline,
-               [&](Bytes& out, std::uint16_t number) { wire::basic_qos(out, number, prefetch); });
-}
-
-void unsubscribe(ChannelCore& channel, const std::string& tag, ConnectionCore::Deadline deadline) {
-  channel.call("basic.cancel", id::basic_cancel_ok, deadline,
-               [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
+// False where the channel that brought it is gone. @throws as ChannelCore::refuse()
+bool refuse_on_channel(const Delivery& delivery, Requeue requeue, bool reject) {
+  const auto channel = DeliveryAccess::channel(delivery);
+  if (!channel) return false;
+  channel->refuse(delivery.delivery_tag(), requeue == Requeue::yes, reject);
+  return true;
 }
 
 }  // namespace
@@ -76,7 +76,7 @@ void Subscription::open_channel() {
     cancelled_ = false;
   }
   if (position_.is_stream()) opened->set_stream();
-  set_prefetch(*opened, prefetch_, connection_->operation_deadline());
+  ask(*opened, request::set_prefetch(prefetch_), connection_->operation_deadline());
   {
     const std::lock_guard lock(mutex_);
     if (paused_) return;
@@ -95,7 +95,7 @@ void Subscription::pause() {
   }
   if (open) {  // else it is lost, or the broker cancelled it
     open->flush_acks();
-    unsubscribe(*open, tag, connection_->operation_deadline());
+    ask(*open, request::cancel(tag), connection_->operation_deadline());
   }
   {
     const std::lock_guard lock(mutex_);
@@ -123,7 +123,7 @@ void Subscription::resume(std::uint16_t prefetch) {
     leave_stream();
     return open_again();
   }
-  set_prefetch(*channel(), prefetch_, connection_->operation_deadline());
+  ask(*channel(), request::set_prefetch(prefetch_), connection_->operation_deadline());
   subscribe();
 }
 
@@ -192,7 +192,7 @@ bool Subscription::cancel(Deadline deadline) noexcept {
       tag = consumer_tag_;
       if (std::exchange(counted_, false)) connection_->topology().consumer_removed(options_.queue);
     }
-    if (open && open->is_open()) unsubscribe(*open, tag, deadline);
+    if (open && open->is_open()) ask(*open, request::cancel(tag), deadline);
   } catch (const TimeoutError&) {
     answered = false;
   } catch (const std::bad_alloc&) {
@@ -293,11 +293,6 @@ bool Subscription::acknowledge(const Delivery& delivery) {
   if (!channel) return keeps_deliveries();
   const std::size_t at_most = std::max<std::size_t>(options_.prefetch / 2, 1);
   const auto settlement = channel->acknowledge_later(delivery.delivery_tag(), at_most);
-  // Where the I/O thread does not come by soon, it goes out now, and those behind it wait for a tick.
-  if (!ticking_.exchange(true, std::memory_order_acq_rel)) {
-    channel->flush_acks();
-    if (!connection_->request_tick(channel)) ticking_.store(false, std::memory_order_release);
-  }
   return settlement ? settlement == AckTracker::Settlement::accepted : keeps_deliveries();
 }
 
@@ -305,12 +300,10 @@ bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
   try {
     if (requeue == Requeue::yes) {
       if (is_stream()) return give_back(delivery);
-      delivery.reject(requeue);
-    } else {
-      if (is_stream()) return acknowledge(delivery);
-      delivery.nack(requeue);
+      return refuse_on_channel(delivery, requeue, /*reject=*/true);
     }
-    return true;
+    if (is_stream()) return acknowledge(delivery);
+    return refuse_on_channel(delivery, requeue, /*reject=*/false);
   } catch (const std::bad_alloc&) {
     connection_->drop(no_memory);  // unsettled it would be nobody's
     return false;
@@ -325,8 +318,7 @@ bool Subscription::give_back(const Delivery& delivery) noexcept {
       position_.dropped(delivery.headers());
       return can_settle(delivery);
     }
-    delivery.nack(Requeue::yes);
-    return true;
+    return refuse_on_channel(delivery, Requeue::yes, /*reject=*/false);
   } catch (const std::bad_alloc&) {
     connection_->drop(no_memory);  // unsettled it would be nobody's
     return false;
@@ -368,24 +360,17 @@ void Subscription::on_delivery(ContentPtr content) {
   arrivals_.push_back(std::move(content));
 }
 
-bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
+void Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   const auto give_arrivals_back = [this] {
     for (const ContentPtr& content : arrivals_) give_back(content->delivery);
     arrivals_.clear();
   };
   if (position_.is_stream()) position_.settled_below(channel()->lowest_unsettled());
-  if (is_ending()) {
-    give_arrivals_back();
-    return false;
-  }
-  // Before anybody can acknowledge: see on_tick().
-  ticking_.store(true, std::memory_order_release);
-  arrived_since_tick_ = true;
+  if (is_ending()) return give_arrivals_back();
   std::unique_lock lock(mutex_);
   if (away_) {
     lock.unlock();
-    give_arrivals_back();
-    return true;
+    return give_arrivals_back();
   }
   if (queue_.empty()) {
     queue_.swap(arrivals_);
@@ -403,18 +388,6 @@ bool Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   } else if (wanted > 1) {
     arrived_.notify_all();
   }
-  return true;
-}
-
-bool Subscription::on_tick() {
-  // Whoever acknowledges after the flush sees that nobody comes by; whoever did before it is flushed.
-  ticking_.store(false, std::memory_order_release);
-  // What came in the meantime is still being handled: to stop now would send each of its acknowledgements
-  // alone.
-  const bool arrived = std::exchange(arrived_since_tick_, false);
-  if (!channel()->flush_acks() && !arrived) return false;
-  ticking_.store(true, std::memory_order_release);
-  return true;
 }
 
 // The broker may have returned what it delivered to the queue (a consumer timeout), keeps the consumer even
@@ -446,7 +419,7 @@ void Subscription::drop_arrivals() noexcept {
 
 void Subscription::on_closed(const ErrorDetails& error) noexcept {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
-  const bool overdue = error.code == 406 && error.text.find("delivery acknowledgement") != std::string::npos;
+  const bool overdue = wire::is_overdue_acknowledgement(error.code, error.text);
   bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
   drop_arrivals();
   if (const auto of = channel()) left(*of);

@@ -116,8 +116,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   void subscribe();
   void give_back_waiting() noexcept;
   void on_delivery(ContentPtr content) override;
-  bool on_turn_end(std::vector<ContentPtr>& spare) override;
-  bool on_tick() override;
+  void on_turn_end(std::vector<ContentPtr>& spare) override;
   void on_cancel(std::string_view consumer_tag) override;
   void on_closed(const ErrorDetails& error) noexcept override;
 
@@ -173,11 +172,9 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   bool away_ = false;    // paused, and there is no subscription any more
   std::exception_ptr reason_;
   std::atomic<bool> ending_{false};
-  std::atomic<bool> ticking_{false};  // the I/O thread comes by within ack_delay
 
   // The I/O thread's own.
   std::vector<ContentPtr> arrivals_;
-  bool arrived_since_tick_ = false;
 };
 
 }  // namespace warren::inline v0::engine

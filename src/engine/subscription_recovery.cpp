@@ -7,18 +7,17 @@
 #include <exception>
 #include <utility>
 
+#include <warren/reply_code.hpp>
+
+#include "engine/request.hpp"
 #include "engine/subscription.hpp"
+#include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
 namespace {
 
-namespace id = wire::id;
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
-
-constexpr std::uint16_t refused = 403;
-constexpr std::uint16_t not_found = 404;
-constexpr std::uint16_t locked = 405;
 
 // A queue that cancels again at once must not spin.
 constexpr milliseconds resubscribe_pause{100};
@@ -104,8 +103,10 @@ void Subscription::await_kept() {
 // What the broker refuses for now: waits, and returns true for another try.
 bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   const bool node_down = wire::is_node_down(error.code(), error.text());
-  const bool missing = error.code() == not_found && !node_down;
-  if (!missing && !node_down && error.code() != refused && error.code() != locked) return false;
+  const bool missing = error.code() == reply_code::not_found && !node_down;
+  if (!missing && !node_down && error.code() != reply_code::access_refused &&
+      error.code() != reply_code::resource_locked)
+    return false;
   if (missing && attempts.cancelled) {
     connection_->topology().queue_gone(options_.queue);
     ErrorDetails details = error.details();
@@ -125,17 +126,18 @@ bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   const milliseconds elapsed = since(attempts.first);
   if (!at_once && elapsed >= longest) return false;
   const milliseconds pause = at_once ? 0ms : std::min(attempts.pause, longest - elapsed);
-  const char* cause = missing                ? "the queue is missing"
-                      : node_down            ? "the queue's node is down"
-                      : attempts.code == 405 ? "another connection holds the queue"
-                                             : "no permission, or another consumer is the exclusive one";
+  const char* cause = missing     ? "the queue is missing"
+                      : node_down ? "the queue's node is down"
+                      : attempts.code == reply_code::resource_locked
+                          ? "another connection holds the queue"
+                          : "no permission, or another consumer is the exclusive one";
   log(LogLevel::warning, [&] {
     return fmt::format("{}: {}.{} The next try is in {} ms, the last one {} ms after the first", cause,
                        error.what(), declared ? " The queue is declared again." : "", pause.count(),
                        longest.count());
   });
-  attempts.pause =
-      std::min(2 * attempts.pause, error.code() == refused ? longest_refused_pause : longest_pause);
+  attempts.pause = std::min(
+      2 * attempts.pause, error.code() == reply_code::access_refused ? longest_refused_pause : longest_pause);
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, pause, [&] { return is_ending(); });
   return true;
@@ -148,31 +150,16 @@ bool Subscription::declare_queue_again() {
   try {
     const auto channel = connection_->open_channel(connection_->operation_deadline());
     try {
-      const Reply reply =
-          channel->call(fmt::format("queue.declare \"{}\"", record->name), id::queue_declare_ok,
-                        connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
-                          wire::queue_declare(out, number, record->server_named ? "" : record->name,
-                                              record->flags, record->arguments);
-                        });
+      const Reply reply = ask(*channel, request::declare_queue(*record), connection_->operation_deadline());
       if (record->server_named) connection_->topology().renamed(record->name, reply.name);
       const Topology::Snapshot known = connection_->topology().snapshot();
       for (const BindingRecord& binding : known.bindings) {
         if (!binding.to_queue || binding.destination != reply.name) continue;
         // An auto-delete exchange went with the queue's binding.
         const auto source = std::ranges::find(known.exchanges, binding.source, &ExchangeRecord::name);
-        if (source != known.exchanges.end() && source->flags.auto_delete) {
-          channel->call(fmt::format("exchange.declare \"{}\"", source->name), id::exchange_declare_ok,
-                        connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
-                          wire::exchange_declare(out, number, source->name, source->type, source->flags,
-                                                 source->arguments);
-                        });
-        }
-        channel->call(fmt::format("queue.bind \"{}\" to \"{}\"", binding.destination, binding.source),
-                      id::queue_bind_ok, connection_->operation_deadline(),
-                      [&](Bytes& out, std::uint16_t number) {
-                        wire::queue_bind(out, number, binding.destination, binding.source,
-                                         binding.routing_key, binding.arguments);
-                      });
+        if (source != known.exchanges.end() && source->flags.auto_delete)
+          ask(*channel, request::declare_exchange(*source), connection_->operation_deadline());
+        ask(*channel, request::bind(binding), connection_->operation_deadline());
       }
     } catch (...) {
       channel->begin_close();
@@ -190,10 +177,7 @@ bool Subscription::declare_queue_again() {
 // not follow the close.
 void Subscription::leave(ChannelCore& channel, const std::string& tag, Deadline deadline) noexcept {
   try {
-    if (channel.is_open()) {
-      channel.call("basic.cancel", id::basic_cancel_ok, deadline,
-                   [&](Bytes& out, std::uint16_t number) { wire::basic_cancel(out, number, tag); });
-    }
+    if (channel.is_open()) ask(channel, request::cancel(tag), deadline);
   } catch (...) {  // the channel is gone, or stalled: what is left of it goes with its connection
   }
   try {

@@ -17,6 +17,7 @@
 #include "engine/delivery_access.hpp"
 #include "engine/lone_publish.hpp"
 #include "engine/queue_facts.hpp"
+#include "engine/request.hpp"
 #include "parking/admission.hpp"
 #include "parking/parked.hpp"
 #include "retry/copy.hpp"
@@ -29,10 +30,8 @@ namespace warren::inline v0 {
 namespace {
 
 using namespace std::chrono_literals;
-using engine::Bytes;
 using engine::ConnectionCore;
 using Clock = std::chrono::steady_clock;
-namespace id = wire::id;
 
 constexpr const char* class_name = "ParkingLot";
 constexpr std::size_t most_in_flight = 64;
@@ -118,12 +117,7 @@ class Walk {
       channel_ = connection_.open_channel(until);
     });
     try {
-      left_ = channel_
-                  ->call(fmt::format("queue.declare \"{}\"", queue_), id::queue_declare_ok, until,
-                         [&](Bytes& out, std::uint16_t number) {
-                           wire::queue_declare(out, number, queue_, {.passive = true}, {});
-                         })
-                  .message_count;
+      left_ = engine::ask(*channel_, engine::request::find_queue(queue_), until).message_count;
     } catch (...) {
       channel_->begin_close();
       throw;
@@ -231,16 +225,13 @@ class Walk {
 
  private:
   std::optional<Parked> get() {
-    const std::string operation = fmt::format("basic.get \"{}\"", queue_);
+    const engine::Request request = engine::request::get(queue_, engine::NoAck::no);
     try {
       if (Clock::now() >= deadline_) {
-        throw TimeoutError(
-            {.operation = operation, .text = fmt::format("{} messages are left at the deadline", left_)});
+        throw TimeoutError({.operation = request.operation,
+                            .text = fmt::format("{} messages are left at the deadline", left_)});
       }
-      engine::Reply reply = channel_->call(
-          operation, id::basic_get_ok, step_deadline(),
-          [&](Bytes& out, std::uint16_t number) { wire::basic_get(out, number, queue_, false); },
-          engine::ChannelCore::LateDelivery::requeue);
+      engine::Reply reply = engine::ask(*channel_, request, step_deadline());
       if (!reply.content) return std::nullopt;
       Delivery& delivery = reply.content->delivery;
       Message message = std::move(engine::DeliveryAccess::message(delivery));

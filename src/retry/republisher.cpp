@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <warren/error.hpp>
+#include <warren/reply_code.hpp>
 
 #include "client/connection_access.hpp"
 #include "engine/lone_publish.hpp"
@@ -28,7 +29,6 @@ constexpr auto confirm_timeout = 30s;
 constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a confirm is awaited
 constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
 constexpr auto reminder = 1min;        // between two log lines on one and the same fault
-constexpr std::uint16_t not_found = 404;
 constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
 }  // namespace
@@ -90,7 +90,7 @@ bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& noti
   } catch (const ReturnedError& error) {
     tell(notice, copy, error.what());
   } catch (const ChannelError& error) {
-    if (error.code() != not_found) throw;
+    if (error.code() != reply_code::not_found) throw;
     tell(notice, copy, error.what());
   }
   declare_again(link.connection);
@@ -181,11 +181,11 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
 // The connection that is open; nothing where `stop` said so first, or where this was closed.
 std::shared_ptr<Republisher::Link> Republisher::link(const Stop& stop) {
   std::unique_lock lock(mutex_);
-  while (opening_ && !closed_) {
-    const std::uint64_t openings = openings_;
+  while (opening_.is_running() && !closed_) {
+    const std::uint64_t openings = opening_.ended();
     const std::uint64_t wakes = wakes_;
-    changed_.wait(lock, [&] { return openings_ != openings || wakes_ != wakes; });
-    if (openings_ != openings) {
+    opening_.wait(lock, Clock::time_point::max(), [&] { return wakes_ != wakes; });
+    if (opening_.ended() != openings) {
       if (!failure_.empty()) throw std::runtime_error(failure_);
       continue;
     }
@@ -199,24 +199,20 @@ std::shared_ptr<Republisher::Link> Republisher::link(const Stop& stop) {
 }
 
 std::shared_ptr<Republisher::Link> Republisher::open_link(std::unique_lock<std::mutex>& lock) {
-  opening_ = true;
-  std::shared_ptr<Link> lost = std::move(link_);
-  lock.unlock();
-  lost.reset();
-  std::shared_ptr<Link> opened;
   std::string failure;
-  try {
-    opened = std::make_shared<Link>(connect_(), PublisherOptions{.exchange = policy_.options().exchange});
-  } catch (const std::exception& error) {
-    failure = engine::text_or_no_memory([&] { return error.what(); });
-  } catch (...) {
-    failure = engine::text_or_no_memory([] { return "the connection for copies can't be opened"; });
-  }
-  lock.lock();
-  opening_ = false;
-  ++openings_;
+  std::shared_ptr<Link> lost = std::move(link_);
+  std::shared_ptr<Link> opened = opening_.run(lock, [&]() noexcept -> std::shared_ptr<Link> {
+    lost.reset();
+    try {
+      return std::make_shared<Link>(connect_(), PublisherOptions{.exchange = policy_.options().exchange});
+    } catch (const std::exception& error) {
+      failure = engine::text_or_no_memory([&] { return error.what(); });
+    } catch (...) {
+      failure = engine::text_or_no_memory([] { return "the connection for copies can't be opened"; });
+    }
+    return nullptr;
+  });
   failure_ = engine::text_or_no_memory([&] { return failure; });
-  changed_.notify_all();
   if (!failure.empty()) throw std::runtime_error(failure);
   if (closed_) {
     lock.unlock();
@@ -238,7 +234,7 @@ bool Republisher::pause(std::chrono::milliseconds delay, const Stop& stop) {
     }
     if (stop()) return false;  // a wake from here on is seen below
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_until(lock, until, [&] { return wakes_ != wakes; })) return true;
+    if (!woken_.wait_until(lock, until, [&] { return wakes_ != wakes; })) return true;
   }
 }
 
@@ -250,7 +246,8 @@ bool Republisher::is_closed() const {
 void Republisher::wake() noexcept {
   const std::lock_guard lock(mutex_);
   ++wakes_;
-  changed_.notify_all();
+  woken_.notify_all();
+  opening_.wake();
 }
 
 void Republisher::disconnect() noexcept {
@@ -266,7 +263,8 @@ void Republisher::close() noexcept {
     closed_ = true;
     ++wakes_;
     last = std::move(link_);
-    changed_.notify_all();
+    woken_.notify_all();
+    opening_.wake();
   }
   if (last != nullptr) last->connection.close();
 }

@@ -13,6 +13,7 @@
 #include <warren/publisher.hpp>
 #include <warren/retry_policy.hpp>
 
+#include "engine/one_opens.hpp"
 #include "retry/copy.hpp"
 
 namespace warren::inline v0::retry {
@@ -87,12 +88,11 @@ class Republisher {
   const Resolve resolve_;
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable woken_;
   std::shared_ptr<Link> link_;
   std::string failure_;  // why the latest opening failed, for those who waited for it; empty: it did not
-  std::uint64_t openings_ = 0;  // that have ended
   std::uint64_t wakes_ = 0;
-  bool opening_ = false;
+  engine::OneOpens opening_;  // of link_
   bool closed_ = false;
 };
 

@@ -13,6 +13,7 @@
 #include "client/connection_access.hpp"
 #include "engine/connection_core.hpp"
 #include "retry/topology.hpp"
+#include "values/limits.hpp"
 
 namespace warren::inline v0 {
 namespace {
@@ -20,7 +21,6 @@ namespace {
 using std::chrono::milliseconds;
 using Delays = std::vector<milliseconds>;
 
-constexpr std::size_t longest_name = 255;
 constexpr std::size_t most_distinct = 16;  // each is a quorum queue, which costs the broker memory and a log
 constexpr std::size_t longest_schedule = 1'000;
 constexpr milliseconds longest_delay{4'294'967'295};  // https://www.rabbitmq.com/docs/ttl
@@ -30,7 +30,7 @@ constexpr milliseconds longest_delay{4'294'967'295};  // https://www.rabbitmq.co
 }
 
 void check_name(const std::string& name, std::string_view what) {
-  if (name.size() > longest_name) refuse(fmt::format("{} is above {} bytes", what, longest_name));
+  if (name.size() > max_short_string) refuse(fmt::format("{} is above {} bytes", what, max_short_string));
 }
 
 void check_delay(milliseconds delay) {
@@ -198,10 +198,10 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
   }
   // By name: the virtual host's default may be quorum, whose delivery limit deletes what is looked at too
   // often.
-  topology.queues.push_back({.name = parked, .options = {.arguments = {{"x-queue-type", "classic"}}}});
+  topology.queues.push_back({.name = parked, .options = {.type = QueueType::classic}});
   for (const RetryQueue& queue : topology.queues) {
-    if (queue.name.size() > longest_name)
-      refuse(fmt::format("the queue's name is above {} bytes: {}", longest_name, queue.name));
+    if (queue.name.size() > max_short_string)
+      refuse(fmt::format("the queue's name is above {} bytes: {}", max_short_string, queue.name));
     // https://www.rabbitmq.com/docs/queues#names
     if (queue.name.starts_with("amq.") && queue.name != queue_) {
       refuse(

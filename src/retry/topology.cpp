@@ -9,6 +9,7 @@
 
 #include <warren/channel.hpp>
 #include <warren/error.hpp>
+#include <warren/reply_code.hpp>
 
 #include "client/connection_access.hpp"
 #include "engine/connection_core.hpp"
@@ -16,9 +17,6 @@
 
 namespace warren::inline v0::retry {
 namespace {
-
-constexpr std::uint16_t not_found = 404;
-constexpr std::uint16_t precondition_failed = 406;
 
 // A refusal closes its channel, so each question has one of its own. False where the answer is `refusal`.
 bool ask(Connection& connection, std::uint16_t refusal, const std::function<void(Channel&)>& question) {
@@ -53,22 +51,24 @@ void warn_of_deletions(Connection& connection, const RetryQueue& queue) {
 }
 
 void declare_queue(Connection& connection, const RetryQueue& queue) {
-  if (ask(connection, not_found, [&](Channel& channel) {
+  if (ask(connection, reply_code::not_found, [&](Channel& channel) {
         channel.declare_queue_passive(
             engine::ConnectionAccess::core(connection)->topology().current_name(queue.name));
       })) {
-    // Of a parked or a suspect queue the type was asked for by name.
-    if (queue.options.arguments.contains("x-queue-type")) warn_of_deletions(connection, queue);
+    // A parked or a suspect queue is to be a classic one.
+    if (queue.options.type == QueueType::classic) warn_of_deletions(connection, queue);
     return;
   }
   // 406: somebody else was faster, and declared it otherwise.
-  ask(connection, precondition_failed,
+  ask(connection, reply_code::precondition_failed,
       [&](Channel& channel) { channel.declare_queue(queue.name, queue.options); });
 }
 
 void declare_exchange(Connection& connection, const std::string& name) {
-  if (ask(connection, not_found, [&](Channel& channel) { channel.declare_exchange_passive(name); })) return;
-  ask(connection, precondition_failed, [&](Channel& channel) { channel.declare_exchange(name); });
+  if (ask(connection, reply_code::not_found,
+          [&](Channel& channel) { channel.declare_exchange_passive(name); }))
+    return;
+  ask(connection, reply_code::precondition_failed, [&](Channel& channel) { channel.declare_exchange(name); });
 }
 
 }  // namespace

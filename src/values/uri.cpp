@@ -11,10 +11,11 @@
 
 #include <warren/error.hpp>
 
+#include "values/limits.hpp"
+
 namespace warren::inline v0 {
 namespace {
 
-constexpr std::size_t short_string_max = 255;  // AMQP short string; RabbitMQ's limit for names
 constexpr auto npos = std::string_view::npos;
 
 /// Faults are described by our own words, names and positions, never by quoting: anything in a malformed URI
@@ -72,7 +73,7 @@ std::string decode(Part part) {
 
 std::string decode_short(Part part, std::string_view what) {
   std::string out = decode(part);
-  if (out.size() > short_string_max)
+  if (out.size() > max_short_string)
     fail_at("the " + std::string(what) + " has more than 255 bytes, starting", part.offset);
   return out;
 }

@@ -7,10 +7,10 @@
 
 #include <warren/error.hpp>
 
+#include "values/limits.hpp"
+
 namespace warren::inline v0::wire {
 
-/// AMQP's short string has one byte for its length.
-inline constexpr std::size_t max_short_string = 255;
 /// Tables and arrays in one another, the outermost table included.
 inline constexpr int max_nesting = 32;
 
@@ -27,7 +27,8 @@ inline constexpr int max_nesting = 32;
 
 inline void check_short_string(std::string_view value, const char* operation, const char* name) {
   if (value.size() > max_short_string) {
-    refuse(operation, std::string(name) + " is " + std::to_string(value.size()) + " bytes, above 255");
+    refuse(operation, std::string(name) + " is " + std::to_string(value.size()) + " bytes, above " +
+                          std::to_string(max_short_string));
   }
 }
 

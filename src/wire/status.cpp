@@ -1,20 +1,54 @@
 #include "wire/status.hpp"
 
+#include <warren/reply_code.hpp>
+
+#include "wire/broker_text.hpp"
+
 namespace warren::inline v0::wire {
 
-// 403: credentials; 530: virtual host; 402: path; 503: unknown exchange type; 540: not for this kind of
-// queue. 320 (forced close) and most of 541 (internal error) pass with time, but not a feature that the
-// broker denies. So does a limit (530 too) of connections or channels: the broker may still count the ones
-// that were just lost.
+// An unknown exchange type is command_invalid. connection_forced and most of internal_error pass with time,
+// but not a feature that the broker denies. A limit of connections or channels passes, too: the broker may
+// still count those that were just lost.
 bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept {
-  const auto says = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
-  if (code == 541) return says("deprecated") || says("not permitted");
-  if (code == 530) return !says("limit (") && !says("reached the maximum");
-  return code == 402 || code == 403 || code == 503 || code == 540;
+  switch (code) {
+    case reply_code::internal_error:
+      return denies_feature(text);
+    case reply_code::not_allowed:
+      return !tells_limit(text);
+    case reply_code::invalid_path:
+    case reply_code::access_refused:
+    case reply_code::command_invalid:
+    case reply_code::not_implemented:
+      return true;
+    default:
+      return false;
+  }
 }
 
-bool is_node_down(std::uint16_t code, std::string_view text) noexcept {
-  return code == 404 && text.find("down or inaccessible") != std::string_view::npos;
+// These stay until somebody changes the broker or the call. But a node that is down comes back, and a
+// delivery that was unacknowledged for too long is delivered again.
+bool is_permanent_channel_close(std::uint16_t code, std::string_view text) noexcept {
+  switch (code) {
+    case reply_code::not_found:
+      return !is_node_down(code, text);
+    case reply_code::precondition_failed:
+      return !is_overdue_acknowledgement(code, text);
+    case reply_code::invalid_path:
+    case reply_code::access_refused:
+    case reply_code::not_implemented:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_refused_login(std::uint16_t code) noexcept {
+  return code == reply_code::access_refused || code == reply_code::not_allowed;
+}
+
+bool ends_recovery(std::uint16_t code) noexcept {
+  return code == reply_code::command_invalid || code == reply_code::not_implemented ||
+         code == reply_code::internal_error;
 }
 
 }  // namespace warren::inline v0::wire

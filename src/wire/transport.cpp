@@ -10,6 +10,7 @@
 
 #include <warren/error.hpp>
 
+#include "values/limits.hpp"
 #include "wire/resolver.hpp"
 #include "wire/tls.hpp"
 
@@ -18,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t longest_name = 255;                           // RabbitMQ's limit
 constexpr std::size_t longest_credentials = std::size_t{64} << 10;  // the broker's own limit is lower
 // So that no clock overflows.
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
@@ -50,7 +50,7 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
     if (text->find('\0') != std::string::npos)
       refuse(operation, "host, virtual host, user and password cannot hold a NUL byte");
   }
-  if (endpoint.vhost.size() > longest_name) refuse(operation, "the virtual host is above 255 bytes");
+  if (endpoint.vhost.size() > max_short_string) refuse(operation, "the virtual host is above 255 bytes");
   if (endpoint.user.size() + endpoint.password.size() > longest_credentials)
     refuse(operation, "user and password are together above 64 KiB");
   const Clock::time_point deadline =

@@ -31,10 +31,9 @@ struct Sink : ChannelSink {
     expect(!closed, "nothing comes after the end");
     arrived.push_back(std::move(content));
   }
-  bool on_turn_end(std::vector<ContentAssembler::ContentPtr>& spare) override {
+  void on_turn_end(std::vector<ContentAssembler::ContentPtr>& spare) override {
     for (auto& content : arrived) spare.push_back(std::move(content));
     arrived.clear();
-    return true;
   }
   void on_return(ContentAssembler::ContentPtr content) override {
     expect(content->method == wire::id::basic_return, "a return came by basic.return");

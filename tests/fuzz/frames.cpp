@@ -8,6 +8,7 @@
 
 #include "fuzz.hpp"
 #include "values/utf8.hpp"
+#include "wire/broker_text.hpp"
 #include "wire/frame.hpp"
 #include "wire/malformed.hpp"
 #include "wire/method_decoder.hpp"
@@ -32,7 +33,11 @@ void read_method(std::string_view payload, wire::MethodDecoder& decoder) {
   for (const std::string_view text : {method.text, method.exchange, method.routing_key, method.name})
     expect(lies_in(text, payload), "a method's text lies in its payload");
   (void)wire::is_permanent_close(method.code, method.text);
-  (void)wire::is_node_down(method.code, method.text);
+  (void)wire::is_permanent_channel_close(method.code, method.text);
+  (void)wire::is_denied_transient_queue(method.code, method.text);
+  (void)wire::is_named(method.exchange, method.text);
+  if (const auto missing = wire::missing_queue(method.text))
+    expect(lies_in(*missing, payload), "the name of a missing queue lies in its payload");
   (void)is_utf8(method.text);
 }
 

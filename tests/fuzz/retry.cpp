@@ -7,7 +7,6 @@
 #include <warren/parking_lot.hpp>
 
 #include "consumer/crash_guard.hpp"
-#include "engine/queue_facts.hpp"
 #include "parking/admission.hpp"
 #include "parking/parked.hpp"
 #include "policies.hpp"
@@ -17,6 +16,7 @@
 #include "retry/read.hpp"
 #include "retry/text.hpp"
 #include "values/utf8.hpp"
+#include "wire/broker_text.hpp"
 #include "wire/frame.hpp"
 
 namespace {
@@ -135,7 +135,7 @@ void step(Delivery& delivery, Input& input) {
       const std::string_view text = input.text();
       const std::string cut = retry::to_utf8(text, limit);
       expect(cut.size() <= limit && is_utf8(cut), "a header's text is UTF-8 of so many bytes");
-      (void)engine::read_inequivalent(text);
+      (void)wire::read_inequivalent(text);
     }
   }
 }

@@ -1,5 +1,7 @@
 #include <warren/warren.hpp>
 
+#include <optional>
+
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/thrown.hpp"
@@ -206,4 +208,29 @@ TEST_CASE_METHOD(Fixture, "a type that no plugin brings is refused, and names it
   const auto error = thrown<warren::Error>(
       [&] { channel.declare_exchange(unique_name("custom"), {.custom_type = "x-there-is-none"}); });
   CHECK(contains(error.text(), "x-there-is-none"));
+}
+
+TEST_CASE("an exchange outlives the channel that declared it, but not its connection") {
+  std::optional<Exchange> kept;
+  {
+    Connection connection{shared_broker().endpoint(), test_options()};
+    Exchange exchange = connection.open_channel().declare_exchange(unique_name("outlives"));
+    exchange.bind("amq.topic", "key");
+    exchange.unbind("amq.topic", "key");
+    {
+      Channel channel = connection.open_channel();
+      Exchange found = channel.declare_exchange_passive(exchange.name());
+      CHECK(thrown<ChannelError>([&] { found.bind(unique_name("none"), ""); }).code() == 404);
+      Queue bound = connection.open_channel().declare_queue("", {.exclusive = true});
+      bound.bind(found, "key");
+      CHECK(thrown<ChannelError>([&] { found.remove({.if_unused = true}); }).code() == 406);
+      bound.unbind(found, "key");
+    }
+    exchange.remove();
+    CHECK(thrown<ChannelError>([&] {
+            connection.open_channel().declare_exchange_passive(exchange.name());
+          }).code() == 404);
+    kept = exchange;
+  }
+  CHECK_FALSE(thrown<warren::ConnectionError>([&] { kept->remove(); }).in_doubt());
 }

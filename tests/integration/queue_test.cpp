@@ -1,5 +1,10 @@
 #include <warren/warren.hpp>
 
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <vector>
+
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/thrown.hpp"
@@ -42,8 +47,9 @@ bool lists_default_type() { return std::stoi(shared_broker().ctl({"version"})) >
 
 }  // namespace
 
-TEST_CASE_METHOD(
-    Fixture, "a queue is durable and classic by default, with no arguments; the counts are the broker's") {
+TEST_CASE_METHOD(Fixture,
+                 "a queue is durable and of the broker's default type by default, with no arguments; the "
+                 "counts are the broker's") {
   const std::string name = unique_name("default");
   const Queue queue = channel.declare_queue(name);
   CHECK(queue.name() == name);
@@ -56,7 +62,8 @@ TEST_CASE_METHOD(
   CHECK(told.exclusive == "false");
 
   fill(name, 3);
-  warren::Consumer consumer{connection, name, {.prefetch = 1, .ack_mode = warren::AckMode::manual, .drain_timeout = 0ms}};
+  warren::Consumer consumer{
+      connection, name, {.prefetch = 1, .ack_mode = warren::AckMode::manual, .drain_timeout = 0ms}};
   consumer.start([](const warren::Delivery&) {});
   Queue seen = channel.declare_queue_passive(name);
   CHECK(seen.consumer_count() == 1);
@@ -68,6 +75,15 @@ TEST_CASE_METHOD(
   }
   channel = connection.open_channel();
   CHECK(channel.declare_queue(name).remove() == 3);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "a classic queue is asked for by name, and is the one that the broker's default was") {
+  const std::string name = unique_name("by-name");
+  Queue queue = channel.declare_queue(name, {.type = QueueType::classic});
+  CHECK(told_of(name).arguments == R"([{"x-queue-type","classic"}])");
+  CHECK_NOTHROW(channel.declare_queue(name));
+  queue.remove();
 }
 
 TEST_CASE_METHOD(Fixture,
@@ -267,4 +283,85 @@ TEST_CASE_METHOD(Fixture, "what expires is dead-lettered as the options say") {
   std::optional<warren::Delivery> delivery;
   REQUIRE(eventually([&] { return (delivery = channel.get_no_ack(parked.name())).has_value(); }));
   CHECK(delivery->headers().contains("x-death"));
+}
+
+TEST_CASE(
+    "a queue outlives the channel that declared it, be it a temporary, closed, or closed by the broker") {
+  Connection connection{shared_broker().endpoint(), test_options()};
+  const std::string name = unique_name("outlives");
+  const auto closed_by_program = [&] {
+    Channel channel = connection.open_channel();
+    Queue queue = channel.declare_queue(name);
+    channel.close();
+    return queue;
+  };
+  const auto closed_by_broker = [&] {
+    Channel channel = connection.open_channel();
+    Queue queue = channel.declare_queue(name);
+    CHECK(thrown<ChannelError>([&] { channel.declare_queue_passive(unique_name("none")); }).code() == 404);
+    return queue;
+  };
+  warren::Publisher publisher{connection};
+  for (Queue queue :
+       {connection.open_channel().declare_queue(name), closed_by_program(), closed_by_broker()}) {
+    queue.bind("amq.topic", name + ".#");
+    publisher.publish(warren::Message("m"), {.exchange = "amq.topic", .routing_key = name + ".a"});
+    queue.unbind("amq.topic", name + ".#");
+    CHECK(queue.purge() == 1);
+    CHECK(queue.name() == name);
+  }
+  CHECK(connection.open_channel().declare_queue_passive(name).remove() == 0);
+  CHECK(thrown<ChannelError>([&] { connection.open_channel().declare_queue_passive(name); }).code() == 404);
+}
+
+TEST_CASE("an exclusive queue that the broker named works without its channel") {
+  Connection connection{shared_broker().endpoint(), test_options()};
+  Queue queue = connection.open_channel().declare_queue("", {.exclusive = true});
+  warren::Publisher publisher{connection, {.routing_key = queue.name()}};
+  publisher.publish(warren::Message("m"));
+  queue.bind("amq.fanout", "");
+  CHECK(queue.purge() == 1);
+  CHECK(queue.remove() == 0);
+}
+
+TEST_CASE("a queue and its copies open one channel for themselves, which is closed with the last of them") {
+  auto options = test_options();
+  options.channel_max = 2;
+  Connection connection{shared_broker().endpoint(), options};
+  const Channel held = connection.open_channel();
+  const auto no_channel_is_free = [&] {
+    return thrown<ChannelError>([&] { connection.open_channel(); }).scope() == warren::ErrorScope::channel;
+  };
+  {
+    Queue queue = connection.open_channel().declare_queue("", {.exclusive = true});
+    std::vector<std::thread> threads;
+    std::atomic<int> purged{0};
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&, copy = queue]() mutable {
+        for (int j = 0; j < 5; ++j) {
+          copy.purge();
+          ++purged;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(purged == 20);
+    CHECK(no_channel_is_free());
+    // The broker closes it over this one, and the next call has another one.
+    CHECK(thrown<ChannelError>([&] { queue.bind(unique_name("none"), ""); }).code() == 404);
+    CHECK(queue.purge() == 0);
+    CHECK(no_channel_is_free());
+  }
+  CHECK(connection.open_channel().is_open());
+}
+
+TEST_CASE("without its connection a queue throws ConnectionError") {
+  std::optional<Queue> queue;
+  {
+    Connection connection{shared_broker().endpoint(), test_options()};
+    queue = connection.open_channel().declare_queue("", {.exclusive = true});
+    CHECK(queue->purge() == 0);
+  }
+  CHECK_FALSE(thrown<warren::ConnectionError>([&] { queue->purge(); }).in_doubt());
+  CHECK_FALSE(thrown<warren::ConnectionError>([&] { queue->remove(); }).in_doubt());
 }

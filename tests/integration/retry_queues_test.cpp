@@ -60,6 +60,7 @@ TEST_CASE("other queues are no streams, whatever their arguments, and the questi
       {},
       {.max_length_bytes = 100'000, .overflow = Overflow::reject_publish},
       {.dead_letter_exchange = ""},
+      {.type = QueueType::classic},
       {.arguments = {{"x-queue-type", "classic"}}},
       {.type = QueueType::quorum},
       {.type = QueueType::quorum, .max_length_bytes = 100'000, .delivery_limit = 7}};

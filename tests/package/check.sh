@@ -8,7 +8,7 @@
 #   pkg_config KIND    the same program, by pkg-config
 #   symbols KIND       the library exports nothing foreign, and needs no library that it should not
 #   archive KIND       as moved, with rabbitmq-c itself as an archive
-#   headers KIND       each public header compiles alone, without rabbitmq-c and fmt
+#   headers KIND       each public header compiles alone, without rabbitmq-c and fmt; below C++20 it says one sentence
 #   no_tls KIND        the same headers without TLS and without OpenSSL, and a clear error where TLS is asked for
 #   readme KIND        the C++ in README.md compiles as it stands there, and what has a main() links
 #   packages KIND      cpack makes .deb and .tar.gz, with the right files and dependencies; a project builds from them
@@ -162,6 +162,16 @@ headers() {
                 -Iinclude -fsyntax-only -MD -MF /dev/stdout -x c++ -) ||
             fail "$name does not compile alone"
         ! grep -E 'amqp|rabbitmq|fmt/' <<< "$seen" || fail "$name includes what should stay inside"
+    done
+    # Below C++20 there is one sentence, whichever header comes first.
+    for header in include/warren/*.hpp; do
+        if seen=$(printf '#include <%s>\n' "warren/${header##*/}" |
+            "$CXX" -std=c++17 -Iinclude -fsyntax-only -x c++ - 2>&1); then
+            fail "${header##*/} compiles as C++17"
+        fi
+        grep -m 1 'error:' <<< "$seen" | grep -q 'warren needs C++20' ||
+            fail "${header##*/}: the first error of C++17 is not that warren needs C++20: $seen"
+        [[ $(grep -c 'error:' <<< "$seen") -le 2 ]] || fail "${header##*/}: more errors than one: $seen"
     done
     diff <(cd "$WARREN_SOURCE/include" && find . -type f | sort) \
         <(cd include && find . -type f ! -name export.hpp | sort)

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,16 @@ namespace wire = warren::wire;
 namespace {
 
 auto in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
+
+// Whether the channel asked for its tick, and how often.
+struct Ticks final : Ticker {
+  bool request_tick(std::shared_ptr<ChannelCore>) noexcept override {
+    ++requests;
+    return has_memory;
+  }
+  int requests = 0;
+  bool has_memory = true;
+};
 
 // Plays the I/O thread's side of channel 3 with frames made by the encoders themselves.
 struct Script {
@@ -59,7 +70,9 @@ struct Script {
   }
 
   Outbox outbox{1024};
-  ChannelCore channel{outbox, 3, 131'072};
+  Ticks ticks;
+  const std::shared_ptr<ChannelCore> shared = std::make_shared<ChannelCore>(outbox, 3, 131'072, &ticks);
+  ChannelCore& channel = *shared;
   std::atomic<bool> closed{false};
   wire::MethodDecoder decoder;
 };
@@ -234,4 +247,49 @@ TEST_CASE("a channel that both sides close at once never says channel.close and 
   }
   closing.join();
   CHECK(forgotten == 0);
+}
+
+TEST_CASE(
+    "an acknowledgement goes out at once if no tick is near; those behind it are merged until the tick") {
+  Script script;
+  const auto fetch = [&](std::uint64_t tag) {
+    auto get = script.get_async();
+    script.sent();
+    script.receive(get_ok(tag));
+    get.get();
+  };
+  const auto acknowledged = [&] {
+    std::vector<std::uint64_t> tags;
+    Output out;
+    if (!script.outbox.take(out)) return tags;
+    const Bytes sent = out.bytes();
+    std::vector<support::Frame> frames;
+    support::FrameReader(support::Direction::to_client, 0).read({sent.data(), sent.size()}, frames);
+    for (const support::Frame& frame : frames) {
+      CHECK(frame.method == wire::id::basic_ack);
+      tags.push_back(frame.delivery_tag);
+    }
+    return tags;
+  };
+  using Tags = std::vector<std::uint64_t>;
+  constexpr std::size_t most = 10;
+  for (std::uint64_t tag = 1; tag <= 5; ++tag) fetch(tag);
+
+  CHECK(script.channel.acknowledge_later(1, most) == ChannelCore::Settlement::accepted);
+  CHECK(acknowledged() == Tags{1});
+  CHECK(script.ticks.requests == 1);
+  script.channel.acknowledge_later(2, most);
+  script.channel.acknowledge_later(3, most);
+  CHECK(acknowledged().empty());
+  CHECK(script.channel.tick());
+  CHECK(acknowledged() == Tags{3});
+  CHECK(script.ticks.requests == 1);
+
+  CHECK_FALSE(script.channel.tick());  // nothing gathered: the next one goes out at once again
+  script.ticks.has_memory = false;
+  script.channel.acknowledge_later(4, most);
+  CHECK(acknowledged() == Tags{4});
+  script.channel.acknowledge_later(5, most);  // nobody will come by
+  CHECK(acknowledged() == Tags{5});
+  CHECK(script.ticks.requests == 3);
 }

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <type_traits>
+
+namespace warren::inline v0::engine {
+
+/// One thread opens what several need, and the others wait for it: a channel, a connection.
+///
+/// It holds no resource. Its owner keeps what was opened, and guards it and this object with one lock. Each
+/// function is called with that lock held. The owner's loop looks like this:
+///
+///     while (!channel_) {
+///       if (opening_.is_running()) {
+///         if (opening_.wait(lock, deadline, [&] { return closed_; })) continue;
+///         throw TimeoutError(...);
+///       }
+///       auto opened = opening_.run(lock, [&] { return open_channel(deadline); });
+///       if (!closed_) channel_ = std::move(opened);
+///     }
+///
+/// run() ends the wait of all others under the lock that its caller then goes on to hold. So nobody sees the
+/// attempt ended before the caller has stored what it opened.
+class OneOpens {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Lock = std::unique_lock<std::mutex>;
+
+  /// Whether a thread is within run().
+  [[nodiscard]] bool is_running() const noexcept { return running_; }
+  /// How many attempts have ended, with or without success. A thread that waited compares it, and so knows
+  /// whether the latest failure is that of the attempt for which it waited.
+  [[nodiscard]] std::uint64_t ended() const noexcept { return ended_; }
+
+  /// Runs `open` without the lock, and returns what it returned, with the lock held again. Not while
+  /// is_running(). Whatever `open` throws is passed on, with the lock held again.
+  template <std::invocable Open>
+  std::invoke_result_t<Open&> run(Lock& lock, Open&& open) {
+    struct End {
+      ~End() {
+        lock.lock();
+        own.running_ = false;
+        ++own.ended_;
+        own.changed_.notify_all();
+      }
+      OneOpens& own;
+      Lock& lock;
+    };
+    running_ = true;
+    lock.unlock();
+    const End end{*this, lock};
+    return open();
+  }
+
+  /// Blocks until the attempt that runs now has ended, or until `leave` is true. `leave` is asked at the
+  /// beginning, and after each wake(). Returns at once if no attempt runs.
+  /// @returns false at the deadline; Clock::time_point::max() is none
+  template <std::predicate Leave>
+  bool wait(Lock& lock, Clock::time_point deadline, Leave&& leave) {
+    const std::uint64_t before = ended_;
+    const auto over = [&] { return !running_ || ended_ != before || leave(); };
+    if (deadline != Clock::time_point::max()) return changed_.wait_until(lock, deadline, over);
+    changed_.wait(lock, over);
+    return true;
+  }
+
+  /// Everybody in wait() asks its `leave` again.
+  void wake() noexcept { changed_.notify_all(); }
+
+ private:
+  std::condition_variable changed_;
+  std::uint64_t ended_ = 0;
+  bool running_ = false;
+};
+
+}  // namespace warren::inline v0::engine

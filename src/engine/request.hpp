@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <warren/exchange_options.hpp>
+#include <warren/queue_options.hpp>
+
+#include "engine/channel_core.hpp"
+#include "engine/topology.hpp"
+
+namespace warren::inline v0::engine {
+
+/// A method that the broker answers, before it has a channel.
+struct Request {
+  std::string operation{};   ///< for errors, in AMQP's terms: `queue.declare "orders"`
+  std::uint32_t answer = 0;  ///< the method that answers it, as in wire::id
+  std::function<void(Bytes&, std::uint16_t channel)> encode{};
+  ChannelCore::LateDelivery late = ChannelCore::LateDelivery::keep;
+};
+
+/// ChannelCore::call() of a request, which waits for the answer. Throws what that throws.
+Reply ask(ChannelCore& channel, const Request& request, ChannelCore::Deadline deadline);
+/// ChannelCore::begin() of a request, which does not wait. Throws what that throws.
+[[nodiscard]] ChannelCore::Call begin(ChannelCore& channel, const Request& request);
+
+enum class NoAck : bool { no, yes };
+
+/// The requests. Each refers to its arguments, which must outlive it.
+namespace request {
+
+[[nodiscard]] Request declare_exchange(const ExchangeRecord& exchange);
+/// A passive declaration, which asks whether it exists.
+[[nodiscard]] Request find_exchange(std::string_view name);
+[[nodiscard]] Request delete_exchange(std::string_view name, RemoveExchangeOptions options);
+
+/// A queue that the broker named gets another name.
+[[nodiscard]] Request declare_queue(const QueueRecord& queue);
+/// A passive declaration, which asks whether it exists, and for its counts.
+[[nodiscard]] Request find_queue(std::string_view name);
+[[nodiscard]] Request purge_queue(std::string_view name);
+[[nodiscard]] Request delete_queue(std::string_view name, RemoveOptions options);
+
+[[nodiscard]] Request bind(const BindingRecord& binding);
+[[nodiscard]] Request unbind(const BindingRecord& binding);
+
+/// The answer is basic.get-ok or basic.get-empty. What comes after the caller gave up is requeued, but with
+/// NoAck::yes, where it is lost.
+[[nodiscard]] Request get(std::string_view queue, NoAck no_ack);
+[[nodiscard]] Request set_prefetch(std::uint16_t count);
+[[nodiscard]] Request cancel(std::string_view consumer_tag);
+
+}  // namespace request
+}  // namespace warren::inline v0::engine
