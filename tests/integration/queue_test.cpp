@@ -330,7 +330,7 @@ TEST_CASE("a queue and its copies open one channel for themselves, which is clos
   Connection connection{shared_broker().endpoint(), options};
   const Channel held = connection.open_channel();
   const auto no_channel_is_free = [&] {
-    return thrown<ChannelError>([&] { connection.open_channel(); }).scope() == warren::ErrorScope::channel;
+    return thrown<ChannelError>([&] { return connection.open_channel(); }).scope() == warren::ErrorScope::channel;
   };
   {
     Queue queue = connection.open_channel().declare_queue("", {.exclusive = true});
