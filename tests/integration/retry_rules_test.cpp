@@ -24,9 +24,9 @@ TEST_CASE("exceptions mean what the rules say of their types: retried, parked, o
   for (const char* body : {"busy", "very busy", "rejected", "ignored", "other", "plain reject"})
     bench.publish(body);
   const auto rules = FailureRules()
-                         .reject<VeryBusy>()  // the first that fits decides
+                         .park<VeryBusy>()  // the first that fits decides
                          .retry<Busy>()
-                         .reject<std::invalid_argument>()
+                         .park<std::invalid_argument>()
                          .ignore<std::logic_error>()
                          .ignore<std::exception>();
   Consumer consumer(bench.connection, bench.queue,
@@ -37,7 +37,7 @@ TEST_CASE("exceptions mean what the rules say of their types: retried, parked, o
     if (body == "very busy") throw VeryBusy("very busy");
     if (body == "rejected") throw std::invalid_argument("rejected");
     if (body == "ignored") throw std::out_of_range("ignored");
-    if (body == "plain reject") throw Reject("not to be ignored");
+    if (body == "plain reject") throw Park("not to be ignored");
     throw 42;
   });
   CHECK(eventually([&] {
@@ -64,7 +64,7 @@ TEST_CASE("a function says what no type does; what it throws is logged, and the 
       std::rethrow_exception(error);
     } catch (int number) {
       if (number == 1) return FailureDecision{.action = FailureDecision::Action::ignore};
-      if (number == 2) return FailureDecision{.action = FailureDecision::Action::reject};
+      if (number == 2) return FailureDecision{.action = FailureDecision::Action::park};
       if (number == 3) throw std::runtime_error("undecided");
     }
     return std::nullopt;

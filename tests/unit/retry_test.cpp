@@ -69,9 +69,9 @@ bool is_uuid_v4(std::string_view id) {
   });
 }
 
-class OwnReject : public Reject {
+class OwnPark : public Park {
  public:
-  using Reject::Reject;
+  using Park::Park;
 };
 
 struct Speechless : std::exception {
@@ -131,11 +131,11 @@ TEST_CASE("a failure is told from what the handler threw, whatever it is") {
   CHECK(error.error_message == "too far");
   CHECK(error.runs == 3);
 
-  CHECK(described(Reject("no such item")).reason == Reason::rejected);
-  CHECK(described(Reject("no such item")).error_message == "no such item");
-  CHECK(described(Reject("x")).error_type.find("Reject") != std::string::npos);
-  CHECK(described(OwnReject("x")).reason == Reason::rejected);
-  CHECK(described(OwnReject("x")).error_type.find("OwnReject") != std::string::npos);
+  CHECK(described(Park("no such item")).reason == Reason::rejected);
+  CHECK(described(Park("no such item")).error_message == "no such item");
+  CHECK(described(Park("x")).error_type.find("Park") != std::string::npos);
+  CHECK(described(OwnPark("x")).reason == Reason::rejected);
+  CHECK(described(OwnPark("x")).error_type.find("OwnPark") != std::string::npos);
   CHECK(described(Undecodable("no JSON")).reason == Reason::undecodable);
   CHECK(described(Undecodable("no JSON")).error_message == "no JSON");
 
