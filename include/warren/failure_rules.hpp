@@ -29,6 +29,9 @@ struct FailureDecision {
   friend bool operator==(const FailureDecision&, const FailureDecision&) = default;
 };
 
+/// Its name: "retry", "park", "ignore".
+[[nodiscard]] WARREN_EXPORT const char* to_string(FailureDecision::Action action) noexcept;
+
 /// Rules for a handler's exceptions: by type first, and by a function if no type fits. They belong to a
 /// consumer (ConsumerOptions::failures), not to its retry policy: a policy can be compared, functions can't.
 /// Park and Undecodable keep their meaning whatever the rules say. With RetryPolicy::none() only `ignore` has

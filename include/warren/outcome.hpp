@@ -25,6 +25,9 @@ enum class Outcome : std::uint8_t {
   dead_letter,
 };
 
+/// Its name: "ack", "retry", "park", "requeue", "dead_letter".
+[[nodiscard]] WARREN_EXPORT const char* to_string(Outcome outcome) noexcept;
+
 /// A handler throws it if the message can never be handled. With a retry policy the message is parked at
 /// once, with reason `rejected`. Without a policy (RetryPolicy::none) it ends the consumer, as every
 /// exception does.
