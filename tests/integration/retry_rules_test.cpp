@@ -82,7 +82,7 @@ TEST_CASE("a function says what no type does; what it throws is logged, and the 
 
 TEST_CASE("a delay that a rule asks for takes the place of the schedule's, rounded up to one there is") {
   Bench bench;
-  const RetryPolicy policy = RetryPolicy::delays({50ms, 400ms}, {.immediate = 3});
+  const RetryPolicy policy = RetryPolicy::delays({50ms, 400ms}, {.runs_in_place = 3});
   Consumer consumer(bench.connection, bench.queue,
                     {.retry = policy, .failures = FailureRules().retry<Busy>(200ms)});
   bench.wait(50ms);
@@ -120,7 +120,7 @@ TEST_CASE("a delivery tells of the tries before it, those in place included") {
   Bench bench;
   std::mutex mutex;
   std::vector<RetryInfo> seen;
-  Consumer consumer = bench.consumer(RetryPolicy::fixed(100ms, {.max_attempts = 9, .immediate = 1}));
+  Consumer consumer = bench.consumer(RetryPolicy::fixed(100ms, {.max_attempts = 9, .runs_in_place = 1}));
   bench.publish(Message("one", {.message_id = "m-1"}));
   consumer.start([&](const Delivery& delivery) {
     const std::lock_guard lock(mutex);

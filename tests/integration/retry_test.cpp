@@ -114,7 +114,7 @@ TEST_CASE("policy to_queue: runs in place ahead of the copy count as attempts") 
   Bench bench;
   bench.publish("one");
   Consumer consumer(bench.connection, bench.queue,
-                    {.retry = RetryPolicy::to_queue(bench.retry, {.max_attempts = 5, .immediate = 2})});
+                    {.retry = RetryPolicy::to_queue(bench.retry, {.max_attempts = 5, .runs_in_place = 2})});
   std::atomic<int> runs{0};
   consumer.start(Failing{.runs = &runs});
   CHECK(eventually([&] { return consumer.status().retried == 1; }));
@@ -268,7 +268,7 @@ TEST_CASE("behaviour 50: a rejected message parks at once, an undecodable one to
   bench.publish("rejected");
   bench.publish("undecodable");
   Consumer consumer(bench.connection, bench.queue,
-                    {.retry = RetryPolicy::to_queue(bench.retry, {.immediate = 3})});
+                    {.retry = RetryPolicy::to_queue(bench.retry, {.runs_in_place = 3})});
   std::atomic<int> runs{0};
   consumer.start([&](const Delivery& delivery) {
     ++runs;

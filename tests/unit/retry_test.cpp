@@ -100,11 +100,12 @@ TEST_CASE("a retry policy names its parked queue after the consumer's, unless to
 }
 
 TEST_CASE("a retry policy tells in a line what it does") {
-  CHECK(RetryPolicy::none().to_string() == "none");
-  CHECK(RetryPolicy::immediate().to_string() == "immediate(max_attempts=5)");
-  CHECK(RetryPolicy::to_queue("orders_retry").to_string() == "to_queue(orders_retry, max_attempts=5)");
-  CHECK(RetryPolicy::to_queue("r", {.max_attempts = 9, .immediate = 2, .parked_queue = "p", .exchange = "x"})
-            .to_string() == "to_queue(r, max_attempts=9, immediate=2, parked_queue=p, exchange=x)");
+  CHECK(to_string(RetryPolicy::none()) == "none");
+  CHECK(to_string(RetryPolicy::immediate()) == "immediate(max_attempts=5)");
+  CHECK(to_string(RetryPolicy::to_queue("orders_retry")) == "to_queue(orders_retry, max_attempts=5)");
+  CHECK(to_string(RetryPolicy::to_queue(
+            "r", {.max_attempts = 9, .runs_in_place = 2, .parked_queue = "p", .exchange = "x"})) ==
+        "to_queue(r, max_attempts=9, runs_in_place=2, parked_queue=p, exchange=x)");
 }
 
 TEST_CASE("a retry policy that can't be right is refused") {
@@ -385,10 +386,10 @@ TEST_CASE("runs in place: none, up to the maximum, or as many as asked for ahead
   CHECK(runs(RetryPolicy::immediate({.max_attempts = 4})) == 4);
   CHECK(runs(RetryPolicy::immediate({.max_attempts = 1})) == 1);
   CHECK(runs(RetryPolicy::to_queue("r")) == 1);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 2})) == 3);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 9})) == 5);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 2}), 3) == 2);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 2}), most) == 1);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 2})) == 3);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 9})) == 5);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 2}), 3) == 2);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 2}), most) == 1);
   const std::uint32_t largest = std::numeric_limits<std::uint32_t>::max();
   CHECK_FALSE(retry::run_again_in_place(RetryPolicy::immediate({.max_attempts = largest}), delivery(),
                                         {.runs = largest}, now));
