@@ -30,10 +30,10 @@ int main(int argc, char** argv) {
       ->check(between(0.001, 4'000'000))
       ->capture_default_str();
   return run_program(app, argc, argv, [&] {
-    const auto policy = warren::RetryPolicy::exponential({.max_attempts = max_attempts,
-                                                          .initial = to_milliseconds(initial_delay),
-                                                          .max = to_milliseconds(max_delay),
-                                                          .parked_queue = parked_queue});
+    const auto policy = warren::RetryPolicy::exponential(
+        {.initial = to_milliseconds(initial_delay),
+         .max = to_milliseconds(max_delay),
+         .retry = {.max_attempts = max_attempts, .parked_queue = parked_queue}});
     work_on_orders(broker, options, retry_queue, policy, stop);
     return 0;
   });

@@ -12,61 +12,68 @@
 
 namespace warren::inline v0 {
 
-/// What an exception of a handler's means for its message.
+/// What becomes of a message whose handler threw an exception.
 struct FailureDecision {
-  /// What becomes of it.
+  /// What becomes of the message.
   enum class Action : std::uint8_t {
-    retry,   ///< as the retry policy says
-    reject,  ///< parked at once, with reason `rejected`
-    ignore,  ///< acknowledged, as if the handler had returned
+    retry,   ///< The retry policy decides.
+    park,    ///< The message is parked at once, with reason `rejected`.
+    ignore,  ///< The message is acknowledged, as if the handler had returned.
   };
-  Action action = Action::retry;  ///< what becomes of it
-  /// Of retry, with a delayed policy: that long at least, in place of the schedule's next delay; rounded up
-  /// to the next of RetryPolicy::distinct_delays(), or else the longest. No runs in place come ahead of it.
+  Action action = Action::retry;  ///< what becomes of the message
+  /// For Action::retry with a delayed policy: the shortest delay, in place of the schedule's next one. It is
+  /// rounded up to the next of RetryPolicy::distinct_delays(), or down to the longest of them. The handler
+  /// does not run again in place before it.
   std::optional<std::chrono::milliseconds> delay{};
 
-  friend bool operator==(const FailureDecision&, const FailureDecision&) = default;  ///< equal in all of it
+  friend bool operator==(const FailureDecision&, const FailureDecision&) = default;
 };
 
-/// What exceptions mean, by their types, and by a function where no type says. A consumer's, beside its
-/// policy: functions can't be compared, and a policy is a value. Reject and Undecodable mean what they say,
-/// and are not asked about. With RetryPolicy::none() only `ignore` has an effect.
+/// Its name: "retry", "park", "ignore".
+[[nodiscard]] WARREN_EXPORT const char* to_string(FailureDecision::Action action) noexcept;
+
+/// Rules for a handler's exceptions: by type first, and by a function if no type fits. They belong to a
+/// consumer (ConsumerOptions::failures), not to its retry policy: a policy can be compared, functions can't.
+/// Park and Undecodable keep their meaning whatever the rules say. With RetryPolicy::none() only `ignore` has
+/// an effect.
 ///
 /// ```
-/// warren::FailureRules().reject<std::invalid_argument>().ignore<AlreadyDone>().retry<Busy>(30s)
+/// warren::FailureRules().park<std::invalid_argument>().ignore<AlreadyDone>().retry<Busy>(30s)
 /// ```
 class WARREN_EXPORT FailureRules {
  public:
-  /// Nothing: as the retry policy says.
+  /// What a rule decides. `nullopt`: no rule fits, and the retry policy decides.
   using Decision = std::optional<FailureDecision>;
-  /// Decides about an exception, on the handler's thread.
+  /// Decides about an exception. It is called on the handler's thread.
   using Function = std::function<Decision(const std::exception_ptr&)>;
 
-  /// An `E`, or what derives from it, is retried. The first rule that fits decides.
-  /// @param delay  in place of the schedule's next delay, see FailureDecision::delay
+  /// An exception of type `E`, or of a class derived from it, is retried. The first rule that fits decides.
+  /// @param delay  the shortest delay, in place of the schedule's next one; see FailureDecision::delay
   template <typename E>
   FailureRules& retry(std::optional<std::chrono::milliseconds> delay = {}) {
     return add(&is<E>, {FailureDecision::Action::retry, delay});
   }
-  /// An `E`, or what derives from it, is parked at once, as Reject.
+  /// An exception of type `E`, or of a class derived from it, parks its message at once, with reason
+  /// `rejected`. The first rule that fits decides.
   template <typename E>
-  FailureRules& reject() {
-    return add(&is<E>, {FailureDecision::Action::reject, {}});
+  FailureRules& park() {
+    return add(&is<E>, {FailureDecision::Action::park, {}});
   }
-  /// An `E`, or what derives from it, is acknowledged, as if the handler had returned.
+  /// An exception of type `E`, or of a class derived from it, is ignored: its message is acknowledged, as if
+  /// the handler had returned. The first rule that fits decides.
   template <typename E>
   FailureRules& ignore() {
     return add(&is<E>, {FailureDecision::Action::ignore, {}});
   }
-  /// Asked where no type fits, on the handler's thread. Nothing: as the policy says. So does what it throws,
-  /// which is logged.
+  /// The function decides if no type fits. It runs on the handler's thread. If it returns `nullopt` or throws
+  /// (which is logged), the retry policy decides.
   FailureRules& otherwise(Function function) {
     function_ = std::move(function);
     return *this;
   }
 
-  /// What they say of an exception; nothing: as the policy says.
-  /// @throws what the function throws
+  /// What the rules say of an exception. `nullopt`: the retry policy decides.
+  /// @throws what the function that otherwise() was given throws
   [[nodiscard]] Decision decide(const std::exception_ptr& error) const;
 
  private:

@@ -27,15 +27,15 @@ class TableAccess;
 
 /// AMQP's decimal (field type `D`): value / 10^scale.
 struct Decimal {
-  std::uint8_t scale = 0;                                            ///< digits behind the point
-  std::uint32_t value = 0;                                           ///< without the point
-  friend bool operator==(const Decimal&, const Decimal&) = default;  ///< equal in all of it
+  std::uint8_t scale = 0;   ///< digits behind the point
+  std::uint32_t value = 0;  ///< without the point
+  friend bool operator==(const Decimal&, const Decimal&) = default;
 };
 
 /// A byte array (RabbitMQ's field type `x`), told apart from a string (`S`).
 struct Binary {
-  std::string bytes{};                                             ///< any bytes
-  friend bool operator==(const Binary&, const Binary&) = default;  ///< equal in all of it
+  std::string bytes{};  ///< any bytes
+  friend bool operator==(const Binary&, const Binary&) = default;
 };
 
 /// AMQP's timestamp (field type `T`): whole seconds.
@@ -75,6 +75,20 @@ class WARREN_EXPORT FieldTable {
   /// The value of a key, or nullptr. Valid until the table changes.
   /// @throws std::bad_alloc  no memory for what is decoded at the first look
   [[nodiscard]] const FieldValue* find(std::string_view key) const;
+  /// The value of a key if it is of an integer type, else `nullopt`. Decodes no other entry, allocates
+  /// nothing.
+  [[nodiscard]] std::optional<std::int64_t> integer(std::string_view key) const noexcept;
+  /// The bytes of a key's value if it is a string or a byte array, else `nullopt`. They are valid until the
+  /// table changes. Decodes nothing, allocates nothing.
+  [[nodiscard]] std::optional<std::string_view> string(std::string_view key) const noexcept;
+  /// The value of a key if it is a boolean, else `nullopt`. Decodes no other entry, allocates nothing.
+  [[nodiscard]] std::optional<bool> boolean(std::string_view key) const noexcept;
+  /// The value of a key if it is a number: a float, a double, a decimal or an integer; else `nullopt`. An
+  /// integer above 2^53 is rounded. Decodes no other entry, allocates nothing.
+  [[nodiscard]] std::optional<double> number(std::string_view key) const noexcept;
+  /// The value of a key if it is a timestamp (field type `T`), else `nullopt`. Decodes no other entry,
+  /// allocates nothing.
+  [[nodiscard]] std::optional<Timestamp> timestamp(std::string_view key) const noexcept;
   /// Whether there is such a key. Decodes nothing.
   [[nodiscard]] bool contains(std::string_view key) const noexcept;
   /// Removes a key; false where there was none.
@@ -147,6 +161,8 @@ class WARREN_EXPORT FieldValue {
   }
   /// The value of any of the integer types.
   [[nodiscard]] std::optional<std::int64_t> as_integer() const noexcept;
+  /// The value if it is a float, a double, a decimal or an integer. An integer above 2^53 is rounded.
+  [[nodiscard]] std::optional<double> as_number() const noexcept;
   /// The bytes of a string or a byte array.
   [[nodiscard]] std::optional<std::string_view> as_string() const noexcept;
 
@@ -174,9 +190,9 @@ class WARREN_EXPORT FieldValue {
 
 /// One entry of a FieldTable.
 struct FieldEntry {
-  std::string key{};                                                       ///< at most 255 bytes
-  FieldValue value{};                                                      ///< of any field type
-  friend bool operator==(const FieldEntry&, const FieldEntry&) = default;  ///< equal in all of it
+  std::string key{};   ///< at most 255 bytes
+  FieldValue value{};  ///< of any field type
+  friend bool operator==(const FieldEntry&, const FieldEntry&) = default;
 };
 
 }  // namespace warren::inline v0

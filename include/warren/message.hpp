@@ -1,9 +1,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +21,8 @@ struct ContentFrames;
 
 /// Whether a message survives a restart of the broker in a durable queue (`delivery-mode`).
 enum class DeliveryMode : std::uint8_t { transient = 1, persistent = 2 };
+/// Its name: "transient", "persistent".
+[[nodiscard]] WARREN_EXPORT const char* to_string(DeliveryMode mode) noexcept;
 
 /// The properties of a message (AMQP 0-9-1 section 1.8.3.1, `basic` class). What is not set is not sent.
 ///
@@ -41,7 +45,7 @@ struct Properties {
   std::optional<std::string> app_id{};   ///< the application that published it
   std::optional<std::string> cluster_id{};  ///< deprecated by AMQP; kept so that nothing is lost
 
-  friend bool operator==(const Properties&, const Properties&) = default;  ///< equal in all of it
+  friend bool operator==(const Properties&, const Properties&) = default;
 };
 
 /// A message: a body of any bytes, and its properties. A plain value.
@@ -51,10 +55,20 @@ struct Properties {
 class WARREN_EXPORT Message {
  public:
   Message() = default;
-  /// @param body        any bytes, none included; the broker's limit is 128 MiB before RabbitMQ 4.0, 16 MiB
-  ///                    from then on
-  /// @param properties  what is not set is not sent
-  explicit Message(std::string body, Properties properties = {});
+  /// A message with these bytes as its body. Implicit, so that `publisher.publish("hello")` works.
+  /// @param body        any bytes, also none; the broker's limit is 16 MiB from RabbitMQ 4.0 on, and 128 MiB
+  ///                    before
+  /// @param properties  a property that is not set is not sent
+  Message(std::string body, Properties properties = {});
+  /// A message with a copy of these bytes as its body. Implicit.
+  Message(std::string_view body, Properties properties = {});
+  /// A message with a copy of these bytes as its body. Implicit.
+  Message(std::span<const std::byte> body, Properties properties = {});
+  /// A message with a copy of this text, up to its first 0, as its body. Implicit.
+  /// @param body  not null
+  Message(const char* body, Properties properties = {});
+  /// A null pointer is no body.
+  Message(std::nullptr_t, Properties = {}) = delete;
 
   /// A message with content type `application/json`. The text is sent as it is, unchecked.
   [[nodiscard]] static Message json(std::string text);
@@ -64,6 +78,10 @@ class WARREN_EXPORT Message {
   /// The body's bytes, valid until the message changes.
   [[nodiscard]] std::string_view body() const noexcept {
     return shared_ ? std::string_view(*shared_) : std::string_view(body_);
+  }
+  /// The body's bytes, valid until the message changes.
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return std::as_bytes(std::span(body().data(), body().size()));
   }
   /// Its properties.
   [[nodiscard]] const Properties& properties() const noexcept { return properties_; }
@@ -75,7 +93,7 @@ class WARREN_EXPORT Message {
   /// The body itself, to fill in place. Copies one that is shared, which it is no longer from then on.
   [[nodiscard]] std::string& body_buffer();
 
-  /// Equal in all of it.
+  /// The same bytes in the body, and equal properties.
   friend bool operator==(const Message& left, const Message& right) {
     return left.body() == right.body() && left.properties_ == right.properties_;
   }

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <warren/export.hpp>
 #include <warren/parking_lot_options.hpp>
@@ -41,7 +42,7 @@ class WARREN_EXPORT ParkingLot {
   /// @param queue       1 to 255 bytes; not a stream
   /// @param options     see ParkingLotOptions
   /// @throws InvalidArgument  a name can't be right, one of `allowed_queues` included
-  ParkingLot(Connection& connection, std::string queue, ParkingLotOptions options = {});
+  ParkingLot(Connection& connection, std::string_view queue, ParkingLotOptions options = {});
   ~ParkingLot();                                 ///< does nothing to the queue
   ParkingLot(ParkingLot&&) noexcept;             ///< takes over; the other is moved-from
   ParkingLot& operator=(ParkingLot&&) noexcept;  ///< ends what it had, as the destructor; then likewise

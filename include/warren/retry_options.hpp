@@ -9,41 +9,39 @@
 
 namespace warren::inline v0 {
 
-/// How often a policy tries, and where what it gives up on rests.
+/// How often a policy tries a message, and where a message that it gives up rests.
 struct RetryOptions {
-  /// Handler runs on the consumer's queue, the first one included; at least 1. Past it a message is parked.
+  /// Handler runs on the consumer's queue, the first one included; at least 1. If the last one fails, the
+  /// message is parked.
   std::uint32_t max_attempts = 5;
-  /// Further runs in place ahead of each copy, of to_queue() and the delayed ones; each counts as an attempt.
-  std::uint32_t immediate = 0;
-  /// The queue for what can't be handled; several policies may share one. Empty: `<queue>_parked`.
+  /// For RetryPolicy::to_queue and the delayed policies: how often the handler runs again in place before
+  /// each copy is sent. Each run counts as an attempt. RetryPolicy::immediate ignores it.
+  std::uint32_t runs_in_place = 0;
+  /// The queue for messages that can't be handled; several policies may share one. Empty: `<queue>_parked`.
   std::string parked_queue{};
   /// A direct exchange for the copies, to which each queue is bound by its own name. Empty: the default
   /// exchange.
   std::string exchange{};
-  /// Goes into the header `retry-policy`. Empty: what to_string() says.
+  /// Goes into the header `retry-policy`. Empty: the text of to_string().
   std::string name{};
-  /// Since the first failure: what could be tried again only later than that is parked, with reason
-  /// `deadline`.
+  /// A message is parked, with reason `deadline`, if its next attempt would begin later than this after its
+  /// first failure.
   std::optional<std::chrono::milliseconds> deadline{};
-  std::optional<std::chrono::milliseconds> max_delay{};  ///< the cap of each delay
+  std::optional<std::chrono::milliseconds> max_delay{};  ///< no delay is longer than this
   /// From 0 to below 1: each delay is between (1 - jitter) of its length and all of it, at random.
   double jitter = 0;
 
-  friend bool operator==(const RetryOptions&, const RetryOptions&) = default;  ///< equal in all of it
+  friend bool operator==(const RetryOptions&, const RetryOptions&) = default;
 };
 
-/// Of RetryPolicy::exponential(); what RetryOptions has too means the same.
+/// How the delays of RetryPolicy::exponential grow.
 struct ExponentialOptions {
-  std::uint32_t max_attempts = 5;                       ///< as in RetryOptions
-  std::chrono::milliseconds initial{1'000};             ///< the first delay
-  std::chrono::milliseconds max{60'000};                ///< the cap
-  double multiplier = 2;                                ///< of one delay to the next, from 1
-  double jitter = 0;                                    ///< as in RetryOptions, and so are the following ones
-  std::uint32_t immediate = 0;                          ///< runs in place ahead of each copy
-  std::optional<std::chrono::milliseconds> deadline{};  ///< since the first failure
-  std::string parked_queue{};                           ///< empty: `<queue>_parked`
-  std::string exchange{};                               ///< empty: the default exchange
-  std::string name{};                                   ///< empty: what to_string() says
+  std::chrono::milliseconds initial{1'000};  ///< the first delay
+  std::chrono::milliseconds max{60'000};     ///< no delay is longer than this, nor than `retry.max_delay`
+  double multiplier = 2;                     ///< each delay is this many times the one before; at least 1
+  RetryOptions retry{};                      ///< everything else, as for the other policies
+
+  friend bool operator==(const ExponentialOptions&, const ExponentialOptions&) = default;
 };
 
 }  // namespace warren::inline v0

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <warren/export.hpp>
@@ -60,7 +61,7 @@ class WARREN_EXPORT RetryPolicy {
   /// consumer's own queue) tries it again, by a policy of its own. Attempts are counted per queue, anew after
   /// each move: do not let two queues retry into each other.
   /// @throws InvalidArgument  as immediate(), or `queue` is empty, or the parked queue is the same
-  [[nodiscard]] static RetryPolicy to_queue(std::string queue, RetryOptions options = {});
+  [[nodiscard]] static RetryPolicy to_queue(std::string_view queue, RetryOptions options = {});
 
   /// Delayed: always by the same time.
   /// @throws InvalidArgument  as immediate(), or a delay is out of bounds; so do the following ones
@@ -69,6 +70,10 @@ class WARREN_EXPORT RetryPolicy {
   /// @throws InvalidArgument  as fixed(), or more than 16 distinct delays: set max_delay
   [[nodiscard]] static RetryPolicy linear(std::chrono::milliseconds step, RetryOptions options = {});
   /// Delayed: by `initial`, then each time `multiplier` times as long, up to `max`.
+  ///
+  /// ```
+  /// warren::RetryPolicy::exponential({.initial = 1s, .max = 1min, .retry = {.max_attempts = 5}})
+  /// ```
   [[nodiscard]] static RetryPolicy exponential(ExponentialOptions options = {});
   /// Delayed: by each of these in turn, and by the last one from then on.
   [[nodiscard]] static RetryPolicy delays(std::vector<std::chrono::milliseconds> delays,
@@ -84,7 +89,8 @@ class WARREN_EXPORT RetryPolicy {
 
   /// What it does with a message that failed.
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
-  /// What it was made with; of exponential(), as RetryOptions.
+  /// The options that the policy was made with; of exponential() ExponentialOptions::retry, whose `max_delay`
+  /// is then the cap.
   [[nodiscard]] const RetryOptions& options() const noexcept { return options_; }
   /// Of to_queue(): where failed messages go; else empty.
   [[nodiscard]] const std::string& queue() const noexcept { return queue_; }
@@ -96,12 +102,12 @@ class WARREN_EXPORT RetryPolicy {
     return distinct_;
   }
   /// The parked queue of a consumer of `consumed`; empty for none().
-  [[nodiscard]] std::string parked_queue(const std::string& consumed) const;
+  [[nodiscard]] std::string parked_queue(std::string_view consumed) const;
   /// The wait queue of a consumer of `consumed` for a delay: `<consumed>_wait_<ms>`.
-  [[nodiscard]] static std::string wait_queue(const std::string& consumed, std::chrono::milliseconds delay);
+  [[nodiscard]] static std::string wait_queue(std::string_view consumed, std::chrono::milliseconds delay);
   /// What a consumer of `consumed` needs. Nothing for none().
   /// @throws InvalidArgument  a name is above 255 bytes, or the parked queue is one that messages leave again
-  [[nodiscard]] RetryTopology topology(const std::string& consumed) const;
+  [[nodiscard]] RetryTopology topology(std::string_view consumed) const;
   /// Declares that, as Consumer does when it is made. What exists is left as it is, whatever its arguments.
   ///
   /// Blocks at most ConnectionOptions::operation_timeout for each of its steps. Any thread.
@@ -109,11 +115,9 @@ class WARREN_EXPORT RetryPolicy {
   /// @throws ChannelError     404 where an exchange is named and the consumer's own queue, to be bound to it,
   ///                          does not exist; 403 without permission
   /// @throws ConnectionError, TimeoutError
-  void declare(Connection& connection, const std::string& consumed) const;
-  /// For logs: `to_queue(orders_retry, max_attempts=5)`, `delayed(1s, 2s, max_attempts=3)`.
-  [[nodiscard]] std::string to_string() const;
+  void declare(Connection& connection, std::string_view consumed) const;
 
-  friend bool operator==(const RetryPolicy&, const RetryPolicy&) = default;  ///< equal in all of it
+  friend bool operator==(const RetryPolicy&, const RetryPolicy&) = default;
 
  private:
   using Delays = std::vector<std::chrono::milliseconds>;
@@ -126,5 +130,11 @@ class WARREN_EXPORT RetryPolicy {
   Delays schedule_;
   Delays distinct_;
 };
+
+/// A policy as one line for logs: `to_queue(orders_retry, max_attempts=5)`, `delayed(1s, 2s,
+/// max_attempts=3)`.
+[[nodiscard]] WARREN_EXPORT std::string to_string(const RetryPolicy& policy);
+/// Its name: "none", "immediate", "to_queue", "delayed".
+[[nodiscard]] WARREN_EXPORT const char* to_string(RetryPolicy::Shape shape) noexcept;
 
 }  // namespace warren::inline v0

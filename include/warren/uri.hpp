@@ -25,7 +25,7 @@ struct TlsOptions {
   /// The server name to send (SNI). If not set, it is the host. If empty, none is sent.
   std::optional<std::string> server_name{};
 
-  friend bool operator==(const TlsOptions&, const TlsOptions&) = default;  ///< equal in all of it
+  friend bool operator==(const TlsOptions&, const TlsOptions&) = default;
 };
 
 /// The SASL mechanism of the login (https://www.rabbitmq.com/docs/access-control#mechanisms).
@@ -50,7 +50,7 @@ struct WARREN_EXPORT Endpoint {
   /// The port to connect to: `port`, or the default port if `port` is 0. Never blocks.
   [[nodiscard]] std::uint16_t effective_port() const noexcept;
 
-  friend bool operator==(const Endpoint&, const Endpoint&) = default;  ///< equal in all of it
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
 /// A parsed AMQP URI: an endpoint, and the connection settings that the URI's parameters name.
@@ -86,7 +86,7 @@ struct WARREN_EXPORT Uri {
   ///     parameter's value, and so may be logged.
   [[nodiscard]] static Uri parse(std::string_view text);
 
-  friend bool operator==(const Uri&, const Uri&) = default;  ///< equal in all of it
+  friend bool operator==(const Uri&, const Uri&) = default;
 };
 
 }  // namespace warren::inline v0

@@ -245,7 +245,7 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
     } catch (...) {
       error = std::current_exception();
     }
-    if (outcome && *outcome != Outcome::reject && *outcome != Outcome::retry) {
+    if (outcome && *outcome != Outcome::park && *outcome != Outcome::retry) {
       judge(*outcome == Outcome::requeue, epoch);
       if (*outcome != Outcome::requeue || !run.is_stream()) return settle(run, delivery, *outcome);
       // It can't go back there: its handler runs again, as the same attempt.
@@ -257,17 +257,17 @@ void Consumer::Impl::run_handler(Subscription& run, Delivery& delivery, const Ha
     }
     const bool late = watched->is_late();
     watched.reset();
-    const bool rejected = outcome == Outcome::reject;
-    if (rejected) error = std::make_exception_ptr(Reject("the handler returned Outcome::reject"));
+    const bool parks = outcome == Outcome::park;
+    if (parks) error = std::make_exception_ptr(Park("the handler returned Outcome::park"));
     retry::Failure failure = retry::describe(error, runs);
     if (!error) failure.error_message = "the handler returned Outcome::retry";
-    if (rejected) failure.error_type.clear();
+    if (parks) failure.error_type.clear();
     if (error && failure.reason == retry::Reason::exception) {
       const FailureDecision decision = decide(error);
       if (decision.action == FailureDecision::Action::ignore) {
         return ignore(run, delivery, failure);
       }
-      if (decision.action == FailureDecision::Action::reject) failure.reason = retry::Reason::rejected;
+      if (decision.action == FailureDecision::Action::park) failure.reason = retry::Reason::rejected;
       failure.delay = decision.delay;
     }
     if (late && failure.reason == retry::Reason::exception) failure.reason = retry::Reason::timeout;

@@ -4,6 +4,7 @@
 
 #include "engine/channel_core.hpp"
 #include "values/handle.hpp"
+#include "values/test_record.hpp"
 
 namespace warren::inline v0 {
 namespace {
@@ -27,15 +28,28 @@ std::shared_ptr<engine::ChannelCore> channel_of(const std::weak_ptr<engine::Chan
 
 }  // namespace
 
-void Delivery::ack() const { channel_of(channel_, "basic.ack")->acknowledge(delivery_tag_, false); }
-void Delivery::ack_up_to() const { channel_of(channel_, "basic.ack")->acknowledge(delivery_tag_, true); }
+void Delivery::ack() const {
+  if (auto* record = test_record_.get()) return record->settle(Settlement::ack, delivery_tag_);
+  channel_of(channel_, "basic.ack")->acknowledge(delivery_tag_, false);
+}
+
+void Delivery::ack_up_to() const {
+  if (auto* record = test_record_.get()) return record->settle(Settlement::ack_up_to, delivery_tag_);
+  channel_of(channel_, "basic.ack")->acknowledge(delivery_tag_, true);
+}
 
 void Delivery::nack(Requeue requeue) const {
-  channel_of(channel_, "basic.nack")->refuse(delivery_tag_, requeue == Requeue::yes, false);
+  const bool back = requeue == Requeue::yes;
+  if (auto* record = test_record_.get())
+    return record->settle(back ? Settlement::nack_requeue : Settlement::nack, delivery_tag_);
+  channel_of(channel_, "basic.nack")->refuse(delivery_tag_, back, false);
 }
 
 void Delivery::reject(Requeue requeue) const {
-  channel_of(channel_, "basic.reject")->refuse(delivery_tag_, requeue == Requeue::yes, true);
+  const bool back = requeue == Requeue::yes;
+  if (auto* record = test_record_.get())
+    return record->settle(back ? Settlement::reject_requeue : Settlement::reject, delivery_tag_);
+  channel_of(channel_, "basic.reject")->refuse(delivery_tag_, back, true);
 }
 
 }  // namespace warren::inline v0

@@ -407,8 +407,8 @@ class Replay {
 
 }  // namespace
 
-ParkingLot::ParkingLot(Connection& connection, std::string queue, ParkingLotOptions options)
-    : connection_(connection.core_), queue_(std::move(queue)), options_(std::move(options)) {
+ParkingLot::ParkingLot(Connection& connection, std::string_view queue, ParkingLotOptions options)
+    : connection_(connection.core_), queue_(queue), options_(std::move(options)) {
   constexpr const char* operation = "parking lot";
   (void)use(connection_, "Connection", operation);
   if (queue_.empty()) wire::refuse(operation, "the queue has no name");

@@ -32,6 +32,7 @@ std::int64_t first_failure(const FieldTable& headers, const Failure& failure, st
   return std::min(read_count(headers, header::first_failure_at).value_or(here), now);
 }
 
+// Whether a try at that moment would come too late.
 bool is_past_deadline(const RetryPolicy& policy, std::int64_t first, std::int64_t next_try) noexcept {
   const auto& deadline = policy.options().deadline;
   return deadline && next_try - first > deadline->count();
@@ -45,7 +46,7 @@ Milliseconds delay_after(const RetryPolicy& policy, std::int64_t runs, const Fai
     return next == delays.end() ? delays.back() : *next;
   }
   const auto& schedule = policy.schedule();
-  const std::int64_t runs_a_copy = std::int64_t{policy.options().immediate} + 1;
+  const std::int64_t runs_a_copy = std::int64_t{policy.options().runs_in_place} + 1;
   const auto copies_before = static_cast<std::uint64_t>(std::max<std::int64_t>(runs - 1, 0) / runs_a_copy);
   return schedule[static_cast<std::size_t>(std::min<std::uint64_t>(copies_before, schedule.size() - 1))];
 }
@@ -92,6 +93,77 @@ void append_original(FieldTable& out, const std::string& queue, const Delivery& 
   if (cc) append(header::original_cc, std::move(*cc));
 }
 
+// What a failed message has behind it, and when the policy would try it again. Moments are milliseconds
+// since 1970.
+struct Attempt {
+  std::int64_t runs_here = 0;  // handler runs on the queue that the delivery is from
+  std::int64_t now = 0;
+  std::int64_t first_failure = 0;
+  Milliseconds bucket{0};  // the delay of its wait queue; 0: the policy has none
+  Milliseconds delay{0};   // that less the jitter
+
+  [[nodiscard]] std::int64_t due() const noexcept { return now + delay.count(); }
+};
+
+Attempt attempt_of(const RetryPolicy& policy, const FieldTable& headers, const Failure& failure,
+                   std::chrono::system_clock::time_point now) {
+  Attempt attempt{.runs_here = attempts_here(headers, failure.runs), .now = to_ms(now)};
+  attempt.first_failure = first_failure(headers, failure, attempt.now);
+  if (policy.shape() != RetryPolicy::Shape::delayed) return attempt;
+  attempt.bucket = delay_after(policy, attempt.runs_here, failure);
+  attempt.delay = jittered(attempt.bucket, policy.options().jitter);
+  return attempt;
+}
+
+// The failure's own reason if the message is tried again, else why it is parked.
+Reason reason_of(const RetryPolicy& policy, const Attempt& attempt, Reason failure) noexcept {
+  if (!is_worth_another_try(failure)) return failure;
+  if (attempt.runs_here >= policy.options().max_attempts) return Reason::max_attempts;
+  if (is_past_deadline(policy, attempt.first_failure, attempt.due())) return Reason::deadline;
+  return policy.shape() == RetryPolicy::Shape::immediate ? Reason::max_attempts : failure;
+}
+
+std::string destination(const RetryPolicy& policy, const std::string& queue, const Attempt& attempt,
+                        bool parked) {
+  if (parked) return policy.parked_queue(queue);
+  const bool delayed = policy.shape() == RetryPolicy::Shape::delayed;
+  return delayed ? RetryPolicy::wait_queue(queue, attempt.bucket) : policy.queue();
+}
+
+// The id of the message's first copy, else its message id, else a new one.
+std::string id_of(const Delivery& delivery) {
+  if (auto id = read_name(delivery.headers(), header::id)) return std::move(*id);
+  const auto& id = delivery.properties().message_id;
+  return id && !id->empty() ? *id : random_uuid();
+}
+
+// In the order of header::written.
+FieldTable headers_of(const Copy& copy, const RetryPolicy& policy, const std::string& queue,
+                      const Delivery& delivery, const Failure& failure, const Attempt& attempt,
+                      const std::string& host) {
+  const FieldTable& before = delivery.headers();
+  const bool delayed = policy.shape() == RetryPolicy::Shape::delayed;
+  const bool same_queue = copy.parked || delayed || copy.queue == queue;
+  FieldTable headers = kept_headers(before, header::written);
+  const auto append = [&](std::string_view key, FieldValue value) {
+    headers.append(std::string(key), std::move(value));
+  };
+  append(header::id, id_of(delivery));
+  append(header::attempt, add(read_count(before, header::attempt).value_or(0), failure.runs));
+  append(header::queue_attempt, same_queue ? attempt.runs_here : std::int64_t{0});
+  append(header::first_failure_at, attempt.first_failure);
+  append(header::last_failure_at, attempt.now);
+  if (delayed && !copy.parked) append(header::due_at, attempt.due());
+  append(header::reason, to_string(copy.reason));
+  append_text(headers, header::error_type, failure.error_type, header::longest_text);
+  append_text(headers, header::error_message, failure.error_message, header::longest_message);
+  append_original(headers, queue, delivery);
+  append_text(headers, header::host, host, header::longest_text);
+  const std::string& name = policy.options().name;
+  append_text(headers, header::policy, name.empty() ? to_string(policy) : name, header::longest_text);
+  return headers;
+}
+
 }  // namespace
 
 Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delivery& delivery,
@@ -100,64 +172,24 @@ Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delive
     throw InvalidArgument(
         {.operation = "retry", .text = "the policy none makes no copies", .permanent = true});
   }
-  const FieldTable& before = delivery.headers();
-  const std::int64_t here = attempts_here(before, failure.runs);
-
-  const bool delayed = policy.shape() == RetryPolicy::Shape::delayed;
-  const std::int64_t moment = to_ms(now);
-  const std::int64_t first = first_failure(before, failure, moment);
-  const Milliseconds bucket = delayed ? delay_after(policy, here, failure) : Milliseconds(0);
-  const Milliseconds delay = jittered(bucket, policy.options().jitter);
-
-  Copy copy{.reason = failure.reason};
-  if (is_worth_another_try(failure.reason)) {
-    if (here >= policy.options().max_attempts) {
-      copy.reason = Reason::max_attempts;
-    } else if (is_past_deadline(policy, first, moment + delay.count())) {
-      copy.reason = Reason::deadline;
-    } else if (policy.shape() == RetryPolicy::Shape::immediate) {
-      copy.reason = Reason::max_attempts;
-    }
-  }
+  const Attempt attempt = attempt_of(policy, delivery.headers(), failure, now);
+  Copy copy{.message = delivery.message(), .reason = reason_of(policy, attempt, failure.reason)};
   copy.parked = !is_worth_another_try(copy.reason);
-  copy.queue = copy.parked ? policy.parked_queue(queue)
-               : delayed   ? RetryPolicy::wait_queue(queue, bucket)
-                           : policy.queue();
+  copy.queue = destination(policy, queue, attempt, copy.parked);
 
-  copy.message = delivery.message();
   Properties& properties = copy.message.properties();
   properties.delivery_mode = DeliveryMode::persistent;
   properties.expiration.reset();
-  if (!copy.parked && delay < bucket) properties.expiration = delay;
+  if (!copy.parked && attempt.delay < attempt.bucket) properties.expiration = attempt.delay;
   properties.user_id.reset();
-
-  FieldTable headers = kept_headers(before, header::written);
-  const auto append = [&](std::string_view key, FieldValue value) {
-    headers.append(std::string(key), std::move(value));
-  };
-  std::optional<std::string> id = read_name(before, header::id);
-  if (!id && properties.message_id && !properties.message_id->empty()) id = properties.message_id;
-  append(header::id, id ? std::move(*id) : random_uuid());
-  append(header::attempt, add(read_count(before, header::attempt).value_or(0), failure.runs));
-  append(header::queue_attempt, copy.parked || delayed || copy.queue == queue ? here : std::int64_t{0});
-  append(header::first_failure_at, first);
-  append(header::last_failure_at, moment);
-  if (delayed && !copy.parked) append(header::due_at, moment + delay.count());
-  append(header::reason, to_string(copy.reason));
-  append_text(headers, header::error_type, failure.error_type, header::longest_text);
-  append_text(headers, header::error_message, failure.error_message, header::longest_message);
-  append_original(headers, queue, delivery);
-  append_text(headers, header::host, host, header::longest_text);
-  const std::string& name = policy.options().name;
-  append_text(headers, header::policy, name.empty() ? policy.to_string() : name, header::longest_text);
-  properties.headers = std::move(headers);
+  properties.headers = headers_of(copy, policy, queue, delivery, failure, attempt, host);
   return copy;
 }
 
 bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery, const Failure& failure,
                         std::chrono::system_clock::time_point now) noexcept {
   if (policy.shape() == RetryPolicy::Shape::none || !is_worth_another_try(failure.reason)) return false;
-  if (policy.shape() != RetryPolicy::Shape::immediate && failure.runs > policy.options().immediate)
+  if (policy.shape() != RetryPolicy::Shape::immediate && failure.runs > policy.options().runs_in_place)
     return false;
   if (failure.delay && policy.shape() == RetryPolicy::Shape::delayed) return false;
   const std::int64_t moment = to_ms(now);

@@ -65,10 +65,10 @@ Failure describe(const std::exception_ptr& error, std::uint32_t runs) {
     failure.reason = Reason::undecodable;
     failure.error_type = name_of(typeid(undecodable));
     failure.error_message = text_of(undecodable.what());
-  } catch (const Reject& reject) {
+  } catch (const Park& park) {
     failure.reason = Reason::rejected;
-    failure.error_type = name_of(typeid(reject));
-    failure.error_message = text_of(reject.what());
+    failure.error_type = name_of(typeid(park));
+    failure.error_message = text_of(park.what());
   } catch (const std::exception& exception) {
     failure.error_type = name_of(typeid(exception));
     failure.error_message = text_of(exception.what());

@@ -35,7 +35,7 @@ struct Failure {
   std::optional<std::chrono::milliseconds> delay{};  ///< of a delayed policy, in place of its schedule's
 };
 
-/// Tells what a handler threw: Undecodable, Reject, another std::exception, anything else. Throws nothing but
+/// Tells what a handler threw: Undecodable, Park, another std::exception, anything else. Throws nothing but
 /// std::bad_alloc.
 [[nodiscard]] Failure describe(const std::exception_ptr& error, std::uint32_t runs);
 

@@ -10,8 +10,6 @@
 
 #include <warren/error.hpp>
 
-#include "client/connection_access.hpp"
-#include "engine/connection_core.hpp"
 #include "retry/topology.hpp"
 #include "values/limits.hpp"
 
@@ -29,7 +27,7 @@ constexpr milliseconds longest_delay{4'294'967'295};  // https://www.rabbitmq.co
   throw InvalidArgument({.operation = "retry policy", .text = std::move(text), .permanent = true});
 }
 
-void check_name(const std::string& name, std::string_view what) {
+void check_name(std::string_view name, std::string_view what) {
   if (name.size() > max_short_string) refuse(fmt::format("{} is above {} bytes", what, max_short_string));
 }
 
@@ -46,7 +44,7 @@ std::string text_of(milliseconds time) {
 
 // How many copies a message can become before it is parked: as many delays a schedule needs, at least one.
 std::size_t copies(const RetryOptions& options) {
-  const std::uint64_t runs_a_copy = std::uint64_t{options.immediate} + 1;
+  const std::uint64_t runs_a_copy = std::uint64_t{options.runs_in_place} + 1;
   const std::uint64_t most = options.max_attempts == 0 ? 0 : (options.max_attempts - 1) / runs_a_copy;
   return static_cast<std::size_t>(std::clamp<std::uint64_t>(most, 1, longest_schedule));
 }
@@ -67,6 +65,29 @@ Delays growing(const RetryOptions& options, DelayOf&& delay_of) {
     schedule.emplace_back(static_cast<milliseconds::rep>(std::llround(delay)));
   }
   return schedule;
+}
+
+// A wait queue. The broker puts a message back into `consumed` once its delay is over.
+RetryQueue waiting(std::string_view consumed, milliseconds delay, const std::string& exchange) {
+  return {.name = RetryPolicy::wait_queue(consumed, delay),
+          .options = {.type = QueueType::quorum,
+                      .message_ttl = delay,
+                      .overflow = Overflow::reject_publish,
+                      .dead_letter_exchange = exchange,
+                      .dead_letter_routing_key = std::string(consumed),
+                      .dead_letter_strategy = DeadLetterStrategy::at_least_once}};
+}
+
+// `exists`: nobody has to declare it.
+void check_declarable(const std::string& name, bool exists) {
+  if (name.size() > max_short_string)
+    refuse(fmt::format("the queue's name is above {} bytes: {}", max_short_string, name));
+  // https://www.rabbitmq.com/docs/queues#names
+  if (exists || !name.starts_with("amq.")) return;
+  refuse(
+      fmt::format("the broker keeps names that begin with \"amq.\" for itself, so \"{}\" can't be "
+                  "declared: name the parked queue, and for a delay the consumer's queue",
+                  name));
 }
 
 Delays sorted(Delays delays) {
@@ -111,11 +132,11 @@ RetryPolicy RetryPolicy::immediate(RetryOptions options) {
   return {Shape::immediate, {}, std::move(options)};
 }
 
-RetryPolicy RetryPolicy::to_queue(std::string queue, RetryOptions options) {
+RetryPolicy RetryPolicy::to_queue(std::string_view queue, RetryOptions options) {
   if (queue.empty()) refuse("the queue to try again from has no name");
   if (queue == options.parked_queue)
     refuse("the parked queue is the one to try again from: nothing would rest there");
-  return {Shape::to_queue, std::move(queue), std::move(options)};
+  return {Shape::to_queue, std::string(queue), std::move(options)};
 }
 
 RetryPolicy RetryPolicy::fixed(milliseconds delay, RetryOptions options) {
@@ -133,14 +154,8 @@ RetryPolicy RetryPolicy::exponential(ExponentialOptions options) {
   check_delay(options.initial);
   check_delay(options.max);
   if (!(options.multiplier >= 1) || !std::isfinite(options.multiplier)) refuse("the multiplier is below 1");
-  RetryOptions common{.max_attempts = options.max_attempts,
-                      .immediate = options.immediate,
-                      .parked_queue = std::move(options.parked_queue),
-                      .exchange = std::move(options.exchange),
-                      .name = std::move(options.name),
-                      .deadline = options.deadline,
-                      .max_delay = options.max,
-                      .jitter = options.jitter};
+  RetryOptions common = std::move(options.retry);
+  common.max_delay = std::min(options.max, cap_of(common));
   const Delays schedule = growing(common, [&](std::size_t i) {
     return static_cast<double>(options.initial.count()) *
            std::pow(options.multiplier, static_cast<double>(i));
@@ -168,16 +183,17 @@ RetryPolicy RetryPolicy::custom(const std::function<milliseconds(std::uint32_t)>
   return {std::move(schedule), declared, std::move(options)};
 }
 
-std::string RetryPolicy::parked_queue(const std::string& consumed) const {
+std::string RetryPolicy::parked_queue(std::string_view consumed) const {
   if (shape_ == Shape::none) return {};
-  return options_.parked_queue.empty() ? consumed + std::string(retry::parked_suffix) : options_.parked_queue;
+  return options_.parked_queue.empty() ? fmt::format("{}{}", consumed, retry::parked_suffix)
+                                       : options_.parked_queue;
 }
 
-std::string RetryPolicy::wait_queue(const std::string& consumed, milliseconds delay) {
+std::string RetryPolicy::wait_queue(std::string_view consumed, milliseconds delay) {
   return fmt::format("{}_wait_{}", consumed, delay.count());
 }
 
-RetryTopology RetryPolicy::topology(const std::string& consumed) const {
+RetryTopology RetryPolicy::topology(std::string_view consumed) const {
   const bool lacks_delays = shape_ == Shape::delayed && schedule_.empty();
   if (lacks_delays || (shape_ == Shape::to_queue && queue_.empty())) refuse("the RetryPolicy was moved from");
   if (shape_ == Shape::none) return {};
@@ -187,55 +203,51 @@ RetryTopology RetryPolicy::topology(const std::string& consumed) const {
   RetryTopology topology{.exchange = options_.exchange};
   if (shape_ == Shape::to_queue) topology.queues.push_back({.name = queue_});
   for (const milliseconds delay : distinct_) {
-    topology.queues.push_back({.name = wait_queue(consumed, delay),
-                               .options = {.type = QueueType::quorum,
-                                           .message_ttl = delay,
-                                           .overflow = Overflow::reject_publish,
-                                           .dead_letter_exchange = options_.exchange,
-                                           .dead_letter_routing_key = consumed,
-                                           .dead_letter_strategy = DeadLetterStrategy::at_least_once}});
+    topology.queues.push_back(waiting(consumed, delay, options_.exchange));
     if (topology.queues.back().name == parked) refuse("the parked queue is one to wait in");
   }
   // By name: the virtual host's default may be quorum, whose delivery limit deletes what is looked at too
   // often.
   topology.queues.push_back({.name = parked, .options = {.type = QueueType::classic}});
   for (const RetryQueue& queue : topology.queues) {
-    if (queue.name.size() > max_short_string)
-      refuse(fmt::format("the queue's name is above {} bytes: {}", max_short_string, queue.name));
-    // https://www.rabbitmq.com/docs/queues#names
-    if (queue.name.starts_with("amq.") && queue.name != queue_) {
-      refuse(
-          fmt::format("the broker keeps names that begin with \"amq.\" for itself, so \"{}\" can't be "
-                      "declared: name the parked queue, and for a delay the consumer's queue",
-                      queue.name));
-    }
+    check_declarable(queue.name, queue.name == queue_);
     if (!options_.exchange.empty()) topology.bindings.push_back(queue.name);
   }
-  // What waited comes back by that exchange, too.
-  if (shape_ == Shape::delayed && !options_.exchange.empty()) topology.bindings.push_back(consumed);
+  // A message that waited comes back by that exchange, too.
+  if (shape_ == Shape::delayed && !options_.exchange.empty()) topology.bindings.emplace_back(consumed);
   return topology;
 }
 
-void RetryPolicy::declare(Connection& connection, const std::string& consumed) const {
-  retry::declare(connection, topology(consumed));
-  if (shape_ != Shape::none)
-    engine::ConnectionAccess::core(connection)->topology().parks(consumed, parked_queue(consumed));
+std::string to_string(const RetryPolicy& policy) {
+  using Shape = RetryPolicy::Shape;
+  const Shape shape = policy.shape();
+  if (shape == Shape::none) return to_string(shape);
+  const RetryOptions& options = policy.options();
+  std::string text = fmt::format("{}(", to_string(shape));
+  if (shape == Shape::to_queue) text += policy.queue() + ", ";
+  for (const milliseconds delay : policy.schedule()) text += text_of(delay) + ", ";
+  text += fmt::format("max_attempts={}", options.max_attempts);
+  if (shape != Shape::immediate && options.runs_in_place != 0)
+    text += fmt::format(", runs_in_place={}", options.runs_in_place);
+  if (options.deadline) text += ", deadline=" + text_of(*options.deadline);
+  if (options.jitter > 0) text += fmt::format(", jitter={}", options.jitter);
+  if (!options.parked_queue.empty()) text += fmt::format(", parked_queue={}", options.parked_queue);
+  if (!options.exchange.empty()) text += fmt::format(", exchange={}", options.exchange);
+  return text + ")";
 }
 
-std::string RetryPolicy::to_string() const {
-  if (shape_ == Shape::none) return "none";
-  std::string text = shape_ == Shape::immediate  ? "immediate("
-                     : shape_ == Shape::to_queue ? fmt::format("to_queue({}, ", queue_)
-                                                 : "delayed(";
-  for (const milliseconds delay : schedule_) text += text_of(delay) + ", ";
-  text += fmt::format("max_attempts={}", options_.max_attempts);
-  if (shape_ != Shape::immediate && options_.immediate != 0)
-    text += fmt::format(", immediate={}", options_.immediate);
-  if (options_.deadline) text += ", deadline=" + text_of(*options_.deadline);
-  if (options_.jitter > 0) text += fmt::format(", jitter={}", options_.jitter);
-  if (!options_.parked_queue.empty()) text += fmt::format(", parked_queue={}", options_.parked_queue);
-  if (!options_.exchange.empty()) text += fmt::format(", exchange={}", options_.exchange);
-  return text + ")";
+const char* to_string(RetryPolicy::Shape shape) noexcept {
+  switch (shape) {
+    case RetryPolicy::Shape::none:
+      return "none";
+    case RetryPolicy::Shape::immediate:
+      return "immediate";
+    case RetryPolicy::Shape::to_queue:
+      return "to_queue";
+    case RetryPolicy::Shape::delayed:
+      return "delayed";
+  }
+  return "unknown";
 }
 
 }  // namespace warren::inline v0

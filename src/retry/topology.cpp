@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <warren/channel.hpp>
 #include <warren/error.hpp>
@@ -84,3 +85,13 @@ void declare(Connection& connection, const RetryTopology& topology) {
 }
 
 }  // namespace warren::inline v0::retry
+
+namespace warren::inline v0 {
+
+void RetryPolicy::declare(Connection& connection, std::string_view consumed) const {
+  retry::declare(connection, topology(consumed));
+  if (shape_ == Shape::none) return;
+  engine::ConnectionAccess::core(connection)->topology().parks(std::string(consumed), parked_queue(consumed));
+}
+
+}  // namespace warren::inline v0

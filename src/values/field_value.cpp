@@ -1,3 +1,4 @@
+#include <cmath>
 #include <limits>
 
 #include <warren/error.hpp>
@@ -27,6 +28,15 @@ std::optional<std::int64_t> FieldValue::as_integer() const noexcept {
         }
       },
       value_);
+}
+
+std::optional<double> FieldValue::as_number() const noexcept {
+  if (const auto* number = get_if<double>()) return *number;
+  if (const auto* number = get_if<float>()) return static_cast<double>(*number);
+  if (const auto* decimal = get_if<Decimal>())
+    return static_cast<double>(decimal->value) / std::pow(10.0, static_cast<double>(decimal->scale));
+  const std::optional<std::int64_t> integer = as_integer();
+  return integer ? std::optional(static_cast<double>(*integer)) : std::nullopt;
 }
 
 std::optional<std::string_view> FieldValue::as_string() const noexcept {

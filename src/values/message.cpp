@@ -15,6 +15,15 @@ Message::Message(std::string body, Properties properties) : properties_(std::mov
   }
 }
 
+Message::Message(std::string_view body, Properties properties)
+    : Message(std::string(body), std::move(properties)) {}
+
+Message::Message(std::span<const std::byte> body, Properties properties)
+    : Message(std::string(reinterpret_cast<const char*>(body.data()), body.size()), std::move(properties)) {}
+
+Message::Message(const char* body, Properties properties)
+    : Message(std::string(body), std::move(properties)) {}
+
 void Message::set_stream_filter(std::string_view value) {
   properties_.headers.set("x-stream-filter-value", value);
 }
@@ -33,6 +42,16 @@ Message Message::json(std::string text) {
 
 Message Message::text(std::string text) {
   return Message(std::move(text), {.content_type = "text/plain; charset=utf-8"});
+}
+
+const char* to_string(DeliveryMode mode) noexcept {
+  switch (mode) {
+    case DeliveryMode::transient:
+      return "transient";
+    case DeliveryMode::persistent:
+      return "persistent";
+  }
+  return "unknown";
 }
 
 }  // namespace warren::inline v0

@@ -3,9 +3,25 @@
 namespace warren::inline v0 {
 
 // Out of line, so that each class has one home for its type information: they are thrown across libraries.
-Reject::Reject(const std::string& why) : std::runtime_error(why) {}
-Reject::~Reject() = default;
-Undecodable::Undecodable(const std::string& why) : Reject(why) {}
+Park::Park(const std::string& why) : std::runtime_error(why) {}
+Park::~Park() = default;
+Undecodable::Undecodable(const std::string& why) : Park(why) {}
 Undecodable::~Undecodable() = default;
+
+const char* to_string(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::ack:
+      return "ack";
+    case Outcome::retry:
+      return "retry";
+    case Outcome::park:
+      return "park";
+    case Outcome::requeue:
+      return "requeue";
+    case Outcome::dead_letter:
+      return "dead_letter";
+  }
+  return "unknown";
+}
 
 }  // namespace warren::inline v0

@@ -91,10 +91,15 @@ std::optional<Field> find_field(std::string_view encoded, std::string_view key) 
   return std::nullopt;
 }
 
-std::optional<std::int64_t> to_integer(const Field& field) {
+std::optional<FieldValue> to_scalar(const Field& field) {
   if (sizes[static_cast<unsigned char>(field.type)] < 0) return std::nullopt;  // decoding it would allocate
   ByteReader reader(field.encoded);
-  return decode_value(reader, 1).as_integer();
+  return decode_value(reader, 1);
+}
+
+std::optional<std::int64_t> to_integer(const Field& field) {
+  const std::optional<FieldValue> value = to_scalar(field);
+  return value ? value->as_integer() : std::nullopt;
 }
 
 }  // namespace
@@ -109,13 +114,13 @@ std::size_t count_fields(std::string_view encoded) noexcept {
   return count;
 }
 
+std::optional<FieldValue> find_scalar(std::string_view encoded, std::string_view key) noexcept {
+  const std::optional<Field> field = find_field(encoded, key);
+  return field ? to_scalar(*field) : std::nullopt;
+}
+
 std::optional<std::int64_t> integer_of(const FieldTable& table, std::string_view key) noexcept {
-  if (const auto encoded = TableAccess::encoded(table)) {
-    const std::optional<Field> field = find_field(*encoded, key);
-    return field ? to_integer(*field) : std::nullopt;
-  }
-  const FieldValue* value = table.find(key);
-  return value == nullptr ? std::nullopt : value->as_integer();
+  return scalar_of(table, key, [](const FieldValue& value) { return value.as_integer(); });
 }
 
 std::optional<std::string_view> string_of(const FieldTable& table, std::string_view key) noexcept {

@@ -55,8 +55,22 @@ class TableAccess {
 [[nodiscard]] bool has_field(std::string_view encoded, std::string_view key) noexcept;
 /// The number of entries. Nothing is decoded or allocated.
 [[nodiscard]] std::size_t count_fields(std::string_view encoded) noexcept;
+/// The value of a key, unless it is a string, a byte array, an array or a table. Nothing is allocated.
+[[nodiscard]] std::optional<FieldValue> find_scalar(std::string_view encoded, std::string_view key) noexcept;
 /// As find(key)->as_integer(). Nothing is decoded or allocated.
 [[nodiscard]] std::optional<std::int64_t> integer_of(const FieldTable& table, std::string_view key) noexcept;
+/// Calls `read` with the value of a key that is a boolean, a number, a timestamp or void. Nothing is
+/// allocated.
+template <typename Read>
+[[nodiscard]] auto scalar_of(const FieldTable& table, std::string_view key, Read&& read) noexcept
+    -> decltype(read(std::declval<const FieldValue&>())) {
+  if (const auto encoded = TableAccess::encoded(table)) {
+    const std::optional<FieldValue> value = find_scalar(*encoded, key);
+    return value ? read(*value) : std::nullopt;
+  }
+  const FieldValue* value = table.find(key);
+  return value == nullptr ? std::nullopt : read(*value);
+}
 /// As find(key)->as_string(). Nothing is decoded or allocated.
 [[nodiscard]] std::optional<std::string_view> string_of(const FieldTable& table,
                                                         std::string_view key) noexcept;

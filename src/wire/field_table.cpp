@@ -96,6 +96,32 @@ const FieldValue* FieldTable::find(std::string_view key) const {
   return entry == entries.end() ? nullptr : &entry->value;
 }
 
+std::optional<std::int64_t> FieldTable::integer(std::string_view key) const noexcept {
+  return wire::integer_of(*this, key);
+}
+
+std::optional<std::string_view> FieldTable::string(std::string_view key) const noexcept {
+  return wire::string_of(*this, key);
+}
+
+std::optional<bool> FieldTable::boolean(std::string_view key) const noexcept {
+  return wire::scalar_of(*this, key, [](const FieldValue& value) {
+    const bool* boolean = value.get_if<bool>();
+    return boolean == nullptr ? std::nullopt : std::optional(*boolean);
+  });
+}
+
+std::optional<double> FieldTable::number(std::string_view key) const noexcept {
+  return wire::scalar_of(*this, key, [](const FieldValue& value) { return value.as_number(); });
+}
+
+std::optional<Timestamp> FieldTable::timestamp(std::string_view key) const noexcept {
+  return wire::scalar_of(*this, key, [](const FieldValue& value) {
+    const Timestamp* timestamp = value.get_if<Timestamp>();
+    return timestamp == nullptr ? std::nullopt : std::optional(*timestamp);
+  });
+}
+
 bool FieldTable::contains(std::string_view key) const noexcept {
   if (is_encoded()) return wire::has_field(encoded_->bytes, key);
   return std::any_of(entries_.begin(), entries_.end(), [&](const FieldEntry& e) { return e.key == key; });

@@ -28,7 +28,7 @@ inline warren::RetryOptions odd_options(Input& input) {
   warren::RetryOptions out;
   const std::uint8_t which = input.byte();
   if ((which & 1U) != 0) out.max_attempts = static_cast<std::uint32_t>(odd_number(input));
-  if ((which & 2U) != 0) out.immediate = static_cast<std::uint32_t>(odd_number(input));
+  if ((which & 2U) != 0) out.runs_in_place = static_cast<std::uint32_t>(odd_number(input));
   if ((which & 4U) != 0) out.parked_queue = input.text();
   if ((which & 8U) != 0) out.exchange = input.text();
   if ((which & 16U) != 0) out.name = input.text();
@@ -51,8 +51,8 @@ inline std::optional<warren::RetryPolicy> odd_policy(Input& input) {
       case 0:
         return RetryPolicy::immediate(odd_options(input));
       case 1: {
-        std::string queue(input.text());
-        return RetryPolicy::to_queue(std::move(queue), odd_options(input));
+        const std::string queue(input.text());
+        return RetryPolicy::to_queue(queue, odd_options(input));
       }
       case 2: {
         const auto delay = odd_time(input);
@@ -67,10 +67,10 @@ inline std::optional<warren::RetryPolicy> odd_policy(Input& input) {
         options.initial = odd_time(input);
         options.max = odd_time(input);
         options.multiplier = odd_fraction(input);
-        options.jitter = odd_fraction(input);
-        options.max_attempts = static_cast<std::uint32_t>(odd_number(input));
-        options.immediate = static_cast<std::uint32_t>(odd_number(input));
-        if (input.flag()) options.deadline = odd_time(input);
+        options.retry.jitter = odd_fraction(input);
+        options.retry.max_attempts = static_cast<std::uint32_t>(odd_number(input));
+        options.retry.runs_in_place = static_cast<std::uint32_t>(odd_number(input));
+        if (input.flag()) options.retry.deadline = odd_time(input);
         return RetryPolicy::exponential(std::move(options));
       }
       case 5: {

@@ -13,7 +13,7 @@ using fuzz::Input;
 
 void check(const RetryPolicy& policy) {
   using std::chrono::milliseconds;
-  expect(!policy.to_string().empty(), "a policy has a text");
+  expect(!to_string(policy).empty(), "a policy has a text");
   expect(policy == RetryPolicy(policy), "a policy equals its copy");
   const auto& distinct = policy.distinct_delays();
   expect(distinct.size() <= 16, "there are at most 16 wait queues");

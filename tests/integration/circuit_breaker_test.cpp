@@ -53,7 +53,7 @@ struct Fixture {
     return made;
   }
   void handle(const Delivery& delivery) {
-    if (delivery.body() == "rejected") throw warren::Reject("never");
+    if (delivery.body() == "rejected") throw warren::Park("never");
     if (waits) gate.pass();
     if (fails) throw std::runtime_error("on purpose");
   }
@@ -128,7 +128,7 @@ TEST_CASE("what can't be handled for its own sake opens no circuit") {
   Fixture f;
   f.queue.fill(total);
   Consumer consumer = f.consumer({.failure_share = 0.1, .window = 5, .pause = 1h});
-  consumer.start([&](const Delivery&) { throw warren::Reject("never"); });
+  consumer.start([&](const Delivery&) { throw warren::Park("never"); });
   CHECK(f.parked.holds(total));
   CHECK(consumer.status().circuit == CircuitState::closed);
 }

@@ -97,17 +97,17 @@ TEST_CASE_METHOD(Fixture,
 }
 
 TEST_CASE_METHOD(Fixture,
-                 "without a policy Reject, Outcome::reject and Outcome::retry end run(), too: nothing "
+                 "without a policy Park, Outcome::park and Outcome::retry end run(), too: nothing "
                  "is dropped") {
   queue.fill(1);
   Consumer consumer{connection, queue.name()};
-  SECTION("Reject") {
-    const auto error = thrown<warren::Reject>(
-        [&] { consumer.run([](const Delivery&) { throw warren::Reject("never this one"); }); });
+  SECTION("Park") {
+    const auto error = thrown<warren::Park>(
+        [&] { consumer.run([](const Delivery&) { throw warren::Park("never this one"); }); });
     CHECK(std::string(error.what()) == "never this one");
   }
-  SECTION("Outcome::reject") {
-    CHECK_THROWS_AS(consumer.run([](const Delivery&) { return Outcome::reject; }), warren::Reject);
+  SECTION("Outcome::park") {
+    CHECK_THROWS_AS(consumer.run([](const Delivery&) { return Outcome::park; }), warren::Park);
   }
   SECTION("Outcome::retry") {
     const auto error =

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -66,6 +67,10 @@ struct Sender {
             },
             RetryPolicy::to_queue(queue), "orders",
             [this](LogLevel, const std::string& line) { log.add(line); }) {}
+
+  Sender(const std::shared_ptr<retry::PublishingConnection>& shared, const std::string& queue)
+      : republisher(shared, 2s, RetryPolicy::to_queue(queue), "orders",
+                    [this](LogLevel, const std::string& line) { log.add(line); }) {}
 
   bool send(const std::string& to, std::string body) {
     return republisher.send({.queue = to, .message = Message(std::move(body))},
@@ -212,4 +217,41 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
     return bodies.contains("first") && bodies.contains("through the alarm") &&
            bodies.contains("through the crash");
   }));
+}
+
+TEST_CASE(
+    "senders share a connection: a copy that is held holds up no other's, nor does a sender that closes") {
+  const Target target;
+  Connection connection(support::shared_broker().url(), support::test_options());
+  const std::string refusing = support::unique_name("refusing");
+  connection.open_channel().declare_queue(
+      refusing, {.exclusive = true, .max_length = 0, .overflow = Overflow::reject_publish});
+  std::atomic<int> opened{0};
+  const auto shared = std::make_shared<retry::PublishingConnection>([&] {
+    ++opened;
+    return Connection(support::shared_broker().url(), support::test_options());
+  });
+  Sender stuck(shared, target.queue);
+  Sender working(shared, target.queue);
+  Sending held(stuck, refusing, "held");
+  CHECK(eventually([&] { return stuck.log.has("is held"); }));
+  {
+    Sender brief(shared, target.queue);
+    CHECK(brief.send(target.queue, "brief"));
+  }
+  for (int i = 0; i < 50; ++i) CHECK(working.send(target.queue, "copy"));
+  CHECK_FALSE(held.is_done());
+  stuck.republisher.close();
+  CHECK_FALSE(held.result());
+  CHECK(working.send(target.queue, "copy"));
+  CHECK(opened == 1);
+  CHECK(target.ready() == 52);
+
+  working.republisher.disconnect();  // the closed one has not left yet
+  CHECK(working.send(target.queue, "copy"));
+  CHECK(opened == 1);
+  stuck.republisher.disconnect();
+  working.republisher.disconnect();
+  CHECK(working.send(target.queue, "copy"));
+  CHECK(opened == 2);
 }

@@ -90,7 +90,8 @@ TEST_CASE("the maximum of attempts parks what waited, with all headers") {
   const bool on_quorum = GENERATE(false, true);
   Bench bench(on_quorum ? quorum : classic);
   bench.publish(Message("one", {.headers = {{"traceparent", "00-ab-cd-01"}}, .message_id = "m-1"}));
-  Consumer consumer = bench.consumer(RetryPolicy::exponential({.max_attempts = 3, .initial = 50ms}));
+  Consumer consumer =
+      bench.consumer(RetryPolicy::exponential({.initial = 50ms, .retry = {.max_attempts = 3}}));
   std::atomic<int> runs{0};
   consumer.start(Failing{.text = "still", .runs = &runs});
   CHECK(eventually([&] { return consumer.status().parked == 1; }));
@@ -133,7 +134,7 @@ TEST_CASE("runs in place come ahead of each wait") {
   Bench bench;
   bench.publish("one");
   Flaky handler(5);
-  Consumer consumer = bench.consumer(RetryPolicy::fixed(200ms, {.max_attempts = 9, .immediate = 2}));
+  Consumer consumer = bench.consumer(RetryPolicy::fixed(200ms, {.max_attempts = 9, .runs_in_place = 2}));
   consumer.start(std::ref(handler));
   CHECK(eventually([&] { return consumer.status().acked == 1; }));
   consumer.stop();

@@ -24,9 +24,9 @@ TEST_CASE("exceptions mean what the rules say of their types: retried, parked, o
   for (const char* body : {"busy", "very busy", "rejected", "ignored", "other", "plain reject"})
     bench.publish(body);
   const auto rules = FailureRules()
-                         .reject<VeryBusy>()  // the first that fits decides
+                         .park<VeryBusy>()  // the first that fits decides
                          .retry<Busy>()
-                         .reject<std::invalid_argument>()
+                         .park<std::invalid_argument>()
                          .ignore<std::logic_error>()
                          .ignore<std::exception>();
   Consumer consumer(bench.connection, bench.queue,
@@ -37,7 +37,7 @@ TEST_CASE("exceptions mean what the rules say of their types: retried, parked, o
     if (body == "very busy") throw VeryBusy("very busy");
     if (body == "rejected") throw std::invalid_argument("rejected");
     if (body == "ignored") throw std::out_of_range("ignored");
-    if (body == "plain reject") throw Reject("not to be ignored");
+    if (body == "plain reject") throw Park("not to be ignored");
     throw 42;
   });
   CHECK(eventually([&] {
@@ -64,7 +64,7 @@ TEST_CASE("a function says what no type does; what it throws is logged, and the 
       std::rethrow_exception(error);
     } catch (int number) {
       if (number == 1) return FailureDecision{.action = FailureDecision::Action::ignore};
-      if (number == 2) return FailureDecision{.action = FailureDecision::Action::reject};
+      if (number == 2) return FailureDecision{.action = FailureDecision::Action::park};
       if (number == 3) throw std::runtime_error("undecided");
     }
     return std::nullopt;
@@ -82,7 +82,7 @@ TEST_CASE("a function says what no type does; what it throws is logged, and the 
 
 TEST_CASE("a delay that a rule asks for takes the place of the schedule's, rounded up to one there is") {
   Bench bench;
-  const RetryPolicy policy = RetryPolicy::delays({50ms, 400ms}, {.immediate = 3});
+  const RetryPolicy policy = RetryPolicy::delays({50ms, 400ms}, {.runs_in_place = 3});
   Consumer consumer(bench.connection, bench.queue,
                     {.retry = policy, .failures = FailureRules().retry<Busy>(200ms)});
   bench.wait(50ms);
@@ -120,7 +120,7 @@ TEST_CASE("a delivery tells of the tries before it, those in place included") {
   Bench bench;
   std::mutex mutex;
   std::vector<RetryInfo> seen;
-  Consumer consumer = bench.consumer(RetryPolicy::fixed(100ms, {.max_attempts = 9, .immediate = 1}));
+  Consumer consumer = bench.consumer(RetryPolicy::fixed(100ms, {.max_attempts = 9, .runs_in_place = 1}));
   bench.publish(Message("one", {.message_id = "m-1"}));
   consumer.start([&](const Delivery& delivery) {
     const std::lock_guard lock(mutex);

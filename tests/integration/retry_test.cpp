@@ -29,7 +29,7 @@ TEST_CASE("policy none: run rethrows what the handler threw, and the message is 
 }
 
 TEST_CASE("policy none: a failure that the handler returns stops the consumer too") {
-  for (const Outcome outcome : {Outcome::retry, Outcome::reject}) {
+  for (const Outcome outcome : {Outcome::retry, Outcome::park}) {
     Bench bench;
     bench.publish("one");
     Consumer consumer(bench.connection, bench.queue);
@@ -114,7 +114,7 @@ TEST_CASE("policy to_queue: runs in place ahead of the copy count as attempts") 
   Bench bench;
   bench.publish("one");
   Consumer consumer(bench.connection, bench.queue,
-                    {.retry = RetryPolicy::to_queue(bench.retry, {.max_attempts = 5, .immediate = 2})});
+                    {.retry = RetryPolicy::to_queue(bench.retry, {.max_attempts = 5, .runs_in_place = 2})});
   std::atomic<int> runs{0};
   consumer.start(Failing{.runs = &runs});
   CHECK(eventually([&] { return consumer.status().retried == 1; }));
@@ -140,7 +140,7 @@ TEST_CASE("each outcome that a handler returns does what it says") {
   std::atomic<int> requeued{0};
   consumer.start([&](const Delivery& delivery) {
     if (delivery.body() == "retry") return Outcome::retry;
-    if (delivery.body() == "reject") return Outcome::reject;
+    if (delivery.body() == "reject") return Outcome::park;
     if (delivery.body() == "dead_letter") return Outcome::dead_letter;
     if (delivery.body() == "requeue" && !delivery.redelivered()) {
       ++requeued;
@@ -268,11 +268,11 @@ TEST_CASE("a rejected message parks at once, an undecodable one too") {
   bench.publish("rejected");
   bench.publish("undecodable");
   Consumer consumer(bench.connection, bench.queue,
-                    {.retry = RetryPolicy::to_queue(bench.retry, {.immediate = 3})});
+                    {.retry = RetryPolicy::to_queue(bench.retry, {.runs_in_place = 3})});
   std::atomic<int> runs{0};
   consumer.start([&](const Delivery& delivery) {
     ++runs;
-    if (delivery.body() == "rejected") throw Reject("no such item");
+    if (delivery.body() == "rejected") throw Park("no such item");
     throw Undecodable("no JSON");
   });
   CHECK(eventually([&] { return consumer.status().parked == 2; }));
@@ -290,7 +290,7 @@ TEST_CASE("a queue that was deleted is declared again, and the copy arrives") {
   Bench bench;
   Consumer consumer(bench.connection, bench.queue, {.retry = RetryPolicy::to_queue(bench.retry)});
   consumer.start([](const Delivery& delivery) {
-    if (delivery.body() == "reject") throw Reject("rejected");
+    if (delivery.body() == "reject") throw Park("rejected");
     throw std::runtime_error("failed");
   });
   for (int round = 1; round <= 2; ++round) {  // with the connection for copies not yet open, and open
@@ -431,7 +431,7 @@ TEST_CASE("a policy with an exchange of its own sends copies through that, and d
   const RetryPolicy policy = RetryPolicy::to_queue(bench.retry, {.exchange = bench.exchange});
   Consumer consumer(bench.connection, bench.queue, {.retry = policy});
   consumer.start([](const Delivery& delivery) {
-    if (delivery.body() == "reject") throw Reject("rejected");
+    if (delivery.body() == "reject") throw Park("rejected");
     throw std::runtime_error("failed");
   });
   bench.publish("reject");

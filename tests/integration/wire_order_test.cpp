@@ -94,11 +94,11 @@ TEST_CASE_METHOD(Fixture, "an original is acknowledged on the wire only after th
   CHECK(retry.take_all() == numbered(count));
 }
 
-TEST_CASE_METHOD(Fixture, "so is a parked original: after the last attempt, and for a Reject") {
+TEST_CASE_METHOD(Fixture, "so is a parked original: after the last attempt, and for a Park") {
   queue.fill(100);
   Consumer consumer{connection, queue.name(), {.concurrency = 4, .retry = policy(1)}};
   consumer.start([](const Delivery& delivery) {
-    if (delivery.body().back() == '1') throw warren::Reject("never");
+    if (delivery.body().back() == '1') throw warren::Park("never");
     throw std::runtime_error("on purpose");
   });
   CHECK(eventually([&] { return consumer.status().parked == 100; }, 60s));

@@ -40,7 +40,7 @@ int main(int count, char** arguments) {
   if (uri.endpoint.effective_port() != 5671 || uri.endpoint.vhost != "shop") return 1;
   if (!catches<warren::InvalidArgument>(0) || !catches<warren::Error>(0)) return 2;
   try {
-    throw warren::Reject("thrown here, caught as what it derives from");
+    throw warren::Park("thrown here, caught as what it derives from");
   } catch (const std::exception& error) {
     if (*error.what() == '\0') return 3;
   }

@@ -9,6 +9,7 @@
 #   symbols KIND       the library exports nothing foreign, and needs no library that it should not
 #   archive KIND       as moved, with rabbitmq-c itself as an archive
 #   headers KIND       each public header compiles alone, without rabbitmq-c and fmt; below C++20 it says one sentence
+#   wrong_uses KIND    wrong uses of the headers do not compile, and the first ten lines of the error say why
 #   no_tls KIND        the same headers without TLS and without OpenSSL, and a clear error where TLS is asked for
 #   readme KIND        the C++ in README.md compiles as it stands there, and what has a main() links
 #   packages KIND      cpack makes .deb and .tar.gz, with the right files and dependencies; a project builds from them
@@ -183,6 +184,27 @@ headers() {
     "$CMAKE" --build "$WARREN_BUILD" --target all_verify_interface_header_sets
 }
 
+# Each file of wrong_uses/ is right with -DRIGHT, and wrong without. Its first line says what the error must say early.
+wrong_uses() {
+    local compiler source expected words tried=" "
+    for compiler in "$CXX" g++ clang++; do
+        compiler=$(command -v "$compiler") || continue
+        case $tried in *" $(readlink -f "$compiler") "*) continue ;; esac
+        tried+="$(readlink -f "$compiler") "
+        for source in "$here"/wrong_uses/*.cpp; do
+            expected=$(sed -n '1s|^// expected: ||p' "$source")
+            [ -n "$expected" ] || fail "$source does not say what to expect"
+            "$compiler" -std=c++20 -I"$moved/include" -fsyntax-only -DRIGHT "$source" ||
+                fail "$compiler refuses what is right in ${source##*/}"
+            if words=$("$compiler" -std=c++20 -I"$moved/include" -fsyntax-only "$source" 2>&1); then
+                fail "$compiler takes what is wrong in ${source##*/}"
+            fi
+            grep -qE "$expected" <<< "$(head -n 10 <<< "$words")" ||
+                fail "$compiler does not say \"$expected\" within ten lines for ${source##*/}: $words"
+        done
+    done
+}
+
 no_tls() {
     local with_tls=$installed app
     installed=$WARREN_WORK/no_tls/installed
@@ -323,6 +345,7 @@ case $check in
     pkg_config) pkg_config ;;
     symbols) symbols ;;
     headers) headers ;;
+    wrong_uses) wrong_uses ;;
     no_tls) no_tls ;;
     subproject) subproject ;;
     readme) readme ;;

@@ -163,6 +163,34 @@ TEST_CASE("headers that arrived read as what was sent") {
   CHECK_FALSE(wire::integer_of(headers, "none"));
 }
 
+TEST_CASE("headers give the value of a key by its kind, and stay encoded") {
+  const FieldTable headers = arrived(every_type());
+  const FieldTable expected = decoded(every_type());
+  std::size_t boxes = 0;
+  for (const FieldEntry& each : expected) {
+    CHECK(headers.integer(each.key) == each.value.as_integer());
+    CHECK(headers.string(each.key) == each.value.as_string());
+    CHECK(headers.number(each.key) == each.value.as_number());
+    const bool* boolean = each.value.get_if<bool>();
+    CHECK(headers.boolean(each.key) == (boolean == nullptr ? std::nullopt : std::optional(*boolean)));
+    const Timestamp* timestamp = each.value.get_if<Timestamp>();
+    CHECK(headers.timestamp(each.key) == (timestamp == nullptr ? std::nullopt : std::optional(*timestamp)));
+    boxes += headers.number(each.key) ? 1 : 0;
+  }
+  CHECK(boxes == 11);
+  CHECK(headers.number("double") == 2.25);
+  CHECK(headers.number("float") == 1.5);
+  CHECK(headers.number("decimal") == 3.14);
+  CHECK(headers.boolean("yes") == true);
+  CHECK(headers.timestamp("time") == Timestamp(std::chrono::seconds(1'700'000'000)));
+  CHECK_FALSE(headers.integer("none"));
+  CHECK_FALSE(headers.string("none"));
+  const std::string_view text = headers.string("string").value();
+  CHECK(headers.begin()->key == "void");  // decodes them
+  CHECK(text == "text");
+  CHECK(headers.string("string")->data() == text.data());
+}
+
 TEST_CASE("headers that arrived change as any table does") {
   const FieldTable expected = decoded(every_type());
   SECTION("set") {

@@ -1,6 +1,14 @@
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <warren/error.hpp>
 #include <warren/field_table.hpp>
@@ -56,6 +64,67 @@ TEST_CASE("an error says operation, code, text and doubt") {
         "queue.declare \"orders\": 406 PRECONDITION_FAILED (in doubt: it may have happened)");
   CHECK(error.in_doubt());
   CHECK_FALSE(error.permanent());
+}
+
+TEST_CASE("a field table gives the value of a key by its kind, or nothing") {
+  const FieldTable table{{"n", std::int8_t{-3}},
+                         {"s", "text"},
+                         {"raw", warren::Binary{"raw"}},
+                         {"yes", true},
+                         {"pi", 3.25},
+                         {"half", 0.5F},
+                         {"price", warren::Decimal{2, 1999}},
+                         {"t", warren::Timestamp(std::chrono::seconds(1'700'000'000))},
+                         {"list", warren::FieldArray{1, 2}},
+                         {"void", {}}};
+  CHECK(table.integer("n") == -3);
+  CHECK(table.string("s") == "text");
+  CHECK(table.string("raw") == "raw");
+  CHECK(table.boolean("yes") == true);
+  CHECK(table.number("pi") == 3.25);
+  CHECK(table.number("half") == 0.5);
+  CHECK(table.number("price") == 19.99);
+  CHECK(table.number("n") == -3);
+  CHECK(table.timestamp("t") == warren::Timestamp(std::chrono::seconds(1'700'000'000)));
+  for (const char* other : {"none", "void", "list", "s"}) {
+    CHECK_FALSE(table.integer(other));
+    CHECK_FALSE(table.boolean(other));
+    CHECK_FALSE(table.number(other));
+    CHECK_FALSE(table.timestamp(other));
+  }
+  CHECK_FALSE(table.integer("yes"));
+  CHECK_FALSE(table.integer("pi"));
+  CHECK_FALSE(table.number("yes"));
+  CHECK_FALSE(table.string("n"));
+  STATIC_REQUIRE(noexcept(table.integer("n")));
+  STATIC_REQUIRE(noexcept(table.string("n")));
+  STATIC_REQUIRE(noexcept(table.boolean("n")));
+  STATIC_REQUIRE(noexcept(table.number("n")));
+  STATIC_REQUIRE(noexcept(table.timestamp("n")));
+}
+
+TEST_CASE("a message is made of a string, a view, a text or bytes, also implicitly") {
+  const auto body_of = [](const warren::Message& message) { return std::string(message.body()); };
+  CHECK(body_of("text") == "text");
+  CHECK(body_of(std::string("string")) == "string");
+  CHECK(body_of(std::string_view("a view").substr(2)) == "view");
+  const std::vector<std::byte> raw{std::byte{0}, std::byte{0xFF}, std::byte{'x'}};
+  const std::span<const std::byte> span(raw);
+  CHECK(body_of(span) == std::string("\0\xFFx", 3));
+  CHECK(warren::Message(raw).body().size() == 3);
+  CHECK(body_of(std::span<const std::byte>()).empty());
+  CHECK(warren::Message("x", {.type = "order"}).properties().type == "order");
+  CHECK(warren::Message(std::string_view("x"), {.type = "order"}).properties().type == "order");
+  CHECK(warren::Message(span, {.type = "order"}).properties().type == "order");
+
+  const warren::Message large(std::span<const std::byte>(std::vector<std::byte>(65'536, std::byte{1})));
+  CHECK(large.bytes().size() == 65'536);
+  CHECK(large.bytes()[65'535] == std::byte{1});
+  const warren::Message copy = large;
+  CHECK(copy.bytes().data() == large.bytes().data());
+  CHECK(std::ranges::equal(warren::Message(span).bytes(), raw));
+  CHECK(warren::Message().bytes().empty());
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<warren::Message, std::nullptr_t>);
 }
 
 TEST_CASE("message factories set the content type and nothing else") {

@@ -43,13 +43,14 @@ TEST_CASE("each kind of delayed policy comes to a schedule, whose last delay sta
   CHECK(RetryPolicy::linear(1s).schedule() == Delays{1s, 2s, 3s, 4s});
   CHECK(RetryPolicy::linear(1s, {.max_attempts = 90, .max_delay = 2'500ms}).schedule() ==
         Delays{1s, 2s, 2'500ms});
-  CHECK(RetryPolicy::exponential({.max_attempts = 5, .initial = 1s, .max = 1min}).schedule() ==
+  CHECK(RetryPolicy::exponential({.initial = 1s, .max = 1min, .retry = {.max_attempts = 5}}).schedule() ==
         Delays{1s, 2s, 4s, 8s});
-  CHECK(RetryPolicy::exponential({.max_attempts = 99, .initial = 1s, .max = 1min}).schedule() ==
+  CHECK(RetryPolicy::exponential({.initial = 1s, .max = 1min, .retry = {.max_attempts = 99}}).schedule() ==
         Delays{1s, 2s, 4s, 8s, 16s, 32s, 60s});
-  CHECK(RetryPolicy::exponential({.max_attempts = 4, .initial = 100ms, .multiplier = 1.5}).schedule() ==
-        Delays{100ms, 150ms, 225ms});
-  CHECK(RetryPolicy::exponential({.max_attempts = 9, .immediate = 2}).schedule() == Delays{1s, 2s});
+  CHECK(RetryPolicy::exponential({.initial = 100ms, .multiplier = 1.5, .retry = {.max_attempts = 4}})
+            .schedule() == Delays{100ms, 150ms, 225ms});
+  CHECK(RetryPolicy::exponential({.retry = {.max_attempts = 9, .runs_in_place = 2}}).schedule() ==
+        Delays{1s, 2s});
   CHECK(RetryPolicy::delays({5s, 1s, 5s}).schedule() == Delays{5s, 1s, 5s});
   CHECK(RetryPolicy::delays({5s, 1s, 5s}).distinct_delays() == Delays{1s, 5s});
   CHECK(RetryPolicy::delays({1s, 1h}, {.max_delay = 1min}).distinct_delays() == Delays{1s, 1min});
@@ -66,16 +67,29 @@ TEST_CASE("a delayed policy is a value: compared by what it does, told in a line
   CHECK_FALSE(RetryPolicy::fixed(1s) == RetryPolicy::fixed(1s, {.jitter = 0.1}));
   CHECK_FALSE(RetryPolicy::fixed(1s) == RetryPolicy::immediate());
   CHECK(RetryPolicy::fixed(1s).shape() == RetryPolicy::Shape::delayed);
-  CHECK(RetryPolicy::exponential({.max_attempts = 3, .initial = 500ms}).to_string() ==
+  CHECK(to_string(RetryPolicy::exponential({.initial = 500ms, .retry = {.max_attempts = 3}})) ==
         "delayed(500ms, 1s, max_attempts=3)");
-  CHECK(RetryPolicy::fixed(1s, {.immediate = 2,
-                                .parked_queue = "p",
-                                .exchange = "x",
-                                .name = "n",
-                                .deadline = 1min,
-                                .jitter = 0.25})
-            .to_string() ==
-        "delayed(1s, max_attempts=5, immediate=2, deadline=60s, jitter=0.25, parked_queue=p, exchange=x)");
+  CHECK(
+      to_string(RetryPolicy::fixed(1s, {.runs_in_place = 2,
+                                        .parked_queue = "p",
+                                        .exchange = "x",
+                                        .name = "n",
+                                        .deadline = 1min,
+                                        .jitter = 0.25})) ==
+      "delayed(1s, max_attempts=5, runs_in_place=2, deadline=60s, jitter=0.25, parked_queue=p, exchange=x)");
+}
+
+TEST_CASE("an exponential policy takes its other options as every policy does; its cap is the smaller one") {
+  const RetryOptions retry{.max_attempts = 9, .parked_queue = "p", .deadline = 1min, .jitter = 0.25};
+  const RetryPolicy policy = RetryPolicy::exponential({.initial = 1s, .max = 4s, .retry = retry});
+  CHECK(policy.schedule() == Delays{1s, 2s, 4s});
+  RetryOptions capped = retry;
+  capped.max_delay = 4s;
+  CHECK(policy.options() == capped);
+  RetryOptions lower = retry;
+  lower.max_delay = 2s;
+  CHECK(RetryPolicy::exponential({.initial = 1s, .max = 4s, .retry = lower}).schedule() == Delays{1s, 2s});
+  CHECK(RetryPolicy::exponential({.initial = 1s, .max = 4s, .retry = lower}).options() == lower);
 }
 
 TEST_CASE("a delayed policy that can't be right is refused") {
@@ -160,7 +174,7 @@ TEST_CASE("a copy waits in the queue of its delay, and comes back with its attem
 }
 
 TEST_CASE("runs in place come ahead of each delay, and don't use delays up") {
-  const RetryPolicy policy = RetryPolicy::delays({1s, 5s}, {.max_attempts = 9, .immediate = 2});
+  const RetryPolicy policy = RetryPolicy::delays({1s, 5s}, {.max_attempts = 9, .runs_in_place = 2});
   std::uint32_t runs = 1;
   while (retry::run_again_in_place(policy, delivery(), {.runs = runs}, now)) ++runs;
   CHECK(runs == 3);
@@ -258,7 +272,7 @@ TEST_CASE(
     INFO("round " << round);
     RetryOptions options{
         .max_attempts = static_cast<std::uint32_t>(below(below(4) == 0 ? 4'000'000'000 : 8) + 1),
-        .immediate = static_cast<std::uint32_t>(below(below(4) == 0 ? 4'000'000'000 : 3)),
+        .runs_in_place = static_cast<std::uint32_t>(below(below(4) == 0 ? 4'000'000'000 : 3)),
         .jitter = static_cast<double>(below(100)) / 100};
     if (below(3) == 0)
       options.deadline = std::chrono::milliseconds(below(below(2) == 0 ? most : 100'000) + 1);

@@ -69,9 +69,9 @@ bool is_uuid_v4(std::string_view id) {
   });
 }
 
-class OwnReject : public Reject {
+class OwnPark : public Park {
  public:
-  using Reject::Reject;
+  using Park::Park;
 };
 
 struct Speechless : std::exception {
@@ -100,11 +100,12 @@ TEST_CASE("a retry policy names its parked queue after the consumer's, unless to
 }
 
 TEST_CASE("a retry policy tells in a line what it does") {
-  CHECK(RetryPolicy::none().to_string() == "none");
-  CHECK(RetryPolicy::immediate().to_string() == "immediate(max_attempts=5)");
-  CHECK(RetryPolicy::to_queue("orders_retry").to_string() == "to_queue(orders_retry, max_attempts=5)");
-  CHECK(RetryPolicy::to_queue("r", {.max_attempts = 9, .immediate = 2, .parked_queue = "p", .exchange = "x"})
-            .to_string() == "to_queue(r, max_attempts=9, immediate=2, parked_queue=p, exchange=x)");
+  CHECK(to_string(RetryPolicy::none()) == "none");
+  CHECK(to_string(RetryPolicy::immediate()) == "immediate(max_attempts=5)");
+  CHECK(to_string(RetryPolicy::to_queue("orders_retry")) == "to_queue(orders_retry, max_attempts=5)");
+  CHECK(to_string(RetryPolicy::to_queue(
+            "r", {.max_attempts = 9, .runs_in_place = 2, .parked_queue = "p", .exchange = "x"})) ==
+        "to_queue(r, max_attempts=9, runs_in_place=2, parked_queue=p, exchange=x)");
 }
 
 TEST_CASE("a retry policy that can't be right is refused") {
@@ -131,11 +132,11 @@ TEST_CASE("a failure is told from what the handler threw, whatever it is") {
   CHECK(error.error_message == "too far");
   CHECK(error.runs == 3);
 
-  CHECK(described(Reject("no such item")).reason == Reason::rejected);
-  CHECK(described(Reject("no such item")).error_message == "no such item");
-  CHECK(described(Reject("x")).error_type.find("Reject") != std::string::npos);
-  CHECK(described(OwnReject("x")).reason == Reason::rejected);
-  CHECK(described(OwnReject("x")).error_type.find("OwnReject") != std::string::npos);
+  CHECK(described(Park("no such item")).reason == Reason::rejected);
+  CHECK(described(Park("no such item")).error_message == "no such item");
+  CHECK(described(Park("x")).error_type.find("Park") != std::string::npos);
+  CHECK(described(OwnPark("x")).reason == Reason::rejected);
+  CHECK(described(OwnPark("x")).error_type.find("OwnPark") != std::string::npos);
   CHECK(described(Undecodable("no JSON")).reason == Reason::undecodable);
   CHECK(described(Undecodable("no JSON")).error_message == "no JSON");
 
@@ -384,10 +385,10 @@ TEST_CASE("runs in place: none, up to the maximum, or as many as asked for ahead
   CHECK(runs(RetryPolicy::immediate({.max_attempts = 4})) == 4);
   CHECK(runs(RetryPolicy::immediate({.max_attempts = 1})) == 1);
   CHECK(runs(RetryPolicy::to_queue("r")) == 1);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 2})) == 3);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 9})) == 5);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 2}), 3) == 2);
-  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .immediate = 2}), most) == 1);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 2})) == 3);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 9})) == 5);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 2}), 3) == 2);
+  CHECK(runs(RetryPolicy::to_queue("r", {.max_attempts = 5, .runs_in_place = 2}), most) == 1);
   const std::uint32_t largest = std::numeric_limits<std::uint32_t>::max();
   CHECK_FALSE(retry::run_again_in_place(RetryPolicy::immediate({.max_attempts = largest}), delivery(),
                                         {.runs = largest}, now));
