@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <iterator>
 #include <list>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -44,6 +45,7 @@ struct Events::Shared {
   std::condition_variable changed;
   std::list<Event> queue;
   std::list<Event> room = std::list<Event>(kept_room);  // for what must be told without memory
+  std::multimap<std::chrono::steady_clock::time_point, std::function<void()>> timers;
   std::thread thread;
   bool closed = false;
   bool finished = false;
@@ -51,7 +53,10 @@ struct Events::Shared {
   void run() {
     std::unique_lock lock(mutex);
     for (;;) {
-      changed.wait(lock, [&] { return closed || !queue.empty(); });
+      if (!closed && (queue.empty() || is_due())) {
+        run_timers(lock);
+        continue;
+      }
       if (queue.empty()) break;
       {
         const auto event = std::move(queue.front());
@@ -63,6 +68,27 @@ struct Events::Shared {
     }
     finished = true;
     changed.notify_all();
+  }
+
+  [[nodiscard]] bool is_due() const {
+    return !timers.empty() && timers.begin()->first <= std::chrono::steady_clock::now();
+  }
+
+  // Calls the first timer if its time is past, else sleeps until then or until something changes.
+  void run_timers(std::unique_lock<std::mutex>& lock) noexcept {
+    if (timers.empty()) return changed.wait(lock);
+    if (const auto first = timers.begin()->first; first > std::chrono::steady_clock::now()) {
+      changed.wait_until(lock, first);
+      return;
+    }
+    auto due = timers.extract(timers.begin());
+    lock.unlock();
+    try {
+      due.mapped()();
+    } catch (...) {  // nobody is there to tell
+    }
+    due = {};
+    lock.lock();
   }
 
   // With the lock held. The event was moved from, or is not to be told.
@@ -142,16 +168,24 @@ void Events::state(ConnectionState state, const std::optional<std::string>& bloc
   push(std::move(event));
 }
 
-void Events::call(std::function<void()> callback) noexcept { push(std::move(callback)); }
+bool Events::call(std::function<void()> callback) noexcept { return push(std::move(callback)); }
+
+void Events::call_at(std::chrono::steady_clock::time_point when, std::function<void()> callback) {
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->closed) return;
+  start_locked();
+  shared_->timers.emplace(when, std::move(callback));
+  shared_->changed.notify_all();
+}
 
 bool Events::is_own_thread() const {
   const std::lock_guard lock(shared_->mutex);
   return shared_->thread.get_id() == std::this_thread::get_id();
 }
 
-void Events::push(Event event) noexcept {
+bool Events::push(Event event) noexcept {
   const std::lock_guard lock(shared_->mutex);
-  if (shared_->closed) return;
+  if (shared_->closed) return false;
   if (shared_->queue.size() >= most_queued) shared_->drop_oldest();
   std::list<Event>& room = shared_->room;
   // A line of the log leaves the room that is kept to what must be told.
@@ -159,7 +193,7 @@ void Events::push(Event event) noexcept {
   try {
     if (room.size() < kept_room || !may_use_room) room.emplace_back();
   } catch (...) {
-    if (!may_use_room || (room.empty() && !shared_->drop_oldest())) return;
+    if (!may_use_room || (room.empty() && !shared_->drop_oldest())) return false;
   }
   room.back() = std::move(event);
   shared_->queue.splice(shared_->queue.end(), room, std::prev(room.end()));
@@ -168,6 +202,7 @@ void Events::push(Event event) noexcept {
     start_locked();
   } catch (...) {  // no thread is left: the next event tries again
   }
+  return true;
 }
 
 void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
@@ -180,7 +215,9 @@ void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
   deadline = std::max(deadline, std::chrono::steady_clock::now() + grace);
   shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
   // No callback begins after this: what it refers to may be gone. One that runs can't be ended from outside.
-  shared_->queue.clear();
+  const auto untold =
+      std::exchange(shared_->queue, {});  // destroyed without the lock, as what they hold may log
+  const auto timers = std::exchange(shared_->timers, {});
   std::thread thread = std::move(shared_->thread);
   const bool finished = shared_->finished;
   lock.unlock();

@@ -45,8 +45,11 @@ class Events {
   void state(ConnectionState state, const std::optional<std::string>& blocked = {},
              const ErrorDetails* error = nullptr, std::vector<NotRecovered> not_recovered = {}) noexcept;
   /// Calls `callback` on that thread, behind what is queued. What it throws is dropped. A slow callback
-  /// before it does not drop it; once this is closed, it is destroyed uncalled.
-  void call(std::function<void()> callback) noexcept;
+  /// before it does not drop it. False if this is closed already: then it is not called.
+  bool call(std::function<void()> callback) noexcept;
+  /// Calls `callback` on that thread once `when` is past, unless this is closed before. What it throws is
+  /// dropped.
+  void call_at(std::chrono::steady_clock::time_point when, std::function<void()> callback);
   /// Whether the calling thread is that thread.
   [[nodiscard]] bool is_own_thread() const;
 
@@ -58,7 +61,7 @@ class Events {
  private:
   struct Shared;
   using Event = std::variant<LogEvent, StateEvent, std::function<void()>>;
-  void push(Event event) noexcept;
+  bool push(Event event) noexcept;
   void start_locked();
   std::shared_ptr<Shared> shared_;
 };

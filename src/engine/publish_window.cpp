@@ -310,6 +310,7 @@ PublishSlot& PublishWindow::acquire() {
   slot.seen = false;
   slot.waiting = false;
   slot.sent = slot.resent = slot.lost = slot.passed = slot.suspect = slot.expired = slot.final = false;
+  slot.listened = false;
   slot.strikes = 0;
   return slot;
 }
@@ -345,8 +346,71 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
     slot.outcome = outcome;
     if (error != nullptr) slot.error = try_to_keep([&] { return *error; });
   }
+  if (slot.call) tell(slot);
   if (slot.waiting) slot.settled.notify_all();
   drop(slot);
+}
+
+// Has the callback called with the outcome, which is final by that.
+void PublishWindow::tell(PublishSlot& slot) noexcept {
+  slot.seen = true;
+  slot.final = true;
+  slot.call->outcome = slot.outcome;
+  if (has_failed(slot.outcome)) slot.call->error = error_of(slot);
+  --untold_;
+  slot.call.reset();  // `tell` has it
+  (void)connection_->events().call(std::exchange(slot.tell, nullptr));
+}
+
+void PublishWindow::on_settled(PublishSlot& slot,
+                               std::function<void(PublishOutcome, const ErrorDetails*)> callback) {
+  connection_->events().start();
+  const auto call = std::make_shared<SettledCall>();
+  call->callback = std::move(callback);
+  call->window = shared_from_this();
+  std::function<void()> tell_it = [call] {
+    call->callback(call->outcome, call->error ? &*call->error : nullptr);
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (slot.listened) {
+      throw LogicError(
+          {.operation = "on_settled", .text = "this publish has a callback already", .permanent = true});
+    }
+    if (slot.in_window) expire(Clock::now());
+    if (slot.in_window && !slot.expired) {
+      watch_deadlines(slot.deadline);
+      slot.call = call;
+      slot.tell = std::move(tell_it);
+      slot.listened = true;
+      ++untold_;
+      return;
+    }
+    slot.listened = slot.seen = slot.final = true;
+    call->outcome = slot.outcome;
+    if (has_failed(slot.outcome)) call->error = error_of(slot);
+  }
+  if (connection_->events().call(tell_it)) return;
+  try {
+    tell_it();
+  } catch (...) {  // as on the events' thread
+  }
+}
+
+// With the lock held. Nobody may wait for a publish that has a callback, and while the connection is lost
+// nothing ticks: so the events' thread ends it at its deadline.
+void PublishWindow::watch_deadlines(Deadline first) {
+  if (first >= next_watch_) return;
+  connection_->events().call_at(first, [weak = weak_from_this(), first] {
+    const auto window = weak.lock();
+    if (!window) return;
+    const std::lock_guard lock(window->mutex_);
+    if (window->next_watch_ != first) return;  // an earlier one came since
+    window->next_watch_ = Deadline::max();
+    window->expire(Clock::now());
+    if (window->untold_ != 0) window->watch_deadlines(window->next_expiry_);
+  });
+  next_watch_ = first;
 }
 
 // Whether to wake one of those that wait for room, where no more than that is in flight. One at a time: who
@@ -426,12 +490,13 @@ PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
   return slot.outcome;
 }
 
-void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
+bool PublishWindow::wait(PublishSlot& slot, Deadline until) {
   Lock lock(mutex_);
   pass_on_room();
-  revive(lock, deadline);
+  until = std::min(until, slot.deadline);
+  revive(lock, until);
   slot.waiting = true;
-  const bool settled = slot.settled.wait_until(lock, deadline, [&] { return !slot.in_window; });
+  const bool settled = slot.settled.wait_until(lock, until, [&] { return !slot.in_window; });
   slot.waiting = false;
   const auto now = Clock::now();
   // Of a mere look ahead of the deadline nothing is known: how it ends is still to be seen.
@@ -439,9 +504,10 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   if (!settled) expire(now);
   // What was never sent has ended here and says why.
   if (settled || (!slot.in_window && !slot.sent)) {
-    if (slot.outcome == PublishOutcome::confirmed) return;
+    if (slot.outcome == PublishOutcome::confirmed) return true;
     throw_failure(slot.outcome, error_of(slot));
   }
+  if (now < slot.deadline) return false;
   const bool sent = slot.sent;
   lock.unlock();
   connection_->raise_timeout(
@@ -515,7 +581,8 @@ void PublishWindow::expire(Deadline now) noexcept {
     slot->outcome = PublishOutcome::unknown;
     slot->expired = true;
     ++expired_;
-    if (!slot->held) note_unseen(*slot);
+    if (slot->call) tell(*slot);
+    if (!slot->held && !slot->seen) note_unseen(*slot);
   });
   if (room) room_.notify_all();
   if (open_publishes() == 0) idle_.notify_all();

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,6 +22,17 @@
 #include "engine/slot_queue.hpp"
 
 namespace warren::inline v0::engine {
+
+class PublishWindow;
+
+/// What a caller wants to be told of a publish. Made before it is settled, so that telling needs no memory.
+struct SettledCall {
+  std::function<void(PublishOutcome, const ErrorDetails*)> callback{};
+  PublishOutcome outcome = PublishOutcome::pending;
+  std::optional<ErrorDetails> error{};
+  /// Keeps the window until the callback was called: publisher and Confirmation may be gone.
+  std::shared_ptr<PublishWindow> window{};
+};
 
 /// One publish in flight. Guarded by its window's lock; used again once nobody refers to it.
 struct PublishSlot {
@@ -42,7 +54,10 @@ struct PublishSlot {
   bool expired = false;  ///< past its deadline, and still in the window
   bool final = false;    ///< its caller was told that it is unknown: no late answer changes that
   std::uint8_t strikes = 0;  ///< how often the connection was closed with nothing else in flight
+  bool listened = false;     ///< a callback was set
   std::condition_variable settled{};
+  std::shared_ptr<SettledCall> call{};  ///< whom to tell once it is settled; null: nobody, or it was told
+  std::function<void()> tell{};         ///< runs `call`
 
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
 };
@@ -76,8 +91,11 @@ class PublishWindow final : public ChannelSink,
   void open();
   /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.
   PublishSlot* publish(const Message& message, const PublishOptions& options);
-  /// Returns once confirmed, else throws.
-  void wait(PublishSlot& slot, Deadline deadline);
+  /// Waits until it is settled, at most until its own deadline. True once confirmed; false if it is open at
+  /// `until`; else throws.
+  [[nodiscard]] bool wait(PublishSlot& slot, Deadline until);
+  /// Tells `callback` once, on the events' thread.
+  void on_settled(PublishSlot& slot, std::function<void(PublishOutcome, const ErrorDetails*)> callback);
   /// The caller looks no more.
   void release(PublishSlot& slot) noexcept;
   [[nodiscard]] PublishOutcome outcome(PublishSlot& slot);
@@ -125,6 +143,8 @@ class PublishWindow final : public ChannelSink,
                                      Deadline deadline);
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) noexcept;
   void expire(Deadline now) noexcept;
+  void tell(PublishSlot& slot) noexcept;
+  void watch_deadlines(Deadline first);
   void note_unseen(PublishSlot& slot) noexcept;
   void log_unseen(Deadline now) noexcept;
   void revive(Lock& lock, Deadline deadline);
@@ -178,6 +198,8 @@ class PublishWindow final : public ChannelSink,
   std::size_t bytes_ = 0;                  // in the window
   std::size_t expired_ = 0;                // of those in tracker_
   Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
+  std::size_t untold_ = 0;                  // callbacks to come
+  Deadline next_watch_ = Deadline::max();   // when the events' thread looks for what has expired
   bool coming_ = false;                     // see is_coming()
   bool reopening_ = false;                  // it comes since the broker closed the one before
   // Sending carefully: see publish_trial.cpp.

@@ -115,8 +115,12 @@ TEST_CASE("a moved-from publisher and a moved-from or default-made confirmation 
   for (Confirmation* each : {&confirmation, &of_nothing}) {
     refuses("Confirmation", [&] { (void)each->outcome(); });
     refuses("Confirmation", [&] { each->wait(); });
-    refuses("Confirmation", [&] { each->wait_for(0ms); });
+    refuses("Confirmation", [&] { (void)each->wait_for(0ms); });
+    refuses("Confirmation",
+            [&] { each->on_settled([](warren::PublishOutcome, const warren::ErrorDetails*) {}); });
+    CHECK_FALSE(each->valid());
   }
+  CHECK(taken_confirmation.valid());
   taken_confirmation.wait();
   publisher = std::move(taken);
   publisher.publish(Message("x"));  // what was assigned to works again
