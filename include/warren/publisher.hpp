@@ -123,6 +123,10 @@ class WARREN_EXPORT Publisher {
   /// Throws as publish() if the message was not taken into the window; else the Confirmation tells.
   [[nodiscard]] Confirmation publish_async(const Message& message, const PublishOptions& options = {});
 
+  /// Waits until nothing is in flight (see in_flight()), at most PublisherOptions::timeout.
+  /// @throws TimeoutError, BlockedError  some are still in flight
+  /// @throws Error  the first failure of a publish_async whose Confirmation was dropped
+  void flush();
   /// Waits until nothing is in flight (see in_flight()), at most `timeout`.
   /// @throws TimeoutError, BlockedError  some are still in flight
   /// @throws Error  the first failure of a publish_async whose Confirmation was dropped

@@ -115,6 +115,10 @@ Confirmation Publisher::publish_async(const Message& message, const PublishOptio
   return Confirmation(window_, window.publish(message, options));
 }
 
+void Publisher::flush() {
+  engine::PublishWindow& window = use(window_, class_name, "flush");
+  window.flush(engine::deadline_after(window.options().timeout));
+}
 void Publisher::flush(std::chrono::milliseconds timeout) {
   use(window_, class_name, "flush").flush(engine::deadline_after(timeout));
 }

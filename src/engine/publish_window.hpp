@@ -87,6 +87,7 @@ class PublishWindow final : public ChannelSink,
   PublishWindow& operator=(const PublishWindow&) = delete;
 
   [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
+  [[nodiscard]] const PublisherOptions& options() const noexcept { return options_; }
   /// Opens the channel ahead of the first publish; once. @throws as Publisher's constructor
   void open();
   /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.

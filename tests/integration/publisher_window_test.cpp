@@ -246,6 +246,29 @@ TEST_CASE_METHOD(Fixture, "flush() waits until nothing is in flight, and says so
   CHECK(queue.take_all() == numbered(201));
 }
 
+TEST_CASE_METHOD(Fixture, "flush() without an argument waits at most the publisher's timeout") {
+  auto publisher = this->publisher({.timeout = 200ms});
+  CHECK_NOTHROW(publisher.flush());
+  proxy.stall();
+  Confirmation open = publisher.publish_async(Message("m"), {.timeout = 60s});
+  CHECK(time_of([&] { CHECK_THROWS_AS(publisher.flush(), TimeoutError); }) < 200ms + slack);
+  CHECK(publisher.in_flight() == 1);
+  proxy.resume();
+  open.wait();
+}
+
+TEST_CASE_METHOD(Fixture, "close() of a channel without an answer ends in time, and does not throw") {
+  auto options = test_options();
+  options.operation_timeout = 300ms;
+  Connection impatient{proxy.endpoint(), options};
+  warren::Channel channel = impatient.open_channel();
+  proxy.stall();
+  static_assert(noexcept(channel.close()));
+  CHECK(time_of([&] { channel.close(); }) < 300ms + slack);
+  CHECK_FALSE(channel.is_open());
+  proxy.resume();
+}
+
 TEST_CASE_METHOD(Fixture, "flush() throws the first failure of a dropped Confirmation, once") {
   auto publisher = this->publisher();
   const auto fail = [&](std::string_view key) {
