@@ -87,4 +87,7 @@ class WARREN_EXPORT Delivery {
   std::weak_ptr<engine::ChannelCore> channel_;
 };
 
+/// The enumerator's name, as `no`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(Requeue requeue) noexcept;
+
 }  // namespace warren::inline v0

@@ -9,7 +9,13 @@
 namespace warren::inline v0 {
 
 /// How much an event matters, ascending.
-enum class LogLevel : std::uint8_t { debug, info, warning, error };
+enum class LogLevel : std::uint8_t {
+  debug,    ///< for those who look for a fault in warren
+  info,     ///< what happened as it should
+  warning,  ///< what went wrong, and is tried again
+  error,    ///< what went wrong, and needs somebody
+  none,     ///< no event has this level: as ConnectionOptions::log_level it turns the log off
+};
 
 /// One thing that happened, for people to read.
 struct LogEvent {
@@ -25,7 +31,7 @@ struct LogEvent {
 /// dropped if no memory is left.
 using LogCallback = std::function<void(const LogEvent&)>;
 
-/// `debug`, `info`, `warning`, `error`.
+/// `debug`, `info`, `warning`, `error`, `none`.
 [[nodiscard]] WARREN_EXPORT const char* to_string(LogLevel level) noexcept;
 
 }  // namespace warren::inline v0

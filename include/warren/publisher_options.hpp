@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include <warren/export.hpp>
+
 namespace warren::inline v0 {
 
 /// What becomes of the publishes in flight when the connection is lost, and recovered, and when the broker
@@ -49,5 +51,11 @@ enum class PublishOutcome : std::uint8_t {
   /// The connection or channel was lost before the confirm, or the deadline passed: in doubt if it was sent.
   unknown,
 };
+
+/// The enumerator's name, as `resend`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(OnLoss on_loss) noexcept;
+
+/// The enumerator's name, as `pending`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(PublishOutcome outcome) noexcept;
 
 }  // namespace warren::inline v0

@@ -127,4 +127,7 @@ class WARREN_EXPORT RetryPolicy {
   Delays distinct_;
 };
 
+/// The enumerator's name, as `none`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(RetryPolicy::Shape shape) noexcept;
+
 }  // namespace warren::inline v0
