@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include <warren/connection_state.hpp>
@@ -13,7 +14,7 @@
 namespace warren::inline v0 {
 
 /// What happens once a connection is lost (https://www.rabbitmq.com/docs/reliability#connection-recovery).
-/// The first connect of all is not concerned: it tries each endpoint once.
+/// The first connect has options of its own, see FirstConnectOptions.
 struct RecoveryOptions {
   bool enabled = true;  ///< without it, a lost connection is a failed one
   /// The pause ahead of the first try; doubled with each one, down to half of it at random, so that many
@@ -29,6 +30,20 @@ struct RecoveryOptions {
   /// back. A refusal is 403 (user, password) and 530 (the virtual host is unknown, or not this user's): a
   /// user that comes back has no permissions yet. Each try is logged with its reason.
   std::chrono::milliseconds retry_refused_login{0};
+};
+
+/// How long the first connect, which the constructor of Connection makes, is tried.
+///
+/// By default each endpoint is tried once. With `within`, the endpoints are tried again until that time is
+/// up, with the pauses of RecoveryOptions (`initial_delay`, `early_max_delay`, `max_delay`). Permanent errors
+/// (a wrong password, an unknown virtual host, a certificate that is refused) end it immediately, if every
+/// endpoint fails with one. Each try that fails is logged as a warning.
+struct FirstConnectOptions {
+  /// How long to try, above 0: the constructor blocks this long at most. Not set: each endpoint is tried
+  /// once.
+  std::optional<std::chrono::milliseconds> within{};
+  /// Once a stop is requested, the constructor throws a ConnectionError that is not permanent, at once.
+  std::stop_token stop{};
 };
 
 /// How to connect. Where a URI has a parameter for the same setting, the URI wins.
@@ -50,10 +65,14 @@ struct ConnectionOptions {
   std::uint32_t frame_max = 131'072;  ///< bytes, proposed; 8192 to 128 MiB
   /// What may wait to be written, in bytes: 256 KiB (also where it is less) to 1 GiB.
   std::size_t outbox_bytes = 1 << 20;
-  LogLevel log_level = LogLevel::info;  ///< what is below is not reported
-  LogCallback on_log{};                 ///< not set: nothing is logged
+  /// Events below this level are not reported. LogLevel::none turns the log off.
+  LogLevel log_level = LogLevel::info;
+  /// Called with each log event. If it is not set, warnings and errors are printed to standard error, one
+  /// line each: `warren: warning: …`.
+  LogCallback on_log{};
   StateCallback on_state{};             ///< not set: only Connection::state tells
   RecoveryOptions recovery{};           ///< what happens once the connection is lost
+  FirstConnectOptions first_connect{};  ///< how long the first connect is tried; by default once
 };
 
 }  // namespace warren::inline v0

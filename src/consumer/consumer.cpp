@@ -124,6 +124,8 @@ Connection open_publishing(const engine::ConnectionCore& beside, std::chrono::mi
   ConnectionOptions options = beside.options();
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
   options.on_log = nullptr;
+  options.log_level = LogLevel::none;
+  options.first_connect = {};  // once
   options.on_state = nullptr;
   options.recovery.enabled = false;  // who sends opens another one
   // Whoever published a message may have had larger frames than this consumer, and its copy needs them too.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdio>
 #include <iterator>
 #include <list>
 #include <map>
@@ -27,6 +28,12 @@ ErrorDetails to_print(const ErrorDetails& error) noexcept {
     details.text = no_memory;
   }
   return details;
+}
+
+// What is logged if the program has no callback. Standard error is not buffered: a line is one write, mostly.
+void print(const LogEvent& event) {
+  const std::string line = std::string("warren: ") + to_string(event.level) + ": " + event.text + '\n';
+  (void)std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 constexpr std::size_t most_queued = 1'024;
@@ -125,8 +132,8 @@ struct Events::Shared {
 
 Events::Events(LogLevel level, LogCallback on_log, StateCallback on_state)
     : shared_(std::make_shared<Shared>()) {
-  shared_->level = level;
-  shared_->on_log = std::move(on_log);
+  shared_->level = on_log ? level : std::max(level, LogLevel::warning);
+  shared_->on_log = on_log ? std::move(on_log) : print;
   shared_->on_state = std::move(on_state);
 }
 
@@ -136,7 +143,7 @@ Events::~Events() {
   if (shared_->thread.joinable()) shared_->thread.detach();  // destroyed by a callback
 }
 
-bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && level >= shared_->level; }
+bool Events::wants(LogLevel level) const noexcept { return level >= shared_->level; }
 
 void Events::start() {
   const std::lock_guard lock(shared_->mutex);

@@ -16,7 +16,8 @@
 namespace warren::inline v0::engine {
 
 /// Carries log and state events, and calls of other callbacks, to the user's code on a thread of their own,
-/// which start() makes, or the first event. Does nothing where there is no callback. Any thread.
+/// which start() makes, or the first event. Without a callback for log events, it prints warnings and errors
+/// to standard error. Any thread.
 ///
 /// Without memory a log line is dropped; a state and a call are not, but for the texts of a state.
 class Events {
