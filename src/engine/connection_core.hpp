@@ -195,6 +195,7 @@ class ConnectionCore : private DirectWriter {
 
   // recovery.cpp
   bool lose(ErrorDetails& error) noexcept;
+  bool begin_outage(ErrorDetails& error) noexcept;
   std::optional<ErrorDetails> reconnect(ErrorDetails last) noexcept;
   struct Attempts;
   bool connect_again(const Endpoint& endpoint, Attempts& attempts);

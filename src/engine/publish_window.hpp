@@ -6,12 +6,14 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <warren/publisher_options.hpp>
@@ -19,6 +21,7 @@
 #include "engine/channel_core.hpp"
 #include "engine/confirm_tracker.hpp"
 #include "engine/connection_core.hpp"
+#include "engine/publisher_state.hpp"
 #include "engine/slot_queue.hpp"
 
 namespace warren::inline v0::engine {
@@ -131,12 +134,18 @@ class PublishWindow final : public ChannelSink,
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(Deadline deadline, ConnectionCore::Access access);
   void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
+  void open_for_caller(Lock& lock, Deadline deadline);
+  [[nodiscard]] bool take(std::shared_ptr<ChannelCore> channel);
+  void step(PublisherEvent event) noexcept { state_ = next(state_, event); }
   // Those in the window, and those of them whose outcome is open.
   [[nodiscard]] std::size_t in_window() const noexcept { return tracker_.outstanding() + resend_.size(); }
   [[nodiscard]] std::size_t open_publishes() const noexcept { return in_window() - expired_; }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
   [[nodiscard]] PublishSlot* send(ContentFrames& frames, std::uint16_t number, std::uint32_t frame_max,
                                   std::int64_t stamp, Deadline deadline);
+  [[nodiscard]] std::pair<Outbox::Admission, PublishSlot*> append(ContentFrames& frames,
+                                                                  std::uint32_t frame_max, std::int64_t stamp,
+                                                                  Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
   void make_room_for_slots(std::size_t count);
@@ -155,6 +164,7 @@ class PublishWindow final : public ChannelSink,
   void pass_on_room() noexcept;
 
   // publish_recovery.cpp
+  [[nodiscard]] std::exception_ptr open_for_recovery(Lock& lock, Deadline deadline);
   void keep(const ErrorDetails& error) noexcept;
   void fail_resend(const ErrorDetails& error) noexcept;
   void fail_outstanding(const ErrorDetails& error) noexcept;
@@ -190,8 +200,7 @@ class PublishWindow final : public ChannelSink,
   std::size_t waiting_for_room_ = 0;
   bool next_is_woken_ = false;  // of those that wait for room
   std::shared_ptr<ChannelCore> channel_;
-  bool opening_ = false;
-  bool closed_ = false;
+  PublisherState state_ = PublisherState::idle;  // never without step()
   ConfirmTracker<PublishSlot*> tracker_;
   // These have room for all slots: what becomes of them once the channel is lost needs no memory.
   SlotQueue<PublishSlot> resend_;          // to be sent, in their order: again, or for the first time
@@ -201,8 +210,6 @@ class PublishWindow final : public ChannelSink,
   Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
   std::size_t untold_ = 0;                  // callbacks to come
   Deadline next_watch_ = Deadline::max();   // when the events' thread looks for what has expired
-  bool coming_ = false;                     // see is_coming()
-  bool reopening_ = false;                  // it comes since the broker closed the one before
   // Sending carefully: see publish_trial.cpp.
   bool fence_ = false;      // nothing is sent until the broker has handled all before it
   std::size_t fences_ = 0;  // answers to come

@@ -91,23 +91,7 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
 bool ConnectionCore::lose(ErrorDetails& error) noexcept {
   if (!options_.recovery.enabled) return false;
   const ErrorDetails of_the_call = kept(error);
-  {
-    const std::lock_guard lock(mutex_);
-    // What somebody asked for here and can't have is his error: the connection goes on without it. What
-    // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
-    // Whether user and virtual host are refused (402, 403, 530), the next login tells.
-    const bool asked_again =
-        recovering_ && trial_ == nullptr && (error.code == 503 || error.code == 540 || error.code == 541);
-    if (error.permanent && asked_again) return false;
-    error.permanent = false;
-    error_ = kept(error);
-    // What logged in and did not come to be open, was not stable: the outage goes on.
-    if (recovering_) backoff_.connected(Clock::now());
-    recovering_ = true;
-    reconnected_ = false;  // where the recovery thread did not come to it
-    ++generation_;
-  }
-  if (!enter(ConnectionState::waiting, &error)) return false;
+  if (!begin_outage(error) || !enter(ConnectionState::waiting, &error)) return false;
   events_.log(LogLevel::warning, [&] {
     return fmt::format("the connection was lost, and is tried again: {}", Error(error).what());
   });
@@ -117,6 +101,25 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
     if (const auto recoverable = each.lock()) recoverable->lost();
   }
   fail_channels(of_the_call);
+  return true;
+}
+
+// False if the error is one that each try would meet again. Else the error is one that passes from here on.
+bool ConnectionCore::begin_outage(ErrorDetails& error) noexcept {
+  const std::lock_guard lock(mutex_);
+  // What somebody asked for here and can't have is his error: the connection goes on without it. What
+  // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
+  // Whether user and virtual host are refused (402, 403, 530), the next login tells.
+  const bool asked_again =
+      recovering_ && trial_ == nullptr && (error.code == 503 || error.code == 540 || error.code == 541);
+  if (error.permanent && asked_again) return false;
+  error.permanent = false;
+  error_ = kept(error);
+  // What logged in and did not come to be open, was not stable: the outage goes on.
+  if (recovering_) backoff_.connected(Clock::now());
+  recovering_ = true;
+  reconnected_ = false;  // where the recovery thread did not come to it
+  ++generation_;
   return true;
 }
 
