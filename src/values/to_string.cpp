@@ -1,5 +1,4 @@
 #include <warren/connection_state.hpp>
-#include <warren/consumer_options.hpp>
 #include <warren/delivery.hpp>
 #include <warren/error.hpp>
 #include <warren/exchange_options.hpp>
@@ -9,10 +8,10 @@
 #include <warren/outcome.hpp>
 #include <warren/publisher_options.hpp>
 #include <warren/queue_options.hpp>
-#include <warren/retry_policy.hpp>
 #include <warren/uri.hpp>
 
-// The names of all public enumerators. A switch without `default`, so that the compiler misses a new one.
+// The names of the public enumerators; those of retry/ and consumer/ are in files of the same name there. A
+// switch without `default`, so that the compiler misses a new one.
 
 namespace warren::inline v0 {
 
@@ -176,20 +175,6 @@ const char* to_string(FailureDecision::Action action) noexcept {
   return "unknown";
 }
 
-const char* to_string(RetryPolicy::Shape shape) noexcept {
-  switch (shape) {
-    case RetryPolicy::Shape::none:
-      return "none";
-    case RetryPolicy::Shape::immediate:
-      return "immediate";
-    case RetryPolicy::Shape::to_queue:
-      return "to_queue";
-    case RetryPolicy::Shape::delayed:
-      return "delayed";
-  }
-  return "unknown";
-}
-
 const char* to_string(AuthMechanism mechanism) noexcept {
   switch (mechanism) {
     case AuthMechanism::plain:
@@ -242,28 +227,6 @@ const char* to_string(TopologyEntity entity) noexcept {
       return "queue";
     case TopologyEntity::binding:
       return "binding";
-  }
-  return "unknown";
-}
-
-const char* to_string(AckMode mode) noexcept {
-  switch (mode) {
-    case AckMode::after_handler:
-      return "after_handler";
-    case AckMode::manual:
-      return "manual";
-  }
-  return "unknown";
-}
-
-const char* to_string(CircuitState state) noexcept {
-  switch (state) {
-    case CircuitState::closed:
-      return "closed";
-    case CircuitState::open:
-      return "open";
-    case CircuitState::half_open:
-      return "half_open";
   }
   return "unknown";
 }
