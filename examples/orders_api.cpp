@@ -3,6 +3,7 @@
 #include <httplib.h>
 #include <sys/socket.h>
 
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -152,8 +153,8 @@ class Api {
       const int yes = 1;
       ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     });
-    // After such an answer httplib 0.41 reads up to five seconds for a body that is not there, and drops the next
-    // request of that connection. The client is told to close it.
+    // After such an answer httplib 0.41 reads up to five seconds for a body that is not there, and drops the
+    // next request of that connection. The client is told to close it.
     server_.set_post_routing_handler([](const httplib::Request& request, httplib::Response& response) {
       if (request.method != "POST" || has_body(request) || response.has_header("Connection")) return;
       response.headers.erase("Keep-Alive");
@@ -211,7 +212,7 @@ class Api {
 }  // namespace
 
 int main(int argc, char** argv) {
-  StopOnSignal stop;
+  warren::StopOnSignal stop{SIGINT, SIGTERM};
   CLI::App app{"Queues orders and tasks over HTTP", "orders_api"};
   BrokerOptions broker;
   std::string listen = "127.0.0.1:8080";

@@ -1,13 +1,15 @@
 // Processes orders, and fails half the time, on purpose. What fails goes to `orders_retry`, for another
 // program.
 
+#include <csignal>
+
 #include "common/order.hpp"
 #include "common/order_worker.hpp"
 
 using namespace examples;
 
 int main(int argc, char** argv) {
-  StopOnSignal stop;
+  warren::StopOnSignal stop{SIGINT, SIGTERM};
   CLI::App app{"Processes the orders of the queue `orders`", "orders_consumer"};
   BrokerOptions broker;
   WorkerOptions options;

@@ -1,6 +1,7 @@
 // Lists what rests in `orders_parked`, with its reason, sends it back to the queue it failed in, or deletes
 // it.
 
+#include <csignal>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -69,7 +70,7 @@ int tell(const char* done, const char* would, const Options& options, const warr
 }  // namespace
 
 int main(int argc, char** argv) {
-  StopOnSignal stop;
+  warren::StopOnSignal stop{SIGINT, SIGTERM};
   CLI::App app{"Shows, replays or deletes what could not be processed", "orders_parked"};
   Options options;
   add_to(app, options.broker);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -98,7 +99,7 @@ int produce(const Options& options, const std::stop_token& stop) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  StopOnSignal stop;
+  warren::StopOnSignal stop{SIGINT, SIGTERM};
   CLI::App app{"Publishes orders to the queue `orders`", "orders_producer"};
   Options options;
   add_to(app, options.broker);

@@ -1,6 +1,7 @@
 // Tries again what failed: orders of `orders_retry`, which come back to it, each time later, until they
 // succeed or are parked.
 
+#include <csignal>
 #include <cstdint>
 
 #include "common/order.hpp"
@@ -9,7 +10,7 @@
 using namespace examples;
 
 int main(int argc, char** argv) {
-  StopOnSignal stop;
+  warren::StopOnSignal stop{SIGINT, SIGTERM};
   CLI::App app{"Tries the orders of the queue `orders_retry` again", "orders_retry_consumer"};
   BrokerOptions broker;
   WorkerOptions options;

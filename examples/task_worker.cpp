@@ -1,12 +1,14 @@
 // The ten-line consumer: prints what comes to `task_queue`.
 
+#include <csignal>
+
 #include "common/order.hpp"
 #include "common/program.hpp"
 
 using namespace examples;
 
 int main(int argc, char** argv) {
-  StopOnSignal stop;
+  warren::StopOnSignal stop{SIGINT, SIGTERM};
   CLI::App app{"Prints the messages of the queue `task_queue`", "task_worker"};
   BrokerOptions broker;
   add_to(app, broker);

@@ -35,7 +35,7 @@ class Dice {
 // and not begun, nothing ready in `queues`, which are those that feed the consumer.
 void stop_when_idle(const std::stop_token& ended, const warren::Consumer& consumer,
                     const std::vector<std::string>& queues, warren::Connection& connection, double seconds,
-                    StopOnSignal& stop) {
+                    warren::StopOnSignal& stop) {
   const auto idle_time = to_milliseconds(seconds);
   std::mutex mutex;
   std::condition_variable_any woken;
@@ -83,7 +83,7 @@ void add_to(CLI::App& app, WorkerOptions& options) {
 }
 
 void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, const std::string& queue,
-                    const warren::RetryPolicy& policy, StopOnSignal& stop) {
+                    const warren::RetryPolicy& policy, warren::StopOnSignal& stop) {
   warren::Connection connection = connect(broker, queue + " consumer", stop.token());
   {
     warren::Channel channel = connection.open_channel();

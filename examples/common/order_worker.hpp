@@ -22,6 +22,6 @@ void add_to(CLI::App& app, WorkerOptions& options);
 
 /// Consumes orders from `queue` until a stop, or until idle; each order fails at the given rate, on purpose.
 void work_on_orders(const BrokerOptions& broker, const WorkerOptions& options, const std::string& queue,
-                    const warren::RetryPolicy& policy, StopOnSignal& stop);
+                    const warren::RetryPolicy& policy, warren::StopOnSignal& stop);
 
 }  // namespace examples

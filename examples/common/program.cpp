@@ -1,7 +1,6 @@
 #include "common/program.hpp"
 
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -17,15 +16,6 @@ namespace examples {
 namespace {
 
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
-
-sigset_t stop_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  return signals;
-}
 
 // Mostly one write; the lock is for those that a full pipe cuts in two. Anybody may have written parts of the
 // line: nothing in it reaches a terminal as a control character.
@@ -76,25 +66,6 @@ warren::ConnectionOptions reported(warren::ConnectionOptions options) {
 
 }  // namespace
 
-StopOnSignal::StopOnSignal() {
-  const sigset_t signals = stop_signals();
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-  thread_ = std::jthread([this](const std::stop_token& ended) {
-    const sigset_t awaited = stop_signals();
-    int signal = 0;
-    while (::sigwait(&awaited, &signal) != 0) {
-    }
-    if (!ended.stop_requested()) source_.request_stop();
-  });
-}
-
-StopOnSignal::~StopOnSignal() {
-  thread_.request_stop();
-  // It waits for one; where it had its own, this one stays pending.
-  ::pthread_kill(thread_.native_handle(), SIGTERM);  // NOLINT(bugprone-bad-signal-to-kill-thread): awaited
-}
-
 void add_to(CLI::App& app, BrokerOptions& options) {
   const char* environment = std::getenv("AMQP_URL");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   options.url =
@@ -122,22 +93,15 @@ std::chrono::milliseconds to_milliseconds(double seconds) {
 
 warren::Connection connect(const BrokerOptions& options, const std::string& name,
                            const std::stop_token& stop) {
-  const std::stop_callback leave(stop, [] { std::_Exit(0); });
   const auto timeout = std::max(to_milliseconds(options.connect_timeout), 1ms);
-  const auto deadline = Clock::now() + timeout;
-  for (;;) {
-    // The connection takes as long for each later recovery, too: even the last try must leave time for those.
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-    const auto for_one =
-        std::max<std::chrono::milliseconds>(left, std::min<std::chrono::milliseconds>(timeout, 5s));
-    try {
-      return warren::Connection(options.url, reported({.name = name, .connect_timeout = for_one}));
-    } catch (const warren::Error& error) {
-      if (error.permanent()) throw;
-      const auto rest = deadline - Clock::now();
-      if (rest <= 0s) throw std::runtime_error(std::string("the broker can't be reached: ") + error.what());
-      std::this_thread::sleep_for(std::min<Clock::duration>(rest, 500ms));
-    }
+  try {
+    return warren::Connection(options.url, reported({.name = name,
+                                                     .connect_timeout = timeout,
+                                                     .first_connect = {.within = timeout, .stop = stop}}));
+  } catch (const warren::ConnectionError& error) {
+    if (stop.stop_requested()) throw Stopped{};
+    if (error.permanent()) throw;
+    throw std::runtime_error(std::string("the broker can't be reached: ") + error.what());
   }
 }
 
@@ -150,6 +114,7 @@ void print_line(const std::string& line) {
 void print_error(const std::string& line) { write_line(STDERR_FILENO, line); }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  ::signal(SIGPIPE, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -157,6 +122,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
   }
   try {
     return body();
+  } catch (const Stopped&) {
+    return 0;
   } catch (const warren::InvalidArgument& error) {
     print_error(app.get_name() + ": " + error.what());
     return 2;

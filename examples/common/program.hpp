@@ -7,29 +7,11 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
-#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <warren/warren.hpp>
 
 namespace examples {
-
-/// Asks for a stop on SIGINT and SIGTERM. Made first in main: threads started later inherit the signals
-/// blocked.
-class StopOnSignal {
- public:
-  StopOnSignal();
-  ~StopOnSignal();
-  StopOnSignal(const StopOnSignal&) = delete;
-  StopOnSignal& operator=(const StopOnSignal&) = delete;
-
-  [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
-  void request_stop() { source_.request_stop(); }
-
- private:
-  std::stop_source source_;
-  std::jthread thread_;
-};
 
 /// How to reach the broker: --url, else AMQP_URL, else the local one.
 struct BrokerOptions {
@@ -43,8 +25,12 @@ void add_to(CLI::App& app, BrokerOptions& options);
 CLI::Validator between(double low, double high);
 std::chrono::milliseconds to_milliseconds(double seconds);
 
+/// Ends the program with 0: nothing has begun yet that would have to be drained.
+struct Stopped {};
+
 /// Connects, and tries on while the broker can't be reached, until the timeout; what is lost later recovers
-/// by itself. A stop ends the program at once, with 0: nothing has begun yet that would have to be drained.
+/// by itself.
+/// @throws Stopped                  a stop was requested before it was connected
 /// @throws warren::ConnectionError  where trying again can't help
 /// @throws std::runtime_error       the time is up
 warren::Connection connect(const BrokerOptions& options, const std::string& name,

@@ -76,9 +76,12 @@ class WARREN_EXPORT Channel {
   /// @throws BlockedError, TimeoutError  the outbox stayed full; the message was not sent
   void publish(std::string_view exchange, std::string_view routing_key, const Message& message);
 
-  /// Closes the channel (AMQP `channel.close`); unsettled deliveries go back to their queues. Does nothing
-  /// where it is closed.
-  void close();
+  /// Closes the channel (AMQP `channel.close`); unsettled deliveries go back to their queues.
+  ///
+  /// Waits for the broker's answer, at most ConnectionOptions::operation_timeout; without an answer in time
+  /// the broker closes the channel later. Does nothing if the channel is closed or was moved from. Never
+  /// throws.
+  void close() noexcept;
   /// Whether calls can still succeed. Never blocks, but for a lock.
   [[nodiscard]] bool is_open() const noexcept;
   /// Its number on the connection, from 1; numbers are used again.

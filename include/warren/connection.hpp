@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,7 +33,8 @@ class ConnectionAccess;
 /// all threads that the connection ever needs, but for one that resolves a host's name each time.
 class WARREN_EXPORT Connection {
  public:
-  /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`.
+  /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`, or as long
+  /// as ConnectionOptions::first_connect says.
   ///
   /// @param uri      see Uri::parse
   /// @param options  see ConnectionOptions; what the URI says too, the URI decides
@@ -44,6 +46,19 @@ class WARREN_EXPORT Connection {
   explicit Connection(Endpoint endpoint, ConnectionOptions options = {});
   /// Tries the endpoints in turn, each once; throws the last one's error.
   explicit Connection(std::vector<Endpoint> endpoints, ConnectionOptions options = {});
+  /// Connects to one of several URIs: `Connection{{"amqp://a", "amqp://b"}, options}`. Tries them in turn,
+  /// each once, and throws the last one's error. Blocks at most `connect_timeout` for each.
+  ///
+  /// @param uris     see Uri::parse. What they say of the connection (`heartbeat`, `connection_timeout`,
+  ///                 `channel_max`) applies to it. URIs that say nothing of it agree with all others.
+  /// @param options  see ConnectionOptions; if a URI has a parameter for the same setting, the URI wins
+  /// @throws InvalidArgument  the list is empty, a URI or an option can't be right, or two URIs say different
+  ///                          things of the connection
+  /// @throws ConnectionError  no connection; see the constructor with one URI
+  explicit Connection(const std::vector<std::string>& uris, ConnectionOptions options = {});
+  /// Connects to one of several URIs, which are given as a list in braces. See the constructor with a vector
+  /// of URIs for what applies and what is thrown.
+  explicit Connection(std::initializer_list<UriText> uris, ConnectionOptions options = {});
   /// As close(). Never throws.
   ~Connection();
   Connection(Connection&&) noexcept;             ///< takes over; the other is moved-from
@@ -74,6 +89,8 @@ class WARREN_EXPORT Connection {
   friend class Publisher;
   friend class Consumer;
   friend class engine::ConnectionAccess;
+  struct Target;
+  explicit Connection(Target target);
   std::shared_ptr<engine::ConnectionCore> core_;
 };
 

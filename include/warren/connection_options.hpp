@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include <warren/connection_state.hpp>
@@ -14,7 +15,7 @@ namespace warren::inline v0 {
 
 /// How a lost connection recovers (https://www.rabbitmq.com/docs/reliability#connection-recovery).
 ///
-/// These options do not apply to the first connect, which the constructor of Connection makes.
+/// The first connect has its own options, see FirstConnectOptions.
 struct RecoveryOptions {
   bool enabled = true;  ///< if false, a lost connection ends in ConnectionState::failed
   /// The delay before the first attempt. It doubles with each further attempt (exponential backoff). Each
@@ -23,8 +24,8 @@ struct RecoveryOptions {
   std::chrono::milliseconds initial_delay{100};
   std::chrono::milliseconds early_max_delay{800};  ///< the longest delay in the first minute of an outage
   std::chrono::milliseconds max_delay{30'000};     ///< the longest delay after the first minute
-  std::chrono::milliseconds stable_after{
-      10'000};  ///< after this time without a loss, the backoff starts again at `initial_delay`
+  /// After this time without a loss, the backoff starts again at `initial_delay`.
+  std::chrono::milliseconds stable_after{10'000};
   /// The most attempts in one outage, each over all endpoints; not set means no limit.
   std::optional<std::uint32_t> max_tries{};
   /// Recovery ends after this time; not set means no limit.
@@ -34,6 +35,19 @@ struct RecoveryOptions {
   /// and then created again without permissions. A refused login is 403 (user or password) or 530 (unknown
   /// virtual host, or no permission for it). Each attempt is logged with its reason.
   std::chrono::milliseconds retry_refused_login{0};
+};
+
+/// How long the constructor of Connection tries the first connect.
+///
+/// By default each endpoint is tried once. If `within` is set, the endpoints are tried again until that time
+/// has passed, with the backoff of RecoveryOptions (`initial_delay`, `early_max_delay`, `max_delay`). If
+/// every endpoint fails with a permanent error (a wrong password, an unknown virtual host, a refused
+/// certificate), the first connect ends immediately. Each failed attempt is logged as a warning.
+struct FirstConnectOptions {
+  /// The longest time that the constructor blocks, above 0. Not set means that each endpoint is tried once.
+  std::optional<std::chrono::milliseconds> within{};
+  /// When a stop is requested, the constructor throws a transient ConnectionError at once.
+  std::stop_token stop{};
 };
 
 /// The settings of a connection. A parameter of the URI takes precedence over the same setting here.
@@ -59,10 +73,13 @@ struct ConnectionOptions {
   /// The most bytes that wait to be written. The range is 256 KiB to 1 GiB; a smaller value counts as 256
   /// KiB.
   std::size_t outbox_bytes = 1 << 20;
-  LogLevel log_level = LogLevel::info;  ///< events of a lower level are not reported
-  LogCallback on_log{};                 ///< not set: nothing is logged
+  LogLevel log_level = LogLevel::info;  ///< events of a lower level are not reported; none turns the log off
+  /// Called for each log event. If it is not set, warnings and errors are printed to standard error, one line
+  /// each: `warren: warning: …`.
+  LogCallback on_log{};
   StateCallback on_state{};  ///< called on each change of state; if not set, only Connection::state tells it
-  RecoveryOptions recovery{};  ///< how the connection recovers after a loss
+  RecoveryOptions recovery{};           ///< how the connection recovers after a loss
+  FirstConnectOptions first_connect{};  ///< how long the first connect is tried; by default once
 };
 
 }  // namespace warren::inline v0

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <warren/export.hpp>
 #include <warren/failure_rules.hpp>
 #include <warren/field_table.hpp>
 #include <warren/retry_policy.hpp>
@@ -147,5 +148,11 @@ struct ConsumerStatus {
   std::uint64_t suspected = 0;  ///< messages moved to the suspect queue (CrashGuardOptions)
   CircuitState circuit = CircuitState::closed;  ///< the state of the circuit breaker
 };
+
+/// The enumerator's name, as `after_handler`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(AckMode mode) noexcept;
+
+/// The enumerator's name, as `closed`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(CircuitState state) noexcept;
 
 }  // namespace warren::inline v0

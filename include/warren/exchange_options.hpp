@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include <warren/export.hpp>
 #include <warren/field_table.hpp>
 
 namespace warren::inline v0 {
@@ -28,5 +29,8 @@ struct ExchangeOptions {
 struct RemoveExchangeOptions {
   bool if_unused = false;  ///< the broker refuses with 406 if queues or exchanges are bound to the exchange
 };
+
+/// The enumerator's name, as `direct`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(ExchangeType type) noexcept;
 
 }  // namespace warren::inline v0

@@ -9,7 +9,13 @@
 namespace warren::inline v0 {
 
 /// The severity of a log event, in ascending order.
-enum class LogLevel : std::uint8_t { debug, info, warning, error };
+enum class LogLevel : std::uint8_t {
+  debug,    ///< details that help to find a fault in warren
+  info,     ///< normal events, for example a recovery that has succeeded
+  warning,  ///< a failure that warren handles, for example a lost connection that recovers
+  error,    ///< a failure that needs attention
+  none,     ///< no event has this level; as ConnectionOptions::log_level it turns the log off
+};
 
 /// An event for the log.
 struct LogEvent {
@@ -25,7 +31,7 @@ struct LogEvent {
 /// dropped if no memory is left.
 using LogCallback = std::function<void(const LogEvent&)>;
 
-/// `debug`, `info`, `warning`, `error`.
+/// `debug`, `info`, `warning`, `error`, `none`.
 [[nodiscard]] WARREN_EXPORT const char* to_string(LogLevel level) noexcept;
 
 }  // namespace warren::inline v0

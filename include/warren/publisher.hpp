@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include <warren/error.hpp>
@@ -18,15 +19,19 @@ class PublishWindow;
 struct PublishSlot;
 }  // namespace engine
 
+/// What Confirmation::on_settled calls: with the outcome and, if the publish was not confirmed, its error.
+/// The error is null after a confirm. It is valid during the call only.
+using SettledCallback = std::function<void(PublishOutcome, const ErrorDetails*)>;
+
 /// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time.
-/// Calls on a Confirmation that was moved from, or made by default, throw InvalidArgument.
+/// Calls on a Confirmation that was moved from, or made by default, throw LogicError.
 ///
-/// Where it is destroyed, or the result of publish_async is dropped, before the failure was seen, the next
-/// Publisher::flush throws that failure. The log also tells, at error level, how many such failures there
-/// were: with the first one, then at most once a second.
+/// The failure of a publish is never silent. If the Confirmation is destroyed before anybody saw the failure,
+/// the next Publisher::flush throws that failure. The log also tells, at error level, how many such failures
+/// there were: with the first one, then at most once a second.
 class WARREN_EXPORT Confirmation {
  public:
-  Confirmation() noexcept = default;            ///< as moved-from
+  Confirmation() noexcept = default;            ///< of no publish: valid() is false
   ~Confirmation();                              ///< never blocks, but for a lock
   Confirmation(Confirmation&& other) noexcept;  ///< takes over; the other is moved-from
   /// Ends what it had, as the destructor; then takes over.
@@ -34,15 +39,34 @@ class WARREN_EXPORT Confirmation {
   Confirmation(const Confirmation&) = delete;
   Confirmation& operator=(const Confirmation&) = delete;
 
+  /// Whether this object belongs to a publish. False after a move from it, and if it was made by default.
+  [[nodiscard]] bool valid() const noexcept { return slot_ != nullptr; }
   /// How it ended, or that it has not. Past its deadline a publish is `unknown`, and stays so once this has
   /// said so. Never blocks, but for a lock.
   [[nodiscard]] PublishOutcome outcome() const;
-  /// Returns once confirmed. Blocks until the publish's own deadline.
+  /// Returns once the publish is confirmed. Blocks at most until the publish's own deadline.
   /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
-  /// @throws TimeoutError, BlockedError  not settled in time: in doubt
+  /// @throws TimeoutError, BlockedError  not settled before the publish's deadline: in doubt
   void wait();
-  /// The same, at most so long; 0 only looks.
-  void wait_for(std::chrono::milliseconds timeout);
+  /// Waits at most `timeout`, and never longer than until the publish's own deadline; 0 only looks.
+  /// @returns true once the publish is confirmed, false if it is not settled yet
+  /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
+  /// @throws TimeoutError, BlockedError  not settled before the publish's deadline: in doubt
+  bool wait_for(std::chrono::milliseconds timeout);
+  /// Has `callback` called exactly once with the outcome: when the publish is settled, or soon if it is
+  /// settled already. A publish that is not settled before its deadline ends as `unknown`.
+  ///
+  /// The connection's thread for events calls it (see LogCallback), never the I/O thread. If that thread has
+  /// ended because the connection was closed before, on_settled itself calls it. What the callback throws is
+  /// dropped. The callback may publish again. It counts as having seen a failure, so flush() does not throw
+  /// that failure. The Confirmation may be dropped afterwards.
+  ///
+  /// The callback is not called if slow callbacks before it use up `close_timeout` while the connection is
+  /// closed. Never blocks, but for a lock.
+  /// @throws InvalidArgument  `callback` is empty
+  /// @throws LogicError       this publish has a callback already
+  /// @throws ConnectionError  the system has no thread left for the callback
+  void on_settled(SettledCallback callback);
 
  private:
   friend class Publisher;
@@ -97,8 +121,12 @@ class WARREN_EXPORT Publisher {
   /// lost connection is recovered, the message waits in the window: it is sent afterwards, or fails at its
   /// deadline (ConnectionError, not in doubt). While the broker blocks the connection, the call blocks.
   /// Throws as publish() if the message was not taken into the window; else the Confirmation tells.
-  Confirmation publish_async(const Message& message, const PublishOptions& options = {});
+  [[nodiscard]] Confirmation publish_async(const Message& message, const PublishOptions& options = {});
 
+  /// Waits until nothing is in flight (see in_flight()), at most PublisherOptions::timeout.
+  /// @throws TimeoutError, BlockedError  some are still in flight
+  /// @throws Error  the first failure of a publish_async whose Confirmation was dropped
+  void flush();
   /// Waits until nothing is in flight (see in_flight()), at most `timeout`.
   /// @throws TimeoutError, BlockedError  some are still in flight
   /// @throws Error  the first failure of a publish_async whose Confirmation was dropped

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <warren/export.hpp>
 #include <warren/version.hpp>
 
 namespace warren::inline v0 {
@@ -54,5 +55,11 @@ enum class PublishOutcome : std::uint8_t {
   /// if the message was sent.
   unknown,
 };
+
+/// The enumerator's name, as `resend`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(OnLoss on_loss) noexcept;
+
+/// The enumerator's name, as `pending`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(PublishOutcome outcome) noexcept;
 
 }  // namespace warren::inline v0

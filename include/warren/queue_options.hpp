@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include <warren/export.hpp>
 #include <warren/field_table.hpp>
 
 namespace warren::inline v0 {
@@ -103,5 +104,20 @@ struct RemoveOptions {
   bool if_unused = false;  ///< the broker refuses with 406 if the queue has consumers
   bool if_empty = false;   ///< the broker refuses with 406 if the queue has messages
 };
+
+/// The enumerator's name, as `classic`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(QueueType type) noexcept;
+
+/// The enumerator's name, as `drop_head`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(Overflow overflow) noexcept;
+
+/// The enumerator's name, as `at_most_once`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(DeadLetterStrategy strategy) noexcept;
+
+/// The enumerator's name, as `client_local`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(LeaderLocator locator) noexcept;
+
+/// The enumerator's name, as `disabled`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(DelayedRetry retry) noexcept;
 
 }  // namespace warren::inline v0

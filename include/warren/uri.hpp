@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -53,6 +54,21 @@ struct WARREN_EXPORT Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
+/// One URI in a list of URIs: a literal, a string or a string_view, never `{}`. The text must live until the
+/// call returns.
+class UriText {
+ public:
+  /// Refers to the text. Never blocks.
+  template <typename Text>
+  requires std::convertible_to<const Text&, std::string_view> UriText(const Text& text)
+      : text_(text) {}  // NOLINT(google-explicit-constructor): it stands for the text
+  /// The text.
+  [[nodiscard]] std::string_view view() const noexcept { return text_; }
+
+ private:
+  std::string_view text_;
+};
+
 /// A parsed AMQP URI: an endpoint, and the connection settings that the URI's parameters name.
 struct WARREN_EXPORT Uri {
   Endpoint endpoint{};                                            ///< the address and the login
@@ -88,5 +104,8 @@ struct WARREN_EXPORT Uri {
 
   friend bool operator==(const Uri&, const Uri&) = default;
 };
+
+/// The enumerator's name, as `plain`; `unknown` for a value that is none. Never throws.
+[[nodiscard]] WARREN_EXPORT const char* to_string(AuthMechanism mechanism) noexcept;
 
 }  // namespace warren::inline v0

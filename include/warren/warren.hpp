@@ -31,4 +31,5 @@
 #include <warren/retry_info.hpp>
 #include <warren/retry_options.hpp>
 #include <warren/retry_policy.hpp>
+#include <warren/stop_on_signal.hpp>
 #include <warren/uri.hpp>

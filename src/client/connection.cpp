@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "engine/session.hpp"
 #include "engine/system.hpp"
@@ -36,20 +40,66 @@ void check(const ConnectionOptions& options) {
   if (options.frame_max < 8'192) refuse("frame_max is below 8192 bytes");
   if (options.frame_max > (1U << 27)) refuse("frame_max is above 128 MiB");
   if (options.outbox_bytes > (std::size_t{1} << 30)) refuse("outbox_bytes is above 1 GiB");
+  if (options.first_connect.within && *options.first_connect.within <= 0ms)
+    refuse("first_connect.within is not above 0");
   check(options.recovery);
 }
 
-ConnectionOptions merge(const Uri& uri, ConnectionOptions options) {
-  if (uri.heartbeat) options.heartbeat = *uri.heartbeat;
-  if (uri.connection_timeout) options.connect_timeout = *uri.connection_timeout;
-  if (uri.channel_max) options.channel_max = *uri.channel_max;
-  return options;
+// What the URIs say of one setting of the connection, in the place of the option. Those that say nothing of
+// it agree with all others. The text names hosts, never a password.
+template <typename T>
+void agree(const std::vector<Uri>& uris, std::optional<T> Uri::*setting, const char* name, T& option) {
+  const auto said = [&](const Uri& uri) { return (uri.*setting).has_value(); };
+  const auto first = std::ranges::find_if(uris, said);
+  if (first == uris.end()) return;
+  const auto other = std::ranges::find_if(
+      uris, [&](const Uri& uri) { return said(uri) && *(uri.*setting) != *((*first).*setting); });
+  if (other != uris.end()) {
+    refuse(
+        fmt::format("the URIs of {}:{} and {}:{} say different things of {}. Give them the same value, or "
+                    "none and set it in ConnectionOptions",
+                    first->endpoint.host, first->endpoint.effective_port(), other->endpoint.host,
+                    other->endpoint.effective_port(), name));
+  }
+  option = *((*first).*setting);
+}
+
+std::vector<std::string_view> views(std::initializer_list<UriText> uris) {
+  std::vector<std::string_view> texts;
+  for (const UriText& uri : uris) texts.push_back(uri.view());
+  return texts;
 }
 
 }  // namespace
 
+// Where to connect, and how.
+struct Connection::Target {
+  std::vector<Endpoint> endpoints;
+  ConnectionOptions options;
+
+  static Target of(std::span<const std::string_view> texts, ConnectionOptions options) {
+    std::vector<Uri> uris;
+    for (const std::string_view text : texts) uris.push_back(Uri::parse(text));
+    if (uris.empty()) refuse("the list of URIs is empty");
+    agree(uris, &Uri::heartbeat, "heartbeat", options.heartbeat);
+    agree(uris, &Uri::connection_timeout, "connection_timeout", options.connect_timeout);
+    agree(uris, &Uri::channel_max, "channel_max", options.channel_max);
+    Target target{.endpoints = {}, .options = std::move(options)};
+    for (Uri& uri : uris) target.endpoints.push_back(std::move(uri.endpoint));
+    return target;
+  }
+};
+
+Connection::Connection(Target target) : Connection(std::move(target.endpoints), std::move(target.options)) {}
+
 Connection::Connection(std::string_view uri, ConnectionOptions options)
-    : Connection(std::vector{Uri::parse(uri).endpoint}, merge(Uri::parse(uri), std::move(options))) {}
+    : Connection(Target::of({&uri, 1}, std::move(options))) {}
+
+Connection::Connection(const std::vector<std::string>& uris, ConnectionOptions options)
+    : Connection(Target::of(std::vector<std::string_view>(uris.begin(), uris.end()), std::move(options))) {}
+
+Connection::Connection(std::initializer_list<UriText> uris, ConnectionOptions options)
+    : Connection(Target::of(views(uris), std::move(options))) {}
 
 Connection::Connection(Endpoint endpoint, ConnectionOptions options)
     : Connection(std::vector{std::move(endpoint)}, std::move(options)) {}

@@ -64,14 +64,20 @@ void Confirmation::release() noexcept {
 engine::PublishWindow& Confirmation::window() const {
   constexpr const char* operation = "confirmation of a publish";
   if (!window_)
-    wire::refuse_misuse(operation, "the Confirmation was moved from, or made by default: it is of no publish");
+    wire::refuse_misuse(operation,
+                        "the Confirmation was moved from, or made by default: it is of no publish");
   return use(window_, "Confirmation", operation);
 }
 
 PublishOutcome Confirmation::outcome() const { return window().outcome(*slot_); }
-void Confirmation::wait() { window().wait(*slot_, slot_->deadline); }
-void Confirmation::wait_for(std::chrono::milliseconds timeout) {
-  window().wait(*slot_, engine::deadline_after(timeout));
+void Confirmation::wait() { (void)window().wait(*slot_, slot_->deadline); }
+bool Confirmation::wait_for(std::chrono::milliseconds timeout) {
+  return window().wait(*slot_, engine::deadline_after(timeout));
+}
+void Confirmation::on_settled(SettledCallback callback) {
+  engine::PublishWindow& publishes = window();
+  if (!callback) wire::refuse("on_settled", "the callback is empty");
+  publishes.on_settled(*slot_, std::move(callback));
 }
 
 Publisher::Publisher(Connection& connection, PublisherOptions options)
@@ -101,7 +107,7 @@ void Publisher::publish(const Message& message, const PublishOptions& options) {
   engine::PublishWindow& window = use(window_, class_name, "basic.publish");
   engine::PublishSlot* slot = window.publish(message, options);
   const Held held(window, slot);
-  window.wait(*slot, slot->deadline);
+  (void)window.wait(*slot, slot->deadline);
 }
 
 Confirmation Publisher::publish_async(const Message& message, const PublishOptions& options) {
@@ -109,6 +115,10 @@ Confirmation Publisher::publish_async(const Message& message, const PublishOptio
   return Confirmation(window_, window.publish(message, options));
 }
 
+void Publisher::flush() {
+  engine::PublishWindow& window = use(window_, class_name, "flush");
+  window.flush(engine::deadline_after(window.options().timeout));
+}
 void Publisher::flush(std::chrono::milliseconds timeout) {
   use(window_, class_name, "flush").flush(engine::deadline_after(timeout));
 }

@@ -77,19 +77,6 @@ void ConnectionCore::start_threads() {
   }
 }
 
-void ConnectionCore::connect_first() {
-  std::optional<ErrorDetails> last;
-  for (const Endpoint& endpoint : endpoints_) {
-    try {
-      return connected(wire::Transport::connect(endpoint, login(options_)), endpoint);
-    } catch (const ConnectionError& error) {
-      events_.log(LogLevel::warning, error.what());
-      last = error.details();
-    }
-  }
-  throw ConnectionError(last.value_or(ended("no endpoint was given")));
-}
-
 void ConnectionCore::connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint) {
   transport_ = std::move(transport);
   current_ = transport_->negotiated();

@@ -62,8 +62,9 @@ class ConnectionCore : public Ticker, private DirectWriter {
   /// Cuts the connection where close() was not called. Not on the I/O thread.
   ~ConnectionCore() override;
 
-  /// Tries each endpoint once, in turn; blocks at most `connect_timeout` for each. Once.
-  /// @throws ConnectionError  the last endpoint's
+  /// Tries each endpoint in turn, once or until ConnectionOptions::first_connect's deadline; blocks at most
+  /// `connect_timeout` for each. To be called once.
+  /// @throws ConnectionError  the last endpoint's; not permanent if a stop was requested
   void open();
   /// Who may open a channel: everybody once it is open, recovery as soon as it is connected.
   enum class Access { everybody, recovery };
@@ -160,7 +161,6 @@ class ConnectionCore : public Ticker, private DirectWriter {
  private:
   struct Turn;
 
-  void connect_first();
   void connected(std::unique_ptr<wire::Transport> transport, const Endpoint& endpoint);
   [[nodiscard]] std::vector<std::shared_ptr<ChannelCore>> open_channels() const;
   [[nodiscard]] std::uint32_t free_number() const;
@@ -190,13 +190,20 @@ class ConnectionCore : public Ticker, private DirectWriter {
   void on_connection_method(const wire::InboundMethod& method);
   void on_blocked(std::optional<std::string> reason);
 
+  // first_connect.cpp
+  struct FirstConnect;
+  void connect_first();
+  [[nodiscard]] bool try_each_endpoint(FirstConnect& first);
+
   // recovery.cpp
   bool lose(ErrorDetails& error) noexcept;
+  bool begin_outage(ErrorDetails& error) noexcept;
   std::optional<ErrorDetails> reconnect(ErrorDetails last) noexcept;
   struct Attempts;
   bool connect_again(const Endpoint& endpoint, Attempts& attempts);
-  bool pause(std::chrono::milliseconds delay);
-  std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint);
+  bool pause(std::chrono::milliseconds delay, const std::function<bool()>& given_up);
+  std::unique_ptr<wire::Transport> attempt(const Endpoint& endpoint, wire::LoginOptions options,
+                                           const std::function<bool()>& given_up);
   void recover_loop() noexcept;
   bool restore(std::vector<NotRecovered>& missing) noexcept;
   void recover(Recoverable& recoverable);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdio>
 #include <iterator>
 #include <list>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -28,6 +30,12 @@ ErrorDetails to_print(const ErrorDetails& error) noexcept {
   return details;
 }
 
+// What is logged if the program has no callback. Standard error is not buffered: a line is one write, mostly.
+void print(const LogEvent& event) {
+  const std::string line = std::string("warren: ") + to_string(event.level) + ": " + event.text + '\n';
+  (void)std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
 constexpr std::size_t most_queued = 1'024;
 constexpr std::size_t kept_room = 16;            // events, for when there is no memory
 constexpr std::chrono::milliseconds grace{100};  // for what is queued, if the time for closing is used up
@@ -44,6 +52,7 @@ struct Events::Shared {
   std::condition_variable changed;
   std::list<Event> queue;
   std::list<Event> room = std::list<Event>(kept_room);  // for what must be told without memory
+  std::multimap<std::chrono::steady_clock::time_point, std::function<void()>> timers;
   std::thread thread;
   bool closed = false;
   bool finished = false;
@@ -51,7 +60,10 @@ struct Events::Shared {
   void run() {
     std::unique_lock lock(mutex);
     for (;;) {
-      changed.wait(lock, [&] { return closed || !queue.empty(); });
+      if (!closed && (queue.empty() || is_due())) {
+        run_timers(lock);
+        continue;
+      }
       if (queue.empty()) break;
       {
         const auto event = std::move(queue.front());
@@ -63,6 +75,27 @@ struct Events::Shared {
     }
     finished = true;
     changed.notify_all();
+  }
+
+  [[nodiscard]] bool is_due() const {
+    return !timers.empty() && timers.begin()->first <= std::chrono::steady_clock::now();
+  }
+
+  // Calls the first timer if its time is past, else sleeps until then or until something changes.
+  void run_timers(std::unique_lock<std::mutex>& lock) noexcept {
+    if (timers.empty()) return changed.wait(lock);
+    if (const auto first = timers.begin()->first; first > std::chrono::steady_clock::now()) {
+      changed.wait_until(lock, first);
+      return;
+    }
+    auto due = timers.extract(timers.begin());
+    lock.unlock();
+    try {
+      due.mapped()();
+    } catch (...) {  // nobody is there to tell
+    }
+    due = {};
+    lock.lock();
   }
 
   // With the lock held. The event was moved from, or is not to be told.
@@ -99,8 +132,8 @@ struct Events::Shared {
 
 Events::Events(LogLevel level, LogCallback on_log, StateCallback on_state)
     : shared_(std::make_shared<Shared>()) {
-  shared_->level = level;
-  shared_->on_log = std::move(on_log);
+  shared_->level = on_log ? level : std::max(level, LogLevel::warning);
+  shared_->on_log = on_log ? std::move(on_log) : print;
   shared_->on_state = std::move(on_state);
 }
 
@@ -110,7 +143,7 @@ Events::~Events() {
   if (shared_->thread.joinable()) shared_->thread.detach();  // destroyed by a callback
 }
 
-bool Events::wants(LogLevel level) const noexcept { return shared_->on_log && level >= shared_->level; }
+bool Events::wants(LogLevel level) const noexcept { return level >= shared_->level; }
 
 void Events::start() {
   const std::lock_guard lock(shared_->mutex);
@@ -142,16 +175,24 @@ void Events::state(ConnectionState state, const std::optional<std::string>& bloc
   push(std::move(event));
 }
 
-void Events::call(std::function<void()> callback) noexcept { push(std::move(callback)); }
+bool Events::call(std::function<void()> callback) noexcept { return push(std::move(callback)); }
+
+void Events::call_at(std::chrono::steady_clock::time_point when, std::function<void()> callback) {
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->closed) return;
+  start_locked();
+  shared_->timers.emplace(when, std::move(callback));
+  shared_->changed.notify_all();
+}
 
 bool Events::is_own_thread() const {
   const std::lock_guard lock(shared_->mutex);
   return shared_->thread.get_id() == std::this_thread::get_id();
 }
 
-void Events::push(Event event) noexcept {
+bool Events::push(Event event) noexcept {
   const std::lock_guard lock(shared_->mutex);
-  if (shared_->closed) return;
+  if (shared_->closed) return false;
   if (shared_->queue.size() >= most_queued) shared_->drop_oldest();
   std::list<Event>& room = shared_->room;
   // A line of the log leaves the room that is kept to what must be told.
@@ -159,7 +200,7 @@ void Events::push(Event event) noexcept {
   try {
     if (room.size() < kept_room || !may_use_room) room.emplace_back();
   } catch (...) {
-    if (!may_use_room || (room.empty() && !shared_->drop_oldest())) return;
+    if (!may_use_room || (room.empty() && !shared_->drop_oldest())) return false;
   }
   room.back() = std::move(event);
   shared_->queue.splice(shared_->queue.end(), room, std::prev(room.end()));
@@ -168,6 +209,7 @@ void Events::push(Event event) noexcept {
     start_locked();
   } catch (...) {  // no thread is left: the next event tries again
   }
+  return true;
 }
 
 void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
@@ -180,7 +222,9 @@ void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
   deadline = std::max(deadline, std::chrono::steady_clock::now() + grace);
   shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
   // No callback begins after this: what it refers to may be gone. One that runs can't be ended from outside.
-  shared_->queue.clear();
+  const auto untold =
+      std::exchange(shared_->queue, {});  // destroyed without the lock, as what they hold may log
+  const auto timers = std::exchange(shared_->timers, {});
   std::thread thread = std::move(shared_->thread);
   const bool finished = shared_->finished;
   lock.unlock();

@@ -16,7 +16,8 @@
 namespace warren::inline v0::engine {
 
 /// Carries log and state events, and calls of other callbacks, to the user's code on a thread of their own,
-/// which start() makes, or the first event. Does nothing if there is no callback. Any thread.
+/// which start() makes, or the first event. Without a callback for log events, it prints warnings and errors
+/// to standard error. Any thread.
 ///
 /// Without memory a log line is dropped; a state and a call are not, but for the texts of a state.
 class Events {
@@ -45,8 +46,11 @@ class Events {
   void state(ConnectionState state, const std::optional<std::string>& blocked = {},
              const ErrorDetails* error = nullptr, std::vector<NotRecovered> not_recovered = {}) noexcept;
   /// Calls `callback` on that thread, behind what is queued. What it throws is dropped. A slow callback
-  /// before it does not drop it; once this is closed, it is destroyed uncalled.
-  void call(std::function<void()> callback) noexcept;
+  /// before it does not drop it. False if this is closed already: then it is not called.
+  bool call(std::function<void()> callback) noexcept;
+  /// Calls `callback` on that thread once `when` is past, unless this is closed before. What it throws is
+  /// dropped.
+  void call_at(std::chrono::steady_clock::time_point when, std::function<void()> callback);
   /// Whether the calling thread is that thread.
   [[nodiscard]] bool is_own_thread() const;
 
@@ -58,7 +62,7 @@ class Events {
  private:
   struct Shared;
   using Event = std::variant<LogEvent, StateEvent, std::function<void()>>;
-  void push(Event event) noexcept;
+  bool push(Event event) noexcept;
   void start_locked();
   std::shared_ptr<Shared> shared_;
 };

@@ -38,27 +38,34 @@ void Outbox::close() noexcept {
 void Outbox::appended(Entry entry, bool was_empty) noexcept {
   // Awake, it takes what is here before it sleeps; not empty, the first writer has woken it.
   if (!asleep_.load(std::memory_order_relaxed) || !was_empty || pending_.empty()) return;
-  if (writer_ != nullptr) {
-    const auto now = std::chrono::steady_clock::now();
-    const bool alone =
-        entry != Entry::bulk || heard_.load(std::memory_order_relaxed) || now - last_direct_ > lone_after;
-    if (alone) {
-      last_direct_ = now;
-      heard_.store(false, std::memory_order_relaxed);
-      Output::Chunks chunks;
-      const std::size_t count = pending_.chunks(chunks);
-      const std::size_t written = writer_->write({chunks.data(), count});
-      pending_.advance(written);
-      passed_ += written;
-      written_.fetch_add(written, std::memory_order_relaxed);
-      if (pending_.empty()) {
-        count_answers(0);
-        return pending_.clear(bound_ + slack);
-      }
-    }
-  }
+  if (writer_ != nullptr && may_write_now(entry) && write_now()) return;
   asleep_.store(false, std::memory_order_relaxed);
   wakeup_.wake();
+}
+
+// One message alone is fastest if its own thread writes it. Of many, the I/O thread writes a batch at once.
+bool Outbox::may_write_now(Entry entry) noexcept {
+  const auto now = std::chrono::steady_clock::now();
+  const bool alone =
+      entry != Entry::bulk || heard_.load(std::memory_order_relaxed) || now - last_direct_ > lone_after;
+  if (!alone) return false;
+  last_direct_ = now;
+  heard_.store(false, std::memory_order_relaxed);
+  return true;
+}
+
+// False if the socket did not take all of it: the rest is the I/O thread's.
+bool Outbox::write_now() noexcept {
+  Output::Chunks chunks;
+  const std::size_t count = pending_.chunks(chunks);
+  const std::size_t written = writer_->write({chunks.data(), count});
+  pending_.advance(written);
+  passed_ += written;
+  written_.fetch_add(written, std::memory_order_relaxed);
+  if (!pending_.empty()) return false;
+  count_answers(0);
+  pending_.clear(bound_ + slack);
+  return true;
 }
 
 bool Outbox::wait_for_space(std::chrono::steady_clock::time_point deadline) {

@@ -121,6 +121,8 @@ class Outbox {
     unread_answers_.store(answers_ + taken_answers_, std::memory_order_relaxed);
   }
   void appended(Entry entry, bool was_empty) noexcept;
+  [[nodiscard]] bool may_write_now(Entry entry) noexcept;
+  [[nodiscard]] bool write_now() noexcept;
 
   const OwnProcess process_;
   std::mutex mutex_;

@@ -17,8 +17,7 @@ namespace warren::inline v0::engine {
 
 void PublishWindow::lost() noexcept {
   const std::lock_guard lock(mutex_);
-  coming_ = !closed_;
-  reopening_ = false;
+  step(PublisherEvent::connection_lost);
 }
 
 void PublishWindow::on_closed(const ErrorDetails& error) noexcept {
@@ -28,18 +27,19 @@ void PublishWindow::on_closed(const ErrorDetails& error) noexcept {
   fences_ = 0;
   // Over one of the publishes: nothing else is done on this channel.
   const bool by_broker = error.scope == ErrorScope::channel && error.code != 0 && channel_ != nullptr;
-  if (closed_ || !(recovering || by_broker)) {
+  if (state_ == PublisherState::closed || !(recovering || by_broker)) {
+    step(PublisherEvent::ended);
     take_outstanding();
     fail_outstanding(error);
   } else if (by_broker && tracker_.outstanding() == 0) {
+    step(PublisherEvent::ended);
     fail_resend(error);  // the channel itself was refused
   } else {
-    coming_ = true;
-    reopening_ = by_broker;
+    step(by_broker ? PublisherEvent::ended_by_broker : PublisherEvent::ended_by_loss);
     keep(error);
   }
   channel_.reset();
-  if (!coming_) log_unseen(Clock::now());
+  if (!comes_by_itself(state_)) log_unseen(Clock::now());
   room_.notify_all();
   changed_.notify_all();
   if (open_publishes() == 0) idle_.notify_all();
@@ -104,60 +104,57 @@ void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
   outstanding_.clear();
 }
 
-// Sends what was in flight when the connection was lost, and what was published since, ahead of everything
+// Sends what was in flight when the connection was lost, and what was published since, before everything
 // else.
 void PublishWindow::recover(Deadline deadline) {
   Lock lock(mutex_);
-  changed_.wait(lock, [&] { return !opening_; });  // who opens a channel now fails at once, or has one
-  while (!channel_ && !closed_) {
+  // A caller that opens a channel now fails at once, or has one.
+  changed_.wait(lock, [&] { return !is_opening(state_); });
+  std::exception_ptr failure;
+  while (!channel_ && state_ != PublisherState::closed && !failure) {
     expire(Clock::now());
     if (resend_.empty()) {
-      coming_ = false;  // the next publish opens a channel
+      step(PublisherEvent::nothing_to_send);  // the next publish opens a channel
       break;
     }
-    opening_ = true;
-    lock.unlock();
-    std::shared_ptr<ChannelCore> channel;
-    std::exception_ptr failure;
-    std::optional<ErrorDetails> refused;
-    try {
-      channel = open_channel(deadline, ConnectionCore::Access::recovery);
-    } catch (const ChannelError& error) {
-      refused = kept(error.details());
-      failure = std::current_exception();
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    lock.lock();
-    opening_ = false;
-    changed_.notify_all();
-    if (refused) {
-      coming_ = false;
-      fail_resend(*refused);
-    }
-    if (channel && closed_) {  // meanwhile, and found none to close
-      channel->give_up();
-    } else if (channel && channel->is_open()) {
-      coming_ = false;
-      use(std::move(channel));
-      advance();
-    }
-    if (failure) {
-      room_.notify_all();
-      finish(lock);
-      std::rethrow_exception(failure);
-    }
+    failure = open_for_recovery(lock, deadline);
   }
   room_.notify_all();
   changed_.notify_all();
   finish(lock);
+  if (failure) std::rethrow_exception(failure);
+}
+
+// One try. There may be no channel afterwards without a failure, if the try was overtaken by a loss.
+std::exception_ptr PublishWindow::open_for_recovery(Lock& lock, Deadline deadline) {
+  step(PublisherEvent::recovery_begins);
+  lock.unlock();
+  std::shared_ptr<ChannelCore> channel;
+  std::exception_ptr failure;
+  std::optional<ErrorDetails> refused;
+  try {
+    channel = open_channel(deadline, ConnectionCore::Access::recovery);
+  } catch (const ChannelError& error) {
+    refused = kept(error.details());
+    failure = std::current_exception();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  lock.lock();
+  if (refused) {
+    step(PublisherEvent::refused);
+    fail_resend(*refused);
+  }
+  if (!take(std::move(channel))) step(PublisherEvent::open_failed);
+  changed_.notify_all();
+  return failure;
 }
 
 // Behind the close-ok of a channel that the broker closed: the next one is opened at once, without waiting.
 void PublishWindow::on_forgotten() {
   Lock lock(mutex_);
-  if (!reopening_ || channel_ || closed_) return;
-  coming_ = reopening_ = false;
+  if (state_ != PublisherState::reopening) return;
+  step(PublisherEvent::close_ok_sent);
   if (auto channel = connection_->start_channel(weak_from_this())) {
     use(std::move(channel));
     advance();
@@ -169,7 +166,7 @@ void PublishWindow::on_forgotten() {
 
 void PublishWindow::abandon(const ErrorDetails& error) noexcept {
   Lock lock(mutex_);
-  coming_ = false;
+  step(PublisherEvent::connection_ended);
   fail_resend(error);
   log_unseen(Clock::now());
   room_.notify_all();

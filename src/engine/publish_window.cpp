@@ -79,6 +79,7 @@ std::shared_ptr<ChannelCore> PublishWindow::open_channel(Deadline deadline, Conn
 
 void PublishWindow::use(std::shared_ptr<ChannelCore> channel) {
   channel_ = std::move(channel);
+  step(PublisherEvent::opened);
   channel_number_.store(channel_->number(), std::memory_order_relaxed);
   frame_max_.store(channel_->frame_max(), std::memory_order_relaxed);
   if (std::ranges::any_of(unlogged_, [](std::size_t count) { return count != 0; })) {
@@ -87,69 +88,84 @@ void PublishWindow::use(std::shared_ptr<ChannelCore> channel) {
 }
 
 void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
+  const auto is_idle = [&] { return !is_opening(state_) && state_ != PublisherState::reopening; };
   while (!channel_) {
-    if (closed_) {
+    if (state_ == PublisherState::closed) {
       throw ChannelError(
           {.operation = operation, .text = "the publisher is closed", .scope = ErrorScope::channel});
     }
-    if (opening_) {
-      if (changed_.wait_until(lock, deadline, [&] { return !opening_; })) continue;
+    if (!is_idle()) {
+      if (changed_.wait_until(lock, deadline, is_idle)) continue;
       lock.unlock();
       connection_->raise_timeout({.operation = operation, .text = "no channel before the deadline"});
     }
-    if (connection_->state() != ConnectionState::open) {
-      lock.unlock();
-      connection_->await_open(operation, deadline);
-      lock.lock();
+    if (connection_->state() == ConnectionState::open) {
+      open_for_caller(lock, deadline);
       continue;
     }
-    opening_ = true;
     lock.unlock();
-    std::shared_ptr<ChannelCore> channel;
-    std::exception_ptr failure;
-    try {
-      channel = open_channel(std::min(deadline, connection_->operation_deadline()),
-                             ConnectionCore::Access::everybody);
-    } catch (const ConnectionError& error) {
-      ErrorDetails details = kept(error.details());
-      details.in_doubt = false;  // whatever became of the channel: nothing was published
-      if (Clock::now() >= deadline) {
-        try {
-          throw ConnectionError(std::move(details));
-        } catch (...) {  // no memory for it, maybe
-          failure = std::current_exception();
-        }
-      }
-      std::this_thread::yield();  // the I/O thread is about to say that it is lost, and why
-    } catch (...) {
-      failure = std::current_exception();
-    }
+    connection_->await_open(operation, deadline);
     lock.lock();
-    opening_ = false;
-    changed_.notify_all();
-    if (failure) std::rethrow_exception(failure);
-    if (!channel) continue;
-    // Where it was closed in the meantime, on_closed came and found nothing to do.
-    if (closed_ || !channel->is_open()) {
-      channel->give_up();
-      continue;
-    }
-    use(std::move(channel));
-    advance();
   }
+}
+
+// One try. There is no channel afterwards if the connection was lost meanwhile.
+void PublishWindow::open_for_caller(Lock& lock, Deadline deadline) {
+  step(PublisherEvent::open_begins);
+  lock.unlock();
+  std::shared_ptr<ChannelCore> channel;
+  std::exception_ptr failure;
+  try {
+    channel = open_channel(std::min(deadline, connection_->operation_deadline()),
+                           ConnectionCore::Access::everybody);
+  } catch (const ConnectionError& error) {
+    ErrorDetails details = kept(error.details());
+    details.in_doubt = false;  // whatever became of the channel: nothing was published
+    if (Clock::now() >= deadline) {
+      try {
+        throw ConnectionError(std::move(details));
+      } catch (...) {  // no memory for it, maybe
+        failure = std::current_exception();
+      }
+    }
+    std::this_thread::yield();  // the I/O thread is about to say that it is lost, and why
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  lock.lock();
+  if (!take(std::move(channel))) step(PublisherEvent::open_failed);
+  changed_.notify_all();
+  if (failure) std::rethrow_exception(failure);
+}
+
+// Uses a channel that was opened without the lock. False if it is null, or of no use any more.
+bool PublishWindow::take(std::shared_ptr<ChannelCore> channel) {
+  if (!channel) return false;
+  // If it was closed in the meantime, on_closed came and found nothing to do.
+  if (state_ == PublisherState::closed || !channel->is_open()) {
+    channel->give_up();
+    return false;
+  }
+  use(std::move(channel));
+  advance();
+  return true;
 }
 
 // Whether the next channel comes without a caller's doing. A recovery that failed may have passed this one
 // by.
 bool PublishWindow::is_coming() {
-  if (coming_ && !reopening_ && connection_->state() == ConnectionState::open) coming_ = false;
-  return coming_;
+  if (comes_by_itself(state_) && state_ != PublisherState::reopening &&
+      connection_->state() == ConnectionState::open) {
+    step(PublisherEvent::connection_open);
+  }
+  return comes_by_itself(state_);
 }
 
 // What waits to be sent has no channel, and none comes, since no number was free, say: whoever waits opens
 // one.
 void PublishWindow::revive(Lock& lock, Deadline deadline) {
-  if (channel_ || opening_ || closed_ || resend_.empty() || is_coming()) return;
+  if (channel_ || is_opening(state_) || state_ == PublisherState::closed) return;
+  if (resend_.empty() || is_coming()) return;
   try {
     ensure_channel(lock, deadline);
   } catch (const Error&) {  // each publish ends at its own deadline
@@ -165,7 +181,7 @@ bool PublishWindow::has_room(std::size_t bytes) const noexcept {
 // Returns with a channel, or where one comes; with room in the window, and no alarm.
 void PublishWindow::admit(Lock& lock, std::size_t bytes, Deadline deadline) {
   for (;;) {
-    if (closed_ || (!channel_ && !is_coming())) ensure_channel(lock, deadline);
+    if (!channel_ && !is_coming()) ensure_channel(lock, deadline);
     if (!resend_.empty()) expire(Clock::now());
     if (has_room(bytes) && !connection_->is_blocked()) return;
     ++waiting_for_room_;
@@ -223,37 +239,8 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
       frame_max = channel_->frame_max();
       frames.refit(number, frame_max);
     }
-    PublishSlot& slot = acquire();
-    std::swap(slot.frames, frames);
-    slot.stamp = stamp;
-    slot.frame_max = frame_max;
-    slot.deadline = deadline;
-    const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
-    // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
-    auto admission = Outbox::Admission::closed;
-    try {
-      admission = connection_->outbox().append(entry, slot.frames, [&] {
-        tracker_.add(&slot);
-        // Those of the slot's last message: it may still be written.
-        if (frames.bytes.use_count() > 1) frames.bytes.reset();
-        return true;
-      });
-    } catch (...) {
-      std::swap(frames, slot.frames);
-      slot.held = false;
-      drop(slot);
-      throw;
-    }
-    if (admission == Outbox::Admission::accepted) {
-      slot.in_window = true;
-      slot.sent = true;
-      bytes_ += slot.frames.size();
-      next_expiry_ = std::min(next_expiry_, deadline);
-      return &slot;
-    }
-    std::swap(frames, slot.frames);
-    slot.held = false;
-    drop(slot);
+    const auto [admission, slot] = append(frames, frame_max, stamp, deadline);
+    if (slot != nullptr) return slot;
     if (admission == Outbox::Admission::closed) {
       // The connection is lost, and on_closed on its way: what follows depends on what becomes of it.
       changed_.wait(lock, [&, channel = channel_] { return channel_ != channel; });
@@ -266,6 +253,45 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
     }
     lock.lock();
   }
+}
+
+// Numbers and appends it. Without a slot the outbox did not take it, and `frames` are as they were.
+std::pair<Outbox::Admission, PublishSlot*> PublishWindow::append(ContentFrames& frames,
+                                                                 std::uint32_t frame_max, std::int64_t stamp,
+                                                                 Deadline deadline) {
+  PublishSlot& slot = acquire();
+  std::swap(slot.frames, frames);
+  slot.stamp = stamp;
+  slot.frame_max = frame_max;
+  slot.deadline = deadline;
+  const auto put_back = [&] {
+    std::swap(frames, slot.frames);
+    slot.held = false;
+    drop(slot);
+  };
+  const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
+  // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
+  auto admission = Outbox::Admission::closed;
+  try {
+    admission = connection_->outbox().append(entry, slot.frames, [&] {
+      tracker_.add(&slot);
+      // Those of the slot's last message: it may still be written.
+      if (frames.bytes.use_count() > 1) frames.bytes.reset();
+      return true;
+    });
+  } catch (...) {
+    put_back();
+    throw;
+  }
+  if (admission != Outbox::Admission::accepted) {
+    put_back();
+    return {admission, nullptr};
+  }
+  slot.in_window = true;
+  slot.sent = true;
+  bytes_ += slot.frames.size();
+  next_expiry_ = std::min(next_expiry_, deadline);
+  return {admission, &slot};
 }
 
 // For the next channel, or once those before it have been sent.
@@ -310,6 +336,7 @@ PublishSlot& PublishWindow::acquire() {
   slot.seen = false;
   slot.waiting = false;
   slot.sent = slot.resent = slot.lost = slot.passed = slot.suspect = slot.expired = slot.final = false;
+  slot.listened = false;
   slot.strikes = 0;
   return slot;
 }
@@ -345,8 +372,71 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
     slot.outcome = outcome;
     if (error != nullptr) slot.error = try_to_keep([&] { return *error; });
   }
+  if (slot.call) tell(slot);
   if (slot.waiting) slot.settled.notify_all();
   drop(slot);
+}
+
+// Has the callback called with the outcome, which is final by that.
+void PublishWindow::tell(PublishSlot& slot) noexcept {
+  slot.seen = true;
+  slot.final = true;
+  slot.call->outcome = slot.outcome;
+  if (has_failed(slot.outcome)) slot.call->error = error_of(slot);
+  --untold_;
+  slot.call.reset();  // `tell` has it
+  (void)connection_->events().call(std::exchange(slot.tell, nullptr));
+}
+
+void PublishWindow::on_settled(PublishSlot& slot,
+                               std::function<void(PublishOutcome, const ErrorDetails*)> callback) {
+  connection_->events().start();
+  const auto call = std::make_shared<SettledCall>();
+  call->callback = std::move(callback);
+  call->window = shared_from_this();
+  std::function<void()> tell_it = [call] {
+    call->callback(call->outcome, call->error ? &*call->error : nullptr);
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (slot.listened) {
+      throw LogicError(
+          {.operation = "on_settled", .text = "this publish has a callback already", .permanent = true});
+    }
+    if (slot.in_window) expire(Clock::now());
+    if (slot.in_window && !slot.expired) {
+      watch_deadlines(slot.deadline);
+      slot.call = call;
+      slot.tell = std::move(tell_it);
+      slot.listened = true;
+      ++untold_;
+      return;
+    }
+    slot.listened = slot.seen = slot.final = true;
+    call->outcome = slot.outcome;
+    if (has_failed(slot.outcome)) call->error = error_of(slot);
+  }
+  if (connection_->events().call(tell_it)) return;
+  try {
+    tell_it();
+  } catch (...) {  // as on the events' thread
+  }
+}
+
+// With the lock held. Nobody may wait for a publish that has a callback, and while the connection is lost
+// nothing ticks: so the events' thread ends it at its deadline.
+void PublishWindow::watch_deadlines(Deadline first) {
+  if (first >= next_watch_) return;
+  connection_->events().call_at(first, [weak = weak_from_this(), first] {
+    const auto window = weak.lock();
+    if (!window) return;
+    const std::lock_guard lock(window->mutex_);
+    if (window->next_watch_ != first) return;  // an earlier one came since
+    window->next_watch_ = Deadline::max();
+    window->expire(Clock::now());
+    if (window->untold_ != 0) window->watch_deadlines(window->next_expiry_);
+  });
+  next_watch_ = first;
 }
 
 // Whether to wake one of those that wait for room, where no more than that is in flight. One at a time: who
@@ -426,12 +516,13 @@ PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
   return slot.outcome;
 }
 
-void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
+bool PublishWindow::wait(PublishSlot& slot, Deadline until) {
   Lock lock(mutex_);
   pass_on_room();
-  revive(lock, deadline);
+  until = std::min(until, slot.deadline);
+  revive(lock, until);
   slot.waiting = true;
-  const bool settled = slot.settled.wait_until(lock, deadline, [&] { return !slot.in_window; });
+  const bool settled = slot.settled.wait_until(lock, until, [&] { return !slot.in_window; });
   slot.waiting = false;
   const auto now = Clock::now();
   // Of a mere look ahead of the deadline nothing is known: how it ends is still to be seen.
@@ -439,9 +530,10 @@ void PublishWindow::wait(PublishSlot& slot, Deadline deadline) {
   if (!settled) expire(now);
   // What was never sent has ended here and says why.
   if (settled || (!slot.in_window && !slot.sent)) {
-    if (slot.outcome == PublishOutcome::confirmed) return;
+    if (slot.outcome == PublishOutcome::confirmed) return true;
     throw_failure(slot.outcome, error_of(slot));
   }
+  if (now < slot.deadline) return false;
   const bool sent = slot.sent;
   lock.unlock();
   connection_->raise_timeout(
@@ -515,7 +607,8 @@ void PublishWindow::expire(Deadline now) noexcept {
     slot->outcome = PublishOutcome::unknown;
     slot->expired = true;
     ++expired_;
-    if (!slot->held) note_unseen(*slot);
+    if (slot->call) tell(*slot);
+    if (!slot->held && !slot->seen) note_unseen(*slot);
   });
   if (room) room_.notify_all();
   if (open_publishes() == 0) idle_.notify_all();
@@ -568,8 +661,7 @@ bool PublishWindow::on_tick() {
 
 std::shared_ptr<ChannelCore> PublishWindow::take_channel() noexcept {
   const std::lock_guard lock(mutex_);
-  closed_ = true;
-  coming_ = false;
+  step(PublisherEvent::closed);
   room_.notify_all();
   changed_.notify_all();
   fail_resend(

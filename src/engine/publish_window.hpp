@@ -6,11 +6,14 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <warren/publisher_options.hpp>
@@ -18,9 +21,21 @@
 #include "engine/channel_core.hpp"
 #include "engine/confirm_tracker.hpp"
 #include "engine/connection_core.hpp"
+#include "engine/publisher_state.hpp"
 #include "engine/slot_queue.hpp"
 
 namespace warren::inline v0::engine {
+
+class PublishWindow;
+
+/// What a caller wants to be told of a publish. Made before it is settled, so that telling needs no memory.
+struct SettledCall {
+  std::function<void(PublishOutcome, const ErrorDetails*)> callback{};
+  PublishOutcome outcome = PublishOutcome::pending;
+  std::optional<ErrorDetails> error{};
+  /// Keeps the window until the callback was called: publisher and Confirmation may be gone.
+  std::shared_ptr<PublishWindow> window{};
+};
 
 /// One publish in flight. Guarded by its window's lock; used again once nobody refers to it.
 struct PublishSlot {
@@ -42,7 +57,10 @@ struct PublishSlot {
   bool expired = false;  ///< past its deadline, and still in the window
   bool final = false;    ///< its caller was told that it is unknown: no late answer changes that
   std::uint8_t strikes = 0;  ///< how often the connection was closed with nothing else in flight
+  bool listened = false;     ///< a callback was set
   std::condition_variable settled{};
+  std::shared_ptr<SettledCall> call{};  ///< whom to tell once it is settled; null: nobody, or it was told
+  std::function<void()> tell{};         ///< runs `call`
 
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
 };
@@ -67,12 +85,16 @@ class PublishWindow final : public ChannelSink,
   PublishWindow& operator=(const PublishWindow&) = delete;
 
   [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
+  [[nodiscard]] const PublisherOptions& options() const noexcept { return options_; }
   /// Opens the channel ahead of the first publish; once. @throws as Publisher's constructor
   void open();
   /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.
   PublishSlot* publish(const Message& message, const PublishOptions& options);
-  /// Returns once confirmed, else throws.
-  void wait(PublishSlot& slot, Deadline deadline);
+  /// Waits until it is settled, at most until its own deadline. True once confirmed; false if it is open at
+  /// `until`; else throws.
+  [[nodiscard]] bool wait(PublishSlot& slot, Deadline until);
+  /// Tells `callback` once, on the events' thread.
+  void on_settled(PublishSlot& slot, std::function<void(PublishOutcome, const ErrorDetails*)> callback);
   /// The caller looks no more.
   void release(PublishSlot& slot) noexcept;
   [[nodiscard]] PublishOutcome outcome(PublishSlot& slot);
@@ -107,12 +129,18 @@ class PublishWindow final : public ChannelSink,
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(Deadline deadline, ConnectionCore::Access access);
   void use(std::shared_ptr<ChannelCore> channel);
   void ensure_channel(Lock& lock, Deadline deadline);
+  void open_for_caller(Lock& lock, Deadline deadline);
+  [[nodiscard]] bool take(std::shared_ptr<ChannelCore> channel);
+  void step(PublisherEvent event) noexcept { state_ = next(state_, event); }
   // Those in the window, and those of them whose outcome is open.
   [[nodiscard]] std::size_t in_window() const noexcept { return tracker_.outstanding() + resend_.size(); }
   [[nodiscard]] std::size_t open_publishes() const noexcept { return in_window() - expired_; }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
   [[nodiscard]] PublishSlot* send(ContentFrames& frames, std::uint16_t number, std::uint32_t frame_max,
                                   std::int64_t stamp, Deadline deadline);
+  [[nodiscard]] std::pair<Outbox::Admission, PublishSlot*> append(ContentFrames& frames,
+                                                                  std::uint32_t frame_max, std::int64_t stamp,
+                                                                  Deadline deadline);
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
   PublishSlot& acquire();
   void make_room_for_slots(std::size_t count);
@@ -120,6 +148,8 @@ class PublishWindow final : public ChannelSink,
                                      Deadline deadline);
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) noexcept;
   void expire(Deadline now) noexcept;
+  void tell(PublishSlot& slot) noexcept;
+  void watch_deadlines(Deadline first);
   void note_unseen(PublishSlot& slot) noexcept;
   void log_unseen(Deadline now) noexcept;
   void revive(Lock& lock, Deadline deadline);
@@ -129,6 +159,7 @@ class PublishWindow final : public ChannelSink,
   void pass_on_room() noexcept;
 
   // publish_recovery.cpp
+  [[nodiscard]] std::exception_ptr open_for_recovery(Lock& lock, Deadline deadline);
   void keep(const ErrorDetails& error) noexcept;
   void fail_resend(const ErrorDetails& error) noexcept;
   void fail_outstanding(const ErrorDetails& error) noexcept;
@@ -164,8 +195,7 @@ class PublishWindow final : public ChannelSink,
   std::size_t waiting_for_room_ = 0;
   bool next_is_woken_ = false;  // of those that wait for room
   std::shared_ptr<ChannelCore> channel_;
-  bool opening_ = false;
-  bool closed_ = false;
+  PublisherState state_ = PublisherState::idle;  // never without step()
   ConfirmTracker<PublishSlot*> tracker_;
   // These have room for all slots: what becomes of them once the channel is lost needs no memory.
   SlotQueue<PublishSlot> resend_;          // to be sent, in their order: again, or for the first time
@@ -173,8 +203,8 @@ class PublishWindow final : public ChannelSink,
   std::size_t bytes_ = 0;                  // in the window
   std::size_t expired_ = 0;                // of those in tracker_
   Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
-  bool coming_ = false;                     // see is_coming()
-  bool reopening_ = false;                  // it comes since the broker closed the one before
+  std::size_t untold_ = 0;                  // callbacks to come
+  Deadline next_watch_ = Deadline::max();   // when the events' thread looks for what has expired
   // Sending carefully: see publish_trial.cpp.
   bool fence_ = false;      // nothing is sent until the broker has handled all before it
   std::size_t fences_ = 0;  // answers to come

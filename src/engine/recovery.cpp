@@ -89,22 +89,7 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
 bool ConnectionCore::lose(ErrorDetails& error) noexcept {
   if (!options_.recovery.enabled) return false;
   const ErrorDetails of_the_call = kept(error);
-  {
-    const std::lock_guard lock(mutex_);
-    // What somebody asked for here and can't have is his error: the connection goes on without it. What
-    // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
-    // Whether user and virtual host are refused (402, 403, 530), the next login tells.
-    const bool asked_again = recovering_ && trial_ == nullptr && wire::ends_recovery(error.code);
-    if (error.permanent && asked_again) return false;
-    error.permanent = false;
-    error_ = kept(error);
-    // What logged in and did not come to be open, was not stable: the outage goes on.
-    if (recovering_) backoff_.connected(Clock::now());
-    recovering_ = true;
-    reconnected_ = false;  // where the recovery thread did not come to it
-    ++generation_;
-  }
-  if (!enter(ConnectionState::waiting, &error)) return false;
+  if (!begin_outage(error) || !enter(ConnectionState::waiting, &error)) return false;
   events_.log(LogLevel::warning, [&] {
     return fmt::format("the connection was lost, and is tried again: {}", Error(error).what());
   });
@@ -114,6 +99,24 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
     if (const auto recoverable = each.lock()) recoverable->lost();
   }
   fail_channels(of_the_call);
+  return true;
+}
+
+// False if the error is one that each try would meet again. Else the error is one that passes from here on.
+bool ConnectionCore::begin_outage(ErrorDetails& error) noexcept {
+  const std::lock_guard lock(mutex_);
+  // What somebody asked for here and can't have is his error: the connection goes on without it. What
+  // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
+  // Whether user and virtual host are refused (402, 403, 530), the next login tells.
+  const bool asked_again = recovering_ && trial_ == nullptr && wire::ends_recovery(error.code);
+  if (error.permanent && asked_again) return false;
+  error.permanent = false;
+  error_ = kept(error);
+  // What logged in and did not come to be open, was not stable: the outage goes on.
+  if (recovering_) backoff_.connected(Clock::now());
+  recovering_ = true;
+  reconnected_ = false;  // where the recovery thread did not come to it
+  ++generation_;
   return true;
 }
 
@@ -139,7 +142,8 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcep
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(*attempts.refused_until - Clock::now());
       delay = std::clamp(left, 0ms, *delay);
     }
-    if (!pause(*delay) || !enter(ConnectionState::connecting)) return std::nullopt;
+    const auto closing = [this] { return state() == ConnectionState::closing; };
+    if (!pause(*delay, closing) || !enter(ConnectionState::connecting)) return std::nullopt;
     attempts.all_permanent = true;
     for (std::size_t i = 0; i < endpoints_.size(); ++i) {
       try {
@@ -159,8 +163,9 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcep
 // True once connected, or if close() came.
 bool ConnectionCore::connect_again(const Endpoint& endpoint, Attempts& attempts) {
   const auto patience = options_.recovery.retry_refused_login;
+  const auto closing = [this] { return state() == ConnectionState::closing; };
   try {
-    auto transport = attempt(endpoint);
+    auto transport = attempt(endpoint, login(options_), closing);
     if (!transport) return true;
     connected(std::move(transport), endpoint);
     const std::lock_guard lock(mutex_);
@@ -188,22 +193,22 @@ bool ConnectionCore::connect_again(const Endpoint& endpoint, Attempts& attempts)
   }
 }
 
-// False where close() came.
-bool ConnectionCore::pause(std::chrono::milliseconds delay) {
+// False if given up, which wakes it (see Outbox::wakeup()).
+bool ConnectionCore::pause(std::chrono::milliseconds delay, const std::function<bool()>& given_up) {
   const auto until = Clock::now() + delay;
   for (auto now = Clock::now(); now < until; now = Clock::now()) {
-    if (state() == ConnectionState::closing) return false;
+    if (given_up()) return false;
     outbox_.wakeup().wait(-1, false, std::chrono::ceil<std::chrono::milliseconds>(until - now));
   }
-  return state() != ConnectionState::closing;
+  return !given_up();
 }
 
-// Null if close() came: it ends the try at once.
-std::unique_ptr<wire::Transport> ConnectionCore::attempt(const Endpoint& endpoint) {
-  wire::LoginOptions options = login(options_);
-  options.wait = [this](int descriptor, bool for_writing, Deadline deadline) {
+// Null if given up: that ends the try at once.
+std::unique_ptr<wire::Transport> ConnectionCore::attempt(const Endpoint& endpoint, wire::LoginOptions options,
+                                                         const std::function<bool()>& given_up) {
+  options.wait = [&](int descriptor, bool for_writing, Deadline deadline) {
     for (;;) {
-      if (state() == ConnectionState::closing) return wire::Waited::given_up;
+      if (given_up()) return wire::Waited::given_up;
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
       if (left <= 0ms) return wire::Waited::timed_out;
       if (outbox_.wakeup().wait(descriptor, for_writing, left)) return wire::Waited::ready;

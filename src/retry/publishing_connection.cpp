@@ -17,7 +17,9 @@ Connection open_beside(const engine::ConnectionCore& connection) {
   ConnectionOptions options = connection.options();
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
   options.on_log = nullptr;
+  options.log_level = LogLevel::none;
   options.on_state = nullptr;
+  options.first_connect = {};        // once
   options.recovery.enabled = false;  // a thread that sends opens another one
   // The publisher of a message may have had larger frames than the consumer, and its copy needs them too.
   options.frame_max = std::max(options.frame_max, std::uint32_t{131'072});

@@ -51,7 +51,7 @@ class Queue {
     // Not mandatory, which would leave a header on each, to be read and not there for the other client.
     warren::Publisher publisher(connection, {.routing_key = run_.queue, .mandatory = false});
     const warren::Message message = message_of(run_);
-    for (std::uint64_t i = 0; i < messages; ++i) publisher.publish_async(message);
+    for (std::uint64_t i = 0; i < messages; ++i) (void)publisher.publish_async(message);
     publisher.flush(patience);
   }
 
@@ -75,7 +75,7 @@ void publish_confirmed(const Run& run, Meter& meter) {
   warren::Publisher publisher(connection, {.routing_key = run.queue, .window = run.window});
   const warren::Message message = message_of(run);
   const auto publish = [&](std::uint64_t messages) {
-    for (std::uint64_t i = 0; i < messages; ++i) publisher.publish_async(message);
+    for (std::uint64_t i = 0; i < messages; ++i) (void)publisher.publish_async(message);
   };
   on_threads(run, run.warm_up, publish);
   publisher.flush(patience);

@@ -92,7 +92,7 @@ class NoBroker(unittest.TestCase):
                         with self.subTest(name=name, stop=stop):
                             program = start(name, f"amqp://127.0.0.1:{port}/", "--connect-timeout", "600")
                             self.addCleanup(program.close)
-                            eventually(program.blocks_signals, "the program blocks the signals")
+                            eventually(program.handles_signals, "the program handles the signals")
                             program.process.send_signal(stop)
                             self.assertEqual(program.wait(), 0, program)
 

@@ -88,7 +88,7 @@ class Interop(BrokerTest):
 
     def test_our_task_worker_prints_python_tasks(self):
         worker = self.start("task_worker")
-        eventually(worker.blocks_signals, "the program runs")
+        eventually(worker.handles_signals, "the program runs")
         self.client(lambda channel: self.publish(channel, "task_queue", [{"item_id": 7, "action": "process"}]))
         eventually(lambda: worker.lines, "the task is received")
         self.assertEqual(worker.lines, ['Received message: {"item_id": 7, "action": "process"}'])

@@ -68,7 +68,7 @@ class Producer(BrokerTest):
     def test_waits_for_a_broker_that_comes_late(self):
         self.broker.kill()
         program = self.start("orders_producer", "1")
-        eventually(program.blocks_signals, "the program runs")
+        eventually(program.handles_signals, "the program runs")
         self.broker.restart()
         self.assertEqual(program.wait(), 0, program)
         self.assertEqual(self.ids("orders"), ["1"])
@@ -258,7 +258,7 @@ class Consumers(BrokerTest):
     def test_without_its_output_it_acknowledges_nothing(self):
         program = self.start("orders_consumer", "--failure-rate", "0", read=False)
         program.process.stdout.close()
-        eventually(program.blocks_signals, "the program runs")
+        eventually(program.handles_signals, "the program runs")
         self.put("orders", {"order_id": 7})
         self.assertEqual(program.wait(), 1)
         self.assertEqual(program.errors, ["standard output can't be written to"])
@@ -313,7 +313,7 @@ class Consumers(BrokerTest):
 class TaskWorker(BrokerTest):
     def test_prints_what_it_receives(self):
         program = self.start("task_worker")
-        eventually(program.blocks_signals, "the program runs")
+        eventually(program.handles_signals, "the program runs")
         self.put("task_queue", {"item_id": 7, "action": "process"})
         self.put("task_queue", "zwölf".encode())
         eventually(lambda: len(program.lines) == 2, "both are received")

@@ -223,11 +223,11 @@ class Program:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
 
-    def blocks_signals(self):
+    def handles_signals(self):
         """Whether it has come so far as to wait for SIGTERM rather than to die of it."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
-            blocked = int(re.search(r"^SigBlk:\s*(\w+)", status.read(), re.MULTILINE)[1], 16)
-        return blocked >> (signal.SIGTERM - 1) & 1
+            caught = int(re.search(r"^SigCgt:\s*(\w+)", status.read(), re.MULTILINE)[1], 16)
+        return caught >> (signal.SIGTERM - 1) & 1
 
     def wait(self, seconds=60):
         """Its exit code, once all it wrote was read."""

@@ -63,7 +63,7 @@ TEST_CASE("a moved-from channel refuses all calls") {
   refuses("Channel", [&] { (void)channel.get_no_ack("x"); });
   refuses("Channel", [&] { channel.set_prefetch(1); });
   refuses("Channel", [&] { channel.publish("", "x", Message("x")); });
-  refuses("Channel", [&] { channel.close(); });
+  channel.close();  // does nothing, and never throws
   CHECK_FALSE(channel.is_open());
   CHECK(channel.number() == 0);
   CHECK(taken.is_open());
@@ -106,6 +106,7 @@ TEST_CASE("a moved-from publisher and a moved-from or default-made confirmation 
   refuses("Publisher", [&] { publisher.publish(Message("x")); });
   refuses("Publisher", [&] { (void)publisher.publish_async(Message("x")); });
   refuses("Publisher", [&] { publisher.flush(1s); });
+  refuses("Publisher", [&] { publisher.flush(); });
   refuses("Publisher", [&] { (void)publisher.in_flight(); });
   publisher.close();
 
@@ -115,8 +116,12 @@ TEST_CASE("a moved-from publisher and a moved-from or default-made confirmation 
   for (Confirmation* each : {&confirmation, &of_nothing}) {
     refuses("Confirmation", [&] { (void)each->outcome(); });
     refuses("Confirmation", [&] { each->wait(); });
-    refuses("Confirmation", [&] { each->wait_for(0ms); });
+    refuses("Confirmation", [&] { (void)each->wait_for(0ms); });
+    refuses("Confirmation",
+            [&] { each->on_settled([](warren::PublishOutcome, const warren::ErrorDetails*) {}); });
+    CHECK_FALSE(each->valid());
   }
+  CHECK(taken_confirmation.valid());
   taken_confirmation.wait();
   publisher = std::move(taken);
   publisher.publish(Message("x"));  // what was assigned to works again

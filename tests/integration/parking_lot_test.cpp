@@ -138,7 +138,7 @@ TEST_CASE("a replay keeps the order, and what it sends is persistent and without
   Fixture f;
   Publisher publisher(f.connection, {.routing_key = f.parked.name()});
   for (std::uint32_t i = 0; i < 200; ++i) {  // some windows full
-    publisher.publish_async(
+    (void)publisher.publish_async(
         Message(std::to_string(i), {.headers = {{"retry-original-queue", f.orders.name()}},
                                     .delivery_mode = warren::DeliveryMode::transient,
                                     .expiration = 600'000ms}));

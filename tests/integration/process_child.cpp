@@ -203,12 +203,184 @@ int fork_exit(bool consuming) {
   return 0;
 }
 
+#define EXPECT(condition)                                         \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("line %d: not so: %s\n", __LINE__, #condition); \
+      return 1;                                                   \
+    }                                                             \
+  } while (false)
+
+template <typename Condition>
+bool eventually(Condition&& holds) {
+  const auto deadline = std::chrono::steady_clock::now() + 30s;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+template <typename E, typename Call>
+bool throws(Call&& call) {
+  try {
+    call();
+  } catch (const E&) {
+    return true;
+  }
+  return false;
+}
+
+std::atomic<int> handled_before{0};
+
+// The end of a child that does `body`: its exit code, or the negative number of a signal.
+template <typename Body>
+int forked(Body&& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    is_forked = true;
+    ::_exit(body());
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+// In a process without other threads, so that the sanitizers let it fork.
+int repeated_signal() {
+  warren::StopOnSignal stop{SIGTERM};
+  ::raise(SIGTERM);
+  ::raise(SIGTERM);  // one that comes twice at once is one
+  if (!eventually([&] { return stop.token().stop_requested(); })) return 1;
+  for (;;) {  // a program that hangs
+    ::raise(SIGTERM);
+    std::this_thread::sleep_for(10ms);
+  }
+}
+
+int stop_on_signal() {
+  EXPECT(forked(repeated_signal) == -SIGTERM);
+
+  // Threads that are there already, and block all signals, as this one does from now on.
+  std::atomic<bool> ended{false};
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  std::jthread other([&] { ended.wait(false); });
+  {
+    warren::StopOnSignal stop{SIGTERM, SIGINT};
+    EXPECT(throws<warren::LogicError>([] { warren::StopOnSignal{SIGINT}; }));
+    EXPECT(throws<warren::LogicError>([] { warren::StopOnSignal{SIGUSR1, SIGUSR1}; }));
+    EXPECT(throws<warren::InvalidArgument>([] { warren::StopOnSignal(std::initializer_list<int>{}); }));
+    for (const int each : {SIGKILL, SIGSTOP, SIGSEGV, 0, -1, 1'000})
+      EXPECT(throws<warren::InvalidArgument>([&] { warren::StopOnSignal{SIGUSR1, each}; }));
+    EXPECT(!stop.token().stop_requested());
+    ::kill(::getpid(), SIGINT);
+    EXPECT(eventually([&] { return stop.token().stop_requested(); }));
+  }
+  ::pthread_sigmask(SIG_UNBLOCK, &all, nullptr);
+  ended = true;
+  ended.notify_all();
+  other.join();
+
+  // What the program had installed is there again afterwards, and in a child.
+  struct sigaction action {};
+  action.sa_handler = [](int) { ++handled_before; };
+  ::sigaction(SIGTERM, &action, nullptr);
+  std::stop_token token;
+  {
+    warren::StopOnSignal stop{SIGTERM};
+    token = stop.token();
+    EXPECT(forked([&] {
+             ::raise(SIGTERM);
+             return handled_before == 1 && !token.stop_requested() ? 7 : 1;
+           }) == 7);
+    EXPECT(!token.stop_requested());
+    EXPECT(handled_before == 0);
+    std::atomic<bool> called{false};
+    const std::stop_callback callback(token, [&] { called = true; });
+    ::raise(SIGTERM);
+    EXPECT(eventually([&] { return called.load(); }));
+    EXPECT(handled_before == 0);
+  }
+  ::raise(SIGTERM);
+  EXPECT(handled_before == 1);
+
+  std::optional<warren::StopOnSignal> ends_itself(std::in_place, std::initializer_list<int>{SIGTERM});
+  std::atomic<bool> gone{false};
+  const std::stop_callback callback(ends_itself->token(), [&] {
+    ends_itself.reset();
+    gone = true;
+  });
+  ::raise(SIGTERM);
+  EXPECT(eventually([&] { return gone.load(); }));
+  warren::StopOnSignal again{SIGTERM};
+  again.request_stop();
+  EXPECT(again.token().stop_requested());
+  return 0;
+}
+
+// What is on standard error since the last call.
+std::string standard_error() {
+  static off_t at = 0;
+  std::string text(64'000, '\0');
+  const ssize_t count = ::pread(STDERR_FILENO, text.data(), text.size(), at);
+  text.resize(count < 0 ? 0 : static_cast<std::size_t>(count));
+  at += static_cast<off_t>(text.size());
+  return text;
+}
+
+// Tries to connect where nobody is until `enough`.
+template <typename Enough>
+bool fail_until(warren::ConnectionOptions options, Enough&& enough) {
+  std::stop_source stop;
+  options.first_connect = {.within = 60s, .stop = stop.get_token()};
+  options.recovery.initial_delay = options.recovery.early_max_delay = 10ms;
+  std::jthread connecting([&] {
+    throws<warren::ConnectionError>([&] { warren::Connection{"amqp://127.0.0.1:1/", options}; });
+  });
+  const bool reached = eventually(enough);
+  stop.request_stop();
+  return reached;
+}
+
+int default_log() {
+  std::FILE* const file = std::tmpfile();
+  ::dup2(::fileno(file), STDERR_FILENO);
+  std::string told;
+  EXPECT(fail_until({}, [&] { return (told += standard_error()).find('\n') != std::string::npos; }));
+  EXPECT(told.rfind("warren: warning: connect", 0) == 0);
+  told += standard_error();
+  EXPECT(told.find("info") == std::string::npos);
+  for (std::size_t at = 0; at < told.size(); at = told.find('\n', at) + 1)
+    EXPECT(told.compare(at, 17, "warren: warning: ") == 0);
+
+  std::atomic<int> lines{0};
+  warren::ConnectionOptions listening;
+  listening.on_log = [&](const warren::LogEvent&) { ++lines; };
+  EXPECT(fail_until(listening, [&] { return lines >= 2; }));
+  std::atomic<int> states{0};
+  warren::ConnectionOptions silent;
+  silent.log_level = warren::LogLevel::none;
+  silent.on_state = [&](const warren::StateEvent&) { ++states; };
+  EXPECT(fail_until(silent, [&] { return states >= 1; }));
+  listening.log_level = warren::LogLevel::none;
+  const int before = lines;
+  throws<warren::ConnectionError>([&] { warren::Connection{"amqp://127.0.0.1:1/", listening}; });
+  throws<warren::ConnectionError>([&] { warren::Connection{"amqp://127.0.0.1:1/", silent}; });
+  EXPECT(lines == before);
+  EXPECT(standard_error().empty());
+  return 0;
+}
+
 }  // namespace
 
 int main() {
   try {
     if (mode_is("statics")) return statics();
     if (mode_is("crash")) return crash();
+    if (mode_is("stop_on_signal")) return stop_on_signal();
+    if (mode_is("default_log")) return default_log();
     if (mode_is("fork")) return fork_exit(false);
     if (mode_is("fork_consuming")) return fork_exit(true);
   } catch (const std::exception& error) {

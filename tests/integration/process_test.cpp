@@ -125,6 +125,19 @@ TEST_CASE("starting a thread lets no signal through that its starter holds back"
   ::sigaction(SIGPROF, &before, nullptr);
 }
 
+TEST_CASE(
+    "StopOnSignal: each signal once, at once, whatever threads there are; then as before; not in a child") {
+  const ChildResult result = run_mode("stop_on_signal", "", "");
+  CHECK(result.output == "");
+  CHECK(result.code == 0);
+}
+
+TEST_CASE("without on_log warnings and errors are lines on standard error; LogLevel::none turns all off") {
+  const ChildResult result = run_mode("default_log", "", "");
+  CHECK(result.output == "");
+  CHECK(result.code == 0);
+}
+
 TEST_CASE("a crash in a handler reaches the program's crash reporter") {
   TestQueue queue;
   const ChildResult result = run_mode("crash", queue.name(), shared_broker().url());

@@ -284,7 +284,7 @@ TEST_CASE("a Confirmation outlives its Publisher and its Connection") {
   Confirmation dropped = publisher->publish_async(Message("m"));
   CHECK(time_of([&] { publisher.reset(); }) < slack);
   CHECK(open.outcome() == PublishOutcome::pending);
-  CHECK_THROWS_AS(open.wait_for(50ms), warren::TimeoutError);
+  CHECK_FALSE(open.wait_for(50ms));
 
   SECTION("the broker answers after all: confirmed ahead of the channel's end, or in doubt") {
     proxy.resume();

@@ -4,9 +4,12 @@
 #include <array>
 #include <atomic>
 #include <future>
+#include <mutex>
 #include <numeric>
 #include <set>
+#include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -192,7 +195,7 @@ TEST_CASE_METHOD(Fixture,
   (void)publisher.publish_async(Message("3"));
   // Given up, and looked at again.
   Confirmation patient = publisher.publish_async(Message("4"));
-  CHECK_THROWS_AS(patient.wait_for(50ms), TimeoutError);
+  CHECK_FALSE(patient.wait_for(50ms));
   CHECK(patient.outcome() == PublishOutcome::pending);
   CHECK(publisher.in_flight() == 2);  // the others have ended for their callers
 
@@ -201,7 +204,7 @@ TEST_CASE_METHOD(Fixture,
     CHECK_THROWS_AS(publisher.publish(Message("m"), {.routing_key = nowhere}), ReturnedError);
     CHECK_NOTHROW(publisher.publish(Message(std::to_string(i))));
   }
-  CHECK_NOTHROW(patient.wait_for(10s));
+  CHECK(patient.wait_for(10s));
   CHECK(patient.outcome() == PublishOutcome::confirmed);
   CHECK(publisher.in_flight() == 0);
   CHECK(queue.take_all() == numbered(10));
@@ -239,6 +242,29 @@ TEST_CASE_METHOD(Fixture, "flush() waits until nothing is in flight, and says so
   proxy.resume();
   CHECK_NOTHROW(flush.get());
   CHECK(queue.take_all() == numbered(201));
+}
+
+TEST_CASE_METHOD(Fixture, "flush() without an argument waits at most the publisher's timeout") {
+  auto publisher = this->publisher({.timeout = 200ms});
+  CHECK_NOTHROW(publisher.flush());
+  proxy.stall();
+  Confirmation open = publisher.publish_async(Message("m"), {.timeout = 60s});
+  CHECK(time_of([&] { CHECK_THROWS_AS(publisher.flush(), TimeoutError); }) < 200ms + slack);
+  CHECK(publisher.in_flight() == 1);
+  proxy.resume();
+  open.wait();
+}
+
+TEST_CASE_METHOD(Fixture, "close() of a channel without an answer ends in time, and does not throw") {
+  auto options = test_options();
+  options.operation_timeout = 300ms;
+  Connection impatient{proxy.endpoint(), options};
+  warren::Channel channel = impatient.open_channel();
+  proxy.stall();
+  static_assert(noexcept(channel.close()));
+  CHECK(time_of([&] { channel.close(); }) < 300ms + slack);
+  CHECK_FALSE(channel.is_open());
+  proxy.resume();
 }
 
 TEST_CASE_METHOD(Fixture, "flush() throws the first failure of a dropped Confirmation, once") {
@@ -313,12 +339,90 @@ TEST_CASE_METHOD(Fixture, "a Publisher can be moved while messages are in flight
   CHECK(queue.ready() == 3);
 }
 
+namespace {
+
+// What on_settled told, and how often.
+struct Told {
+  std::mutex mutex;
+  std::vector<PublishOutcome> outcomes;
+  std::vector<std::string> errors;
+  std::vector<std::thread::id> threads;
+
+  warren::SettledCallback callback() {
+    return [this](PublishOutcome outcome, const warren::ErrorDetails* error) {
+      const std::lock_guard lock(mutex);
+      outcomes.push_back(outcome);
+      errors.push_back(error == nullptr ? "" : error->text);
+      threads.push_back(std::this_thread::get_id());
+    };
+  }
+  std::size_t count() {
+    const std::lock_guard lock(mutex);
+    return outcomes.size();
+  }
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "on_settled() is called once, with the outcome and the error, on another thread") {
+  Told told;
+  auto publisher = this->publisher();
+  proxy.stall();
+  publisher.publish_async(Message("m")).on_settled(told.callback());  // the Confirmation is dropped
+  publisher.publish_async(Message("m"), {.routing_key = nowhere}).on_settled(told.callback());
+  Confirmation kept = publisher.publish_async(Message("m"));
+  kept.on_settled([&](PublishOutcome outcome, const warren::ErrorDetails* error) {
+    told.callback()(outcome, error);
+    throw std::runtime_error("dropped");
+  });
+  CHECK(thrown<warren::LogicError>([&] { kept.on_settled(told.callback()); }).permanent());
+  CHECK_THROWS_AS(kept.on_settled({}), warren::InvalidArgument);
+  CHECK(told.count() == 0);
+  proxy.resume();
+  REQUIRE(eventually([&] { return told.count() == 3; }));
+  CHECK(told.outcomes ==
+        std::vector{PublishOutcome::confirmed, PublishOutcome::returned, PublishOutcome::confirmed});
+  CHECK(told.errors[0].empty());
+  CHECK(contains(told.errors[1], nowhere));
+  CHECK(std::ranges::count(told.threads, std::this_thread::get_id()) == 0);
+  CHECK_NOTHROW(publisher.flush(10s));  // the callback has seen the failure
+  CHECK(kept.wait_for(0ms));
+
+  Confirmation settled = publisher.publish_async(Message("m"), {.routing_key = nowhere});
+  CHECK_THROWS_AS(settled.wait(), ReturnedError);
+  settled.on_settled(told.callback());
+  REQUIRE(eventually([&] { return told.count() == 4; }));
+  CHECK(told.outcomes[3] == PublishOutcome::returned);
+}
+
+TEST_CASE_METHOD(Fixture, "on_settled() tells of a deadline and of a lost connection, with nobody waiting") {
+  Told told;
+  auto publisher = this->publisher();
+  proxy.stall();
+  publisher.publish_async(Message("m"), {.timeout = 100ms}).on_settled(told.callback());
+  publisher.publish_async(Message("m"), {.timeout = 200ms}).on_settled(told.callback());
+  REQUIRE(eventually([&] { return told.count() == 2; }));
+  CHECK(told.outcomes == std::vector{PublishOutcome::unknown, PublishOutcome::unknown});
+  {
+    Publisher dropped = this->publisher();
+    dropped.publish_async(Message("m")).on_settled(told.callback());
+  }
+  Confirmation late = publisher.publish_async(Message("m"));
+  connection.close();
+  CHECK(told.count() == 3);
+  CHECK(told.outcomes[2] == PublishOutcome::unknown);
+  late.on_settled(told.callback());  // the thread for events has ended
+  CHECK(told.count() == 4);
+  CHECK(told.outcomes[3] == PublishOutcome::unknown);
+  CHECK_FALSE(told.errors[3].empty());
+}
+
 TEST_CASE_METHOD(Fixture, "flush() throws the failure of a publish that was looked at before it had failed") {
   auto publisher = this->publisher();
   proxy.stall();
   {
     Confirmation dropped = publisher.publish_async(Message("m"), {.routing_key = nowhere});
-    CHECK_THROWS_AS(dropped.wait_for(0ms), TimeoutError);
+    CHECK_FALSE(dropped.wait_for(0ms));
   }
   proxy.resume();
   CHECK_THROWS_AS(publisher.flush(20s), ReturnedError);

@@ -52,7 +52,7 @@ void exchange(const warren::Endpoint& endpoint, std::size_t messages, std::size_
           for (std::size_t i = thread; i < messages; i += threads) {
             Message message(bodies[i % seeds]);
             message.properties().message_id = std::to_string(i);
-            publisher.publish_async(message);
+            (void)publisher.publish_async(message);
           }
         } catch (const warren::Error& error) {
           const std::lock_guard lock(mutex);
@@ -152,7 +152,7 @@ TEST_CASE("close() over a TLS link that swallows everything ends by its deadline
   // More than the kernels take: a write is half done.
   const std::string body = body_of(mebibyte, 1);
   thrown<warren::TimeoutError>([&] {
-    for (;;) publisher.publish_async(Message(body));
+    for (;;) (void)publisher.publish_async(Message(body));
   });
   CHECK(time_of([&] { connection.close(); }) < 500ms + slack);
 }
@@ -168,7 +168,7 @@ TEST_CASE("a TLS write that would block goes on where it stood once there is roo
   for (int round = 0; round < 3; ++round) {
     proxy.stall(Direction::to_broker);
     const std::string body = body_of(mebibyte, static_cast<std::uint64_t>(round));
-    for (int i = 0; i < 16; ++i) publisher.publish_async(Message(body));
+    for (int i = 0; i < 16; ++i) (void)publisher.publish_async(Message(body));
     proxy.resume();
     CHECK_NOTHROW(publisher.flush(60s));
     for (int i = 0; i < 16; ++i) {
