@@ -44,7 +44,6 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
 
-  [[nodiscard]] const std::string& queue() const noexcept { return options_.queue; }
   /// The name that its queue has now: a server-named one gets another with each recovery.
   [[nodiscard]] std::string current_queue() const {
     return connection_->topology().current_name(options_.queue);
