@@ -9,6 +9,7 @@
 
 #include <warren/connection.hpp>
 #include <warren/error.hpp>
+#include <warren/queue.hpp>
 
 #include "consumer/consumer_impl.hpp"
 #include "consumer/stop_times.hpp"
@@ -184,7 +185,8 @@ ConsumerStatus Consumer::Impl::status() const {
           .circuit = common->breaker ? common->breaker->state() : CircuitState::closed};
 }
 
-Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
+Consumer::Consumer(Connection& connection, std::string_view name, ConsumerOptions options) {
+  std::string queue(name);
   check(queue, options);
   (void)use(connection.core_, "Connection", "basic.consume");
   check_stream(connection.core_, queue, options);
@@ -192,6 +194,9 @@ Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions op
   if (options.crash_guard) retry::declare(connection, guard_topology(queue, options));
   impl_ = engine::make_at_home<Impl>(connection.core_, std::move(queue), std::move(options));
 }
+
+Consumer::Consumer(Connection& connection, const Queue& queue, ConsumerOptions options)
+    : Consumer(connection, std::string_view(queue.name()), std::move(options)) {}
 
 Consumer::~Consumer() {
   if (is_to_close(impl_)) impl_->shut_down();
@@ -207,7 +212,7 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
   return *this;
 }
 
-void Consumer::run_handler(Handler handler, std::stop_token stop) {
+void Consumer::run(Handler handler, std::stop_token stop) {
   (void)use(impl_, class_name, "run");
   const auto impl = impl_;  // the consumer may be destroyed by a handler
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
@@ -217,7 +222,7 @@ void Consumer::run_handler(Handler handler, std::stop_token stop) {
   run->wait(Clock::time_point::max());
 }
 
-void Consumer::start_handler(Handler handler) { use(impl_, class_name, "start").start(std::move(handler)); }
+void Consumer::start(Handler handler) { use(impl_, class_name, "start").start(std::move(handler)); }
 void Consumer::wait() { use(impl_, class_name, "wait").wait(Clock::time_point::max()); }
 bool Consumer::wait_for(std::chrono::milliseconds timeout) {
   return use(impl_, class_name, "wait").wait(engine::deadline_after(timeout));
@@ -230,6 +235,12 @@ void Consumer::request_stop() noexcept {
   if (is_to_close(impl_)) impl_->request_stop();
 }
 ConsumerStatus Consumer::status() const { return use(impl_, class_name, "status").status(); }
-const std::string& Consumer::queue() const noexcept { return impl_ ? impl_->common->queue : no_name(); }
+
+std::string Consumer::queue() const {
+  if (!impl_) return {};
+  // In a child of fork() nobody may hold the lock of the names.
+  const consumer::Common& common = *impl_->common;
+  return common.process().seems_left() ? common.queue : common.current_queue();
+}
 
 }  // namespace warren::inline v0

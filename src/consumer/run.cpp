@@ -44,7 +44,7 @@ std::shared_ptr<Subscription> suspects_subscription(const Common& common) {
 
 Run::Run(std::shared_ptr<Common> common, Handler handler)
     : common_(std::move(common)),
-      handler_(std::move(handler)),
+      handler_(std::make_shared<Handler>(std::move(handler))),
       slots_(common_->options.concurrency),
       subscription_(own_subscription(*common_)),
       suspects_(suspects_subscription(*common_)) {
@@ -54,6 +54,7 @@ Run::Run(std::shared_ptr<Common> common, Handler handler)
 }
 
 void Run::begin(const std::function<void()>& begun) {
+  const auto handler = std::exchange(handler_, nullptr);
   try {
     if (begun) begun();
     if (subscription_->is_ending()) return not_begun();
@@ -63,7 +64,7 @@ void Run::begin(const std::function<void()>& begun) {
     throw;
   }
   try {
-    if (start_threads()) return;
+    if (start_threads(handler)) return;
     subscription_->end(nullptr);  // a stop did not wait for this
     end(*subscription_);
     if (suspects_) end(*suspects_);
@@ -100,17 +101,17 @@ void Run::not_begun() noexcept {
 
 // All that the run ever needs: with a message in hand, there may be no thread to be had. False if a stop gave
 // up waiting for the broker's answers meanwhile.
-bool Run::start_threads() {
+bool Run::start_threads(const std::shared_ptr<Handler>& handler) {
   if (common_->options.on_end) common_->connection->events().start();
   common_->watch.start();
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::running) return false;
   workers_.reserve(common_->options.concurrency + 1);  // else a thread that was started could be lost
   for (std::size_t i = 0; i < common_->options.concurrency; ++i) {
-    add_worker("warren-worker", subscription_, Role::own);
+    add_worker("warren-worker", *subscription_, Role::own, handler);
   }
   if (suspects_) {
-    add_worker("warren-suspects", suspects_, Role::suspects);
+    add_worker("warren-suspects", *suspects_, Role::suspects, handler);
     suspects_keeper_ = engine::start_thread("warren-guard", [self = shared_from_this()] {
       Keeper(*self->common_, *self->suspects_, Role::suspects).keep();
       self->subscription_->end(self->suspects_->reason());
@@ -121,14 +122,15 @@ bool Run::start_threads() {
 }
 
 // With the lock held.
-void Run::add_worker(const char* name, const std::shared_ptr<Subscription>& from, Role role) {
+void Run::add_worker(const char* name, Subscription& from, Role role,
+                     const std::shared_ptr<Handler>& handler) {
   workers_.push_back(engine::start_user_thread(
-      name, [self = shared_from_this(), &from = *from, role] { self->work(from, role); }));
+      name, [self = shared_from_this(), &from, role, handler] { self->work(from, role, *handler); }));
   ++live_workers_;
 }
 
-void Run::work(Subscription& from, Role role) noexcept {
-  Worker(*common_, from, role, handler_, slots_, [this] { hold(); }).work();
+void Run::work(Subscription& from, Role role, Handler& handler) noexcept {
+  Worker(*common_, from, role, handler, slots_, [this] { hold(); }).work();
   const std::lock_guard lock(mutex_);
   if (live_workers_ == 0) return;  // left behind by a drain
   --live_workers_;

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include <warren/consumer.hpp>
+#include <warren/handler.hpp>
 
 #include "consumer/common.hpp"
 #include "consumer/end_call.hpp"
@@ -73,9 +73,10 @@ class Run : public std::enable_shared_from_this<Run> {
 
   // run.cpp
   void open();
-  bool start_threads();
-  void add_worker(const char* name, const std::shared_ptr<engine::Subscription>& from, Role role);
-  void work(engine::Subscription& from, Role role) noexcept;
+  bool start_threads(const std::shared_ptr<Handler>& handler);
+  void add_worker(const char* name, engine::Subscription& from, Role role,
+                  const std::shared_ptr<Handler>& handler);
+  void work(engine::Subscription& from, Role role, Handler& handler) noexcept;
   void supervise() noexcept;
   void hold() noexcept;
   void end(engine::Subscription& subscription) noexcept;
@@ -93,7 +94,7 @@ class Run : public std::enable_shared_from_this<Run> {
   [[nodiscard]] std::vector<std::thread> take_workers(std::size_t unsettled, bool& drained) noexcept;
 
   const std::shared_ptr<Common> common_;
-  Handler handler_;
+  std::shared_ptr<Handler> handler_;  // until begin(); then the workers' alone, so that it goes with them
   // The run's own: a handler that a drain left behind keeps its slot.
   HandlerSlots slots_;
   const std::shared_ptr<engine::Subscription> subscription_;

@@ -33,6 +33,8 @@ void Worker::work() noexcept {
     } catch (...) {  // our own fault, or no memory: never silently
       subscription_.end(std::current_exception());
     }
+    // Else its memory could not be used again without a copy.
+    if (handler_.takes_delivery()) engine::DeliveryAccess::drop_body(content->delivery);
     --common_.handlers;
   }
 }
@@ -113,10 +115,16 @@ void Worker::run_handler(Delivery& delivery) {
 Worker::Attempt Worker::run_once(Delivery& delivery, std::uint32_t runs_before) {
   Attempt attempt{.epoch = common_.breaker ? common_.breaker->epoch() : 0};
   engine::DeliveryAccess::runs_before(delivery, runs_before);
+  // A handler that keeps the delivery gets one of its own; the body is shared, for a copy if it fails.
+  std::optional<Delivery> own;
+  if (handler_.takes_delivery()) {
+    engine::DeliveryAccess::share_body(delivery);
+    own.emplace(delivery);
+  }
   const HandlerWatch::Run watched(common_.watch,
                                   common_.options.handler_timeout ? name_of(delivery) : std::string());
   try {
-    attempt.outcome = handler_(delivery);
+    attempt.outcome = handler_(own ? *own : delivery);
   } catch (...) {
     attempt.error = std::current_exception();
   }

@@ -6,8 +6,9 @@
 #include <functional>
 #include <optional>
 
-#include <warren/consumer.hpp>
+#include <warren/consumer_options.hpp>
 #include <warren/delivery.hpp>
+#include <warren/handler.hpp>
 #include <warren/outcome.hpp>
 
 #include "consumer/common.hpp"
