@@ -18,6 +18,7 @@ set(DOXYGEN_HAVE_DOT NO)
 set(DOXYGEN_MACRO_EXPANSION YES)
 set(DOXYGEN_EXPAND_ONLY_PREDEF YES)
 set(DOXYGEN_PREDEFINED WARREN_EXPORT=)
+set(DOXYGEN_EXCLUDE_SYMBOLS warren::handler_detail warren::handler_detail::*)
 # Doxygen 1.9.4 takes `namespace warren::inline v0` for a namespace v0.
 set(DOXYGEN_INPUT_FILTER "sed s/::inline.v0//")
 set(DOXYGEN_IMAGE_PATH "${CMAKE_CURRENT_SOURCE_DIR}/tests/bench")  # of the picture in README.md
