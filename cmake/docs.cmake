@@ -18,6 +18,7 @@ set(DOXYGEN_HAVE_DOT NO)
 set(DOXYGEN_MACRO_EXPANSION YES)
 set(DOXYGEN_EXPAND_ONLY_PREDEF YES)
 set(DOXYGEN_PREDEFINED WARREN_EXPORT=)
+set(DOXYGEN_EXCLUDE_SYMBOLS warren::handler_detail warren::handler_detail::*)
 # Doxygen 1.9.4 takes `namespace warren::inline v0` for a namespace v0.
 # And a defaulted comparison needs no comment: it is not shown.
 set(DOXYGEN_INPUT_FILTER "sed -e s/::inline.v0// -e s/.*operator==.*=.default.*//")

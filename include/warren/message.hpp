@@ -18,6 +18,9 @@ namespace warren::inline v0 {
 namespace wire {
 struct ContentFrames;
 }
+namespace engine {
+class DeliveryAccess;
+}
 
 /// Whether a message survives a restart of the broker in a durable queue (`delivery-mode`).
 enum class DeliveryMode : std::uint8_t { transient = 1, persistent = 2 };
@@ -100,6 +103,7 @@ class WARREN_EXPORT Message {
 
  private:
   friend struct wire::ContentFrames;
+  friend class engine::DeliveryAccess;
 
   std::string body_;
   std::shared_ptr<const std::string> shared_;  // instead of body_

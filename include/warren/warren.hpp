@@ -17,6 +17,7 @@
 #include <warren/exchange_options.hpp>
 #include <warren/failure_rules.hpp>
 #include <warren/field_table.hpp>
+#include <warren/handler.hpp>
 #include <warren/log.hpp>
 #include <warren/message.hpp>
 #include <warren/outcome.hpp>

@@ -4,17 +4,19 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include <warren/connection.hpp>
 #include <warren/error.hpp>
+#include <warren/queue.hpp>
 
 #include "consumer/consumer_impl.hpp"
+#include "consumer/stop_times.hpp"
 #include "engine/arguments.hpp"
 #include "engine/deadline.hpp"
 #include "engine/queue_facts.hpp"
 #include "engine/system.hpp"
-#include "retry/text.hpp"
 #include "retry/topology.hpp"
 #include "values/handle.hpp"
 #include "wire/check.hpp"
@@ -22,7 +24,6 @@
 namespace warren::inline v0 {
 namespace {
 
-using engine::Subscription;
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
@@ -98,139 +99,94 @@ RetryTopology guard_topology(const std::string& queue, const ConsumerOptions& op
   return topology;
 }
 
-engine::SubscriptionOptions subscription_options(const std::string& queue, const ConsumerOptions& options) {
-  engine::SubscriptionOptions subscription{
-      .queue = queue,
-      .consumer_tag = options.consumer_tag,
-      .prefetch = options.prefetch,
-      .exclusive = options.exclusive,
-      .arguments = options.arguments,
-      .queue_wait = options.queue_wait,
-      .unsettled_on_stream = options.ack_mode == AckMode::manual
-                                 ? engine::StreamPosition::Unsettled::comes_again
-                                 : engine::StreamPosition::Unsettled::kept};
-  if (options.priority) subscription.arguments.set("x-priority", *options.priority);
-  if (!options.stream_filter.empty()) {
-    subscription.arguments.set("x-stream-filter",
-                               FieldArray(options.stream_filter.begin(), options.stream_filter.end()));
-    subscription.arguments.set("x-stream-match-unfiltered", options.stream_match_unfiltered);
-  }
-  return subscription;
-}
-
 }  // namespace
 
 Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string name, ConsumerOptions wanted)
-    : connection(std::move(core)),
-      queue(std::move(name)),
-      options(std::move(wanted)),
-      republisher(
-          retry::PublishingConnection::of(connection),
-          std::min(connection->options().close_timeout, closing_time() / 4), options.retry, queue,
-          [this](LogLevel level, const std::string& text) { connection->events().log(level, text); },
-          [this](const std::string& named) { return connection->topology().current_name(named); }),
-      watch(options.handler_timeout, [this](const std::string& what) {
-        log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
-                                           options.handler_timeout->count(), what));
-      }) {
-  if (options.circuit_breaker) breaker.emplace(*options.circuit_breaker);
-  if (options.crash_guard) guard.emplace(queue, *options.crash_guard, retry::random_uuid());
-}
+    : common(engine::make_at_home<consumer::Common>(std::move(core), std::move(name), std::move(wanted))) {}
 
-void Consumer::Impl::start(Handler handler, const std::function<void()>& begun) {
-  refuse_in_handler("start");
-  const auto run = std::make_shared<Subscription>(connection, subscription_options(queue, options));
-  const auto beside = guard ? std::make_shared<Subscription>(
-                                  connection, engine::SubscriptionOptions{.queue = guard->suspect_queue(),
-                                                                          .prefetch = 1,
-                                                                          .queue_wait = options.queue_wait})
-                            : nullptr;
-  const auto watcher = std::make_shared<std::thread>();
-  std::thread ended;
+Consumer::Impl::RunPtr Consumer::Impl::start(Handler handler,
+                                             const std::function<void(const RunPtr&)>& begun) {
+  common->refuse_in_handler("start");
+  const auto run = engine::make_at_home<consumer::Run>(common, std::move(handler));
+  RunPtr ended;
   {
     const std::lock_guard lock(mutex);
-    if (running) wire::refuse_misuse("start", "the consumer runs already");
-    prepare_end_call();
-    ended.swap(supervisor);
-    current = run;
-    suspects = beside;
-    result = nullptr;
-    cut = {};
-    stopped_at.reset();
-    ++run_number;
-    running = true;
-    if (breaker) breaker->reset();
+    if (current && current->is_running()) wire::refuse_misuse("start", "the consumer runs already");
+    if (current) {
+      if (auto call = current->end_call()) earlier_end_call = std::move(call);
+    }
+    ended = std::exchange(current, run);
+    if (common->breaker) common->breaker->reset();
   }
-  if (ended.joinable()) ended.join();
-  const auto not_begun = [&] {
-    const std::lock_guard lock(mutex);
-    if (!is_current(*run)) return;
-    running = false;
-    changed.notify_all();
-  };
-  try {
-    if (begun) begun();
-  } catch (...) {
-    not_begun();
-    throw;
-  }
-  if (run->is_ending()) return not_begun();
-  try {
-    open(run, beside);
-  } catch (...) {
-    not_begun();
-    throw;
-  }
-  try {
-    if (start_threads(run, beside, watcher, std::move(handler))) return;
-    run->end(nullptr);  // a stop did not wait for this
-    end(*run);
-    if (beside) end(*beside);
-  } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
-    run->end(std::current_exception());
-    supervise(run, beside, *watcher);
-  }
+  if (ended) ended->join();
+  run->begin([&] {
+    if (begun) begun(run);
+  });
+  return run;
 }
 
-void Consumer::Impl::open(const RunPtr& run, const RunPtr& beside) {
-  run->open();
-  if (!beside || run->is_ending()) return;
-  guard->subscribing();
-  try {
-    beside->open();
-  } catch (...) {
-    run->end(nullptr);
-    end(*run);
-    throw;
-  }
+Consumer::Impl::RunPtr Consumer::Impl::latest() const {
+  const std::lock_guard lock(mutex);
+  return current;
 }
 
-// Of a subscription that no worker takes from.
-void Consumer::Impl::end(Subscription& run) noexcept {
-  run.cancel(connection->operation_deadline());
-  run.close(connection->operation_deadline());
+bool Consumer::Impl::wait(Clock::time_point deadline) {
+  common->refuse_in_handler("wait");
+  const RunPtr run = latest();
+  return run == nullptr || run->wait(deadline);
+}
+
+void Consumer::Impl::request_stop() noexcept {
+  if (const RunPtr run = latest()) run->request_stop();
+}
+
+void Consumer::Impl::stop() {
+  common->refuse_in_handler("stop");
+  if (const RunPtr run = latest()) run->stop();
+}
+
+void Consumer::Impl::shut_down() noexcept {
+  const RunPtr run = latest();
+  if (!run) return;
+  if (common->in_handler()) {
+    run->request_stop();
+    run->leave_alone();
+    if (const auto call = take_end_call()) call->await(Clock::now());
+    return;
+  }
+  const auto leave_by = consumer::stop_times(common->options, Clock::now()).leave_by;
+  try {
+    run->stop();
+  } catch (...) {  // a handler that still runs is left to its thread
+  }
+  if (const auto call = take_end_call())
+    call->await(common->connection->events().is_own_thread() ? Clock::now() : leave_by);
+}
+
+// The latest one that was handed over. The thread for events calls them one after the other.
+std::shared_ptr<consumer::EndCall> Consumer::Impl::take_end_call() {
+  const std::lock_guard lock(mutex);
+  auto call = current->end_call();
+  return call ? call : std::exchange(earlier_end_call, nullptr);
 }
 
 ConsumerStatus Consumer::Impl::status() const {
-  RunPtr run;
-  {
-    const std::lock_guard lock(mutex);
-    run = current;
-  }
-  return {.subscribed = run && run->is_subscribed(),
-          .waiting = run ? run->waiting() : 0,
-          .running = handlers,
-          .acked = acked,
-          .retried = retried,
-          .parked = parked,
-          .stale = stale,
-          .ignored = ignored,
-          .overdue = watch.late(),
-          .suspected = suspected,
-          .circuit = breaker ? breaker->state() : CircuitState::closed};
+  const RunPtr run = latest();
+  return {.subscribed = run && run->subscription().is_subscribed(),
+          .waiting = run ? run->subscription().waiting() : 0,
+          .running = common->handlers,
+          .acked = common->acked,
+          .retried = common->retried,
+          .parked = common->parked,
+          .stale = common->stale,
+          .ignored = common->ignored,
+          .overdue = common->watch.late(),
+          .suspected = common->suspected,
+          .circuit = common->breaker ? common->breaker->state() : CircuitState::closed};
 }
 
-Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions options) {
+Consumer::Consumer(Connection& connection, std::string_view name, ConsumerOptions options) {
+  std::string queue(name);
   check(queue, options);
   (void)use(connection.core_, "Connection", "basic.consume");
   check_stream(connection.core_, queue, options);
@@ -238,6 +194,9 @@ Consumer::Consumer(Connection& connection, std::string queue, ConsumerOptions op
   if (options.crash_guard) retry::declare(connection, guard_topology(queue, options));
   impl_ = engine::make_at_home<Impl>(connection.core_, std::move(queue), std::move(options));
 }
+
+Consumer::Consumer(Connection& connection, const Queue& queue, ConsumerOptions options)
+    : Consumer(connection, std::string_view(queue.name()), std::move(options)) {}
 
 Consumer::~Consumer() {
   if (is_to_close(impl_)) impl_->shut_down();
@@ -253,16 +212,17 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
   return *this;
 }
 
-void Consumer::run_handler(Handler handler, std::stop_token stop) {
+void Consumer::run(Handler handler, std::stop_token stop) {
   (void)use(impl_, class_name, "run");
   const auto impl = impl_;  // the consumer may be destroyed by a handler
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
-  impl->start(std::move(handler),
-              [&] { on_stop.emplace(std::move(stop), [impl] { impl->request_stop(); }); });
-  impl->wait(Clock::time_point::max());
+  const auto run = impl->start(std::move(handler), [&](const Impl::RunPtr& begun) {
+    on_stop.emplace(std::move(stop), [begun] { begun->request_stop(); });
+  });
+  run->wait(Clock::time_point::max());
 }
 
-void Consumer::start_handler(Handler handler) { use(impl_, class_name, "start").start(std::move(handler)); }
+void Consumer::start(Handler handler) { use(impl_, class_name, "start").start(std::move(handler)); }
 void Consumer::wait() { use(impl_, class_name, "wait").wait(Clock::time_point::max()); }
 bool Consumer::wait_for(std::chrono::milliseconds timeout) {
   return use(impl_, class_name, "wait").wait(engine::deadline_after(timeout));
@@ -275,6 +235,12 @@ void Consumer::request_stop() noexcept {
   if (is_to_close(impl_)) impl_->request_stop();
 }
 ConsumerStatus Consumer::status() const { return use(impl_, class_name, "status").status(); }
-const std::string& Consumer::queue() const noexcept { return impl_ ? impl_->queue : no_name(); }
+
+std::string Consumer::queue() const {
+  if (!impl_) return {};
+  // In a child of fork() nobody may hold the lock of the names.
+  const consumer::Common& common = *impl_->common;
+  return common.process().seems_left() ? common.queue : common.current_queue();
+}
 
 }  // namespace warren::inline v0

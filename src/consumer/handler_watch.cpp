@@ -32,7 +32,8 @@ HandlerWatch::Run::Run(HandlerWatch& watch, const std::string& what) : watch_(wa
   if (!watch_.limit_) return;
   const std::lock_guard lock(watch_.mutex_);
   const bool idle = std::ranges::find(watch_.running_, false, &Entry::told) == watch_.running_.end();
-  entry_ = watch_.running_.insert(watch_.running_.end(), Entry{engine::deadline_after(*watch_.limit_), what, false});
+  entry_ = watch_.running_.insert(watch_.running_.end(),
+                                  Entry{engine::deadline_after(*watch_.limit_), what, false});
   if (idle) watch_.changed_.notify_all();
 }
 

@@ -32,6 +32,15 @@ class DeliveryAccess {
   static void redelivered(Delivery& delivery, bool redelivered) noexcept {
     delivery.redelivered_ = redelivered;
   }
+  /// From here on its copies share its body, of whatever size.
+  static void share_body(Delivery& delivery) {
+    Message& message = delivery.message_;
+    if (message.shared_ || message.body_.empty()) return;
+    message.shared_ = std::make_shared<const std::string>(std::move(message.body_));
+    message.body_.clear();
+  }
+  /// Lets go of a body that it shares, which may be somebody else's by now.
+  static void drop_body(Delivery& delivery) noexcept { delivery.message_.shared_.reset(); }
   static void runs_before(Delivery& delivery, std::uint32_t runs) noexcept { delivery.runs_before_ = runs; }
   /// What basic.deliver, basic.get-ok or basic.return says, into the strings that are there.
   static void method(Delivery& delivery, const wire::InboundMethod& method) {

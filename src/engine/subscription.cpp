@@ -2,12 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <iterator>
 #include <new>
+#include <optional>
 #include <utility>
 
-#include "engine/delivery_access.hpp"
 #include "engine/no_memory.hpp"
 #include "engine/request.hpp"
 #include "wire/broker_text.hpp"
@@ -16,19 +14,6 @@ namespace warren::inline v0::engine {
 namespace {
 
 namespace id = wire::id;
-
-// Of a stream's message that its handler wants to have again: what always comes back must not spin.
-constexpr std::chrono::milliseconds run_again_pause{100};
-constexpr std::chrono::milliseconds no_memory_pause{500};
-constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
-
-// False where the channel that brought it is gone. @throws as ChannelCore::refuse()
-bool refuse_on_channel(const Delivery& delivery, Requeue requeue, bool reject) {
-  const auto channel = DeliveryAccess::channel(delivery);
-  if (!channel) return false;
-  channel->refuse(delivery.delivery_tag(), requeue == Requeue::yes, reject);
-  return true;
-}
 
 }  // namespace
 
@@ -47,9 +32,11 @@ void Subscription::open() {
   const auto deadline = connection_->operation_deadline();
   try {
     connection_->unless_lost(deadline, [&] {
-      connection_->await_open(fmt::format("consume \"{}\"", options_.queue), deadline,
+      connection_->await_open(fmt::format("consume \"{}\"", current_queue()), deadline,
                               [this] { return is_ending(); });
-      if (!is_ending()) open_channel();
+      if (is_ending()) return;
+      apply(SubscriptionEvent::open);
+      open_channel();
     });
   } catch (...) {
     end(nullptr);
@@ -72,16 +59,28 @@ void Subscription::open_channel() {
     const std::lock_guard lock(mutex_);
     channel_ = opened;
     last_tag_ = 0;
-    lost_ = false;
-    cancelled_ = false;
   }
   if (position_.is_stream()) opened->set_stream();
   ask(*opened, request::set_prefetch(prefetch_), connection_->operation_deadline());
-  {
-    const std::lock_guard lock(mutex_);
-    if (paused_) return;
-  }
-  subscribe();
+  const bool wanted = apply(SubscriptionEvent::opened) == SubscriptionAction::subscribe;
+  if (wanted || state().is_to_reopen()) subscribe();  // on a channel that is gone it throws why
+}
+
+// The one place where the state changes.
+SubscriptionAction Subscription::apply(SubscriptionEvent event) noexcept {
+  const std::lock_guard lock(mutex_);
+  return apply_locked(event);
+}
+
+SubscriptionAction Subscription::apply_locked(SubscriptionEvent event) noexcept {
+  const SubscriptionState before = state();
+  const auto [after, action] = next(before, event);
+  if (after == before) return action;
+  state_.store(after, std::memory_order_release);
+  changed_.notify_all();
+  if (after.link == SubscriptionLink::ending || (before.is_paused() && !after.is_paused()))
+    arrived_.notify_all();
+  return action;
 }
 
 void Subscription::pause() {
@@ -89,35 +88,22 @@ void Subscription::pause() {
   std::string tag;
   {
     const std::lock_guard lock(mutex_);
-    paused_ = true;
-    if (std::exchange(subscribed_, false)) open = channel_;
-    tag = consumer_tag_;
+    // Without a subscription it is lost, or the broker cancelled it.
+    if (apply_locked(SubscriptionEvent::pause) == SubscriptionAction::unsubscribe) open = channel_;
+    tag = consumer_tag_.value_or("");
   }
-  if (open) {  // else it is lost, or the broker cancelled it
+  if (open) {
     open->flush_acks();
     ask(*open, request::cancel(tag), connection_->operation_deadline());
   }
-  {
-    const std::lock_guard lock(mutex_);
-    away_ = true;
-  }
+  apply(SubscriptionEvent::unsubscribed);
   give_back_waiting();
-}
-
-bool Subscription::is_paused() const {
-  const std::lock_guard lock(mutex_);
-  return paused_;
 }
 
 void Subscription::resume(std::uint16_t prefetch) {
   prefetch_ = prefetch;
-  {
-    const std::lock_guard lock(mutex_);
-    paused_ = false;
-    away_ = false;
-    arrived_.notify_all();
-    if (lost_ || cancelled_) return;  // open_again() subscribes
-  }
+  // Without a channel, open_again() subscribes.
+  if (apply(SubscriptionEvent::resume) != SubscriptionAction::subscribe) return;
   // What was dropped is unsettled on the channel: from another one it comes again.
   if (position_.is_stream()) {
     leave_stream();
@@ -137,41 +123,40 @@ void Subscription::subscribe() {
                                                       {.exclusive = options_.exclusive}, arguments);
                                 });
   const std::lock_guard lock(mutex_);
+  if (!consumer_tag_) connection_->topology().consumer_added(queue);
   consumer_tag_ = std::move(reply.name);
-  subscribed_ = !is_ending() && !cancelled_ && !lost_;
-  if (!counted_) connection_->topology().consumer_added(queue);
-  counted_ = true;
+  apply_locked(SubscriptionEvent::subscribed);
 }
 
 Subscription::Event Subscription::wait(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  const auto happened = [&] { return is_ending() || cancelled_ || lost_ || woken_; };
+  const auto happened = [&] { return is_ending() || state().is_to_reopen() || state().is_woken(); };
   if (deadline == Deadline::max()) {
     changed_.wait(lock, happened);
   } else {
     changed_.wait_until(lock, deadline, happened);
   }
-  woken_ = false;
-  if (is_ending()) return Event::ended;
-  return lost_ ? Event::lost : cancelled_ ? Event::cancelled : Event::woken;
+  apply_locked(SubscriptionEvent::noticed);
+  switch (state().link) {
+    case SubscriptionLink::ending:
+      return Event::ended;
+    case SubscriptionLink::lost:
+      return Event::lost;
+    case SubscriptionLink::cancelled:
+      return Event::cancelled;
+    default:
+      return Event::woken;
+  }
 }
 
-void Subscription::hold() noexcept {
-  const std::lock_guard lock(mutex_);
-  paused_ = true;
-  woken_ = true;
-  changed_.notify_all();
-}
+void Subscription::hold() noexcept { apply(SubscriptionEvent::hold); }
 
 void Subscription::end(std::exception_ptr reason) noexcept {
   {
     const std::lock_guard lock(mutex_);
     if (is_ending()) return;
     reason_ = std::move(reason);
-    ending_.store(true, std::memory_order_release);
-    subscribed_ = false;
-    arrived_.notify_all();
-    changed_.notify_all();
+    apply_locked(SubscriptionEvent::end);
   }
   connection_->notify();  // it may wait there to be open again
 }
@@ -185,14 +170,14 @@ bool Subscription::cancel(Deadline deadline) noexcept {
   bool answered = true;
   try {
     std::shared_ptr<ChannelCore> open;
-    std::string tag;
+    std::optional<std::string> tag;
     {
       const std::lock_guard lock(mutex_);
       open = channel_;
-      tag = consumer_tag_;
-      if (std::exchange(counted_, false)) connection_->topology().consumer_removed(options_.queue);
+      tag.swap(consumer_tag_);
+      if (tag) connection_->topology().consumer_removed(options_.queue);
     }
-    if (open && open->is_open()) ask(*open, request::cancel(tag), deadline);
+    if (tag && open && open->is_open()) ask(*open, request::cancel(*tag), deadline);
   } catch (const TimeoutError&) {
     answered = false;
   } catch (const std::bad_alloc&) {
@@ -201,33 +186,6 @@ bool Subscription::cancel(Deadline deadline) noexcept {
   }
   give_back_waiting();
   return answered;
-}
-
-void Subscription::give_back_waiting() noexcept {
-  std::vector<ContentPtr> left;
-  {
-    const std::lock_guard lock(mutex_);
-    left.swap(queue_);
-    left.erase(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(taken_));
-    taken_ = 0;
-  }
-  for (const ContentPtr& content : left) give_back(content->delivery);
-}
-
-// What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale. A
-// stream's deliveries are nobody else's: they stay, at most as many as the prefetch, and those behind them
-// come again.
-void Subscription::left(const ChannelCore& channel) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    spare_.clear();
-    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
-    taken_ = 0;
-    const std::size_t kept = keeps_deliveries() ? std::min<std::size_t>(queue_.size(), options_.prefetch) : 0;
-    if (kept != queue_.size() && is_stream()) position_.dropped(queue_[kept]->delivery.headers());
-    queue_.resize(kept);
-  }
-  position_.left(channel.lowest_unsettled());
 }
 
 void Subscription::close(Deadline deadline) noexcept {
@@ -239,154 +197,6 @@ void Subscription::close(Deadline deadline) noexcept {
   } catch (const std::bad_alloc&) {
     connection_->drop(no_memory);
   } catch (...) {  // no answer: it was sent, and the connection's end closes the channel, too
-  }
-}
-
-bool Subscription::is_subscribed() const {
-  const std::lock_guard lock(mutex_);
-  return subscribed_;
-}
-
-std::size_t Subscription::waiting() const {
-  const std::lock_guard lock(mutex_);
-  return queue_.size() - taken_;
-}
-
-std::size_t Subscription::await_settled(Deadline deadline) const {
-  std::shared_ptr<ChannelCore> open;
-  std::uint64_t last_tag = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    open = channel_;
-    last_tag = last_tag_;
-  }
-  return open ? open->await_settled(last_tag, deadline) : 0;
-}
-
-// One at a time: what a worker held ahead of its handler could not go back at once when the run ends.
-bool Subscription::take(ContentPtr& content) noexcept {
-  std::unique_lock lock(mutex_);
-  try {
-    if (content) spare_.push_back(std::move(content));
-  } catch (...) {  // then it is not used again
-    content.reset();
-  }
-  const auto ready = [&] { return taken_ != queue_.size() && !paused_; };
-  if (!ready() && !is_ending()) {
-    ++idle_workers_;
-    arrived_.wait(lock, [&] { return ready() || is_ending(); });
-    --idle_workers_;
-  }
-  if (is_ending()) return false;
-  content = std::move(queue_[taken_++]);
-  last_tag_ = content->delivery.delivery_tag();
-  if (lost_ && taken_ == queue_.size()) changed_.notify_all();  // a stream's: await_kept()
-  if (taken_ == queue_.size() || taken_ >= most_taken) {
-    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
-    taken_ = 0;
-  }
-  return true;
-}
-
-bool Subscription::acknowledge(const Delivery& delivery) {
-  const auto channel = DeliveryAccess::channel(delivery);
-  if (!channel) return keeps_deliveries();
-  const std::size_t at_most = std::max<std::size_t>(options_.prefetch / 2, 1);
-  const auto settlement = channel->acknowledge_later(delivery.delivery_tag(), at_most);
-  return settlement ? settlement == AckTracker::Settlement::accepted : keeps_deliveries();
-}
-
-bool Subscription::refuse(const Delivery& delivery, Requeue requeue) noexcept {
-  try {
-    if (requeue == Requeue::yes) {
-      if (is_stream()) return give_back(delivery);
-      return refuse_on_channel(delivery, requeue, /*reject=*/true);
-    }
-    if (is_stream()) return acknowledge(delivery);
-    return refuse_on_channel(delivery, requeue, /*reject=*/false);
-  } catch (const std::bad_alloc&) {
-    connection_->drop(no_memory);  // unsettled it would be nobody's
-    return false;
-  } catch (...) {
-    return false;
-  }
-}
-
-bool Subscription::give_back(const Delivery& delivery) noexcept {
-  try {
-    if (is_stream()) {
-      position_.dropped(delivery.headers());
-      return can_settle(delivery);
-    }
-    return refuse_on_channel(delivery, Requeue::yes, /*reject=*/false);
-  } catch (const std::bad_alloc&) {
-    connection_->drop(no_memory);  // unsettled it would be nobody's
-    return false;
-  } catch (...) {
-    return false;
-  }
-}
-
-void Subscription::lack_memory() noexcept {
-  connection_->drop(no_memory);
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, no_memory_pause, [&] { return is_ending(); });
-}
-
-bool Subscription::wait_to_run_again(const Delivery& delivery) {
-  std::unique_lock lock(mutex_);
-  const auto leave = [&] { return is_ending() || paused_ || !can_settle(delivery); };
-  if (!changed_.wait_for(lock, run_again_pause, leave)) return true;
-  position_.dropped(delivery.headers());  // with the lock held: resume() is still to come
-  return false;
-}
-
-bool Subscription::is_unsettled(const Delivery& delivery) const {
-  const auto channel = DeliveryAccess::channel(delivery);
-  return !channel || channel->is_unsettled(delivery.delivery_tag());
-}
-
-bool Subscription::can_settle(const Delivery& delivery) const {
-  if (keeps_deliveries()) return true;
-  const auto channel = DeliveryAccess::channel(delivery);
-  return channel && channel->is_usable();
-}
-
-void Subscription::on_delivery(ContentPtr content) {
-  const Delivery& delivery = content->delivery;
-  if (position_.delivered(delivery.delivery_tag(), content->fault.empty() ? &delivery.headers() : nullptr)) {
-    if (const auto of = DeliveryAccess::channel(delivery)) of->set_stream();
-  }
-  arrivals_.push_back(std::move(content));
-}
-
-void Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
-  const auto give_arrivals_back = [this] {
-    for (const ContentPtr& content : arrivals_) give_back(content->delivery);
-    arrivals_.clear();
-  };
-  if (position_.is_stream()) position_.settled_below(channel()->lowest_unsettled());
-  if (is_ending()) return give_arrivals_back();
-  std::unique_lock lock(mutex_);
-  if (away_) {
-    lock.unlock();
-    return give_arrivals_back();
-  }
-  if (queue_.empty()) {
-    queue_.swap(arrivals_);
-  } else {
-    if (const std::size_t size = queue_.size() + arrivals_.size(); size > queue_.capacity())
-      queue_.reserve(std::max(2 * queue_.capacity(), size));  // what is moved can't be given back
-    std::move(arrivals_.begin(), arrivals_.end(), std::back_inserter(queue_));
-    arrivals_.clear();
-  }
-  spare.swap(spare_);
-  const std::size_t wanted = std::min(idle_workers_, queue_.size() - taken_);
-  lock.unlock();  // who is woken under the lock runs into it, and sleeps again
-  if (wanted == 1) {
-    arrived_.notify_one();
-  } else if (wanted > 1) {
-    arrived_.notify_all();
   }
 }
 
@@ -406,37 +216,31 @@ void Subscription::on_cancel(std::string_view consumer_tag) {
   open->retire();
   drop_arrivals();
   left(*open);
-  const std::lock_guard lock(mutex_);
-  cancelled_ = true;
-  subscribed_ = false;
-  changed_.notify_all();
+  apply(SubscriptionEvent::cancelled);
 }
 
-void Subscription::drop_arrivals() noexcept {
-  if (is_stream() && !arrivals_.empty()) position_.dropped(arrivals_.front()->delivery.headers());
-  arrivals_.clear();
+namespace {
+
+SubscriptionEvent closed_by(const ErrorDetails& error, bool overdue, bool recovering) noexcept {
+  if (error.scope != ErrorScope::connection) {
+    return overdue ? SubscriptionEvent::lost : SubscriptionEvent::refused;
+  }
+  return recovering ? SubscriptionEvent::lost : SubscriptionEvent::connection_ended;
 }
+
+}  // namespace
 
 void Subscription::on_closed(const ErrorDetails& error) noexcept {
   // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
   const bool overdue = wire::is_overdue_acknowledgement(error.code, error.text);
-  bool passing = error.scope == ErrorScope::connection ? connection_->is_recovering() : overdue;
+  const bool recovering = error.scope == ErrorScope::connection && connection_->is_recovering();
   drop_arrivals();
   if (const auto of = channel()) left(*of);
-  {
-    const std::lock_guard lock(mutex_);
-    passing = passing || (reopening_ && error.scope == ErrorScope::channel);
-    if (passing && !is_ending()) {
-      lost_ = true;
-      subscribed_ = false;
-      changed_.notify_all();
-    }
-  }
   if (overdue) log(LogLevel::error, error.text);
-  if (passing) return;
+  if (apply(closed_by(error, overdue, recovering)) != SubscriptionAction::end) return;
   try {
     ErrorDetails details = error;
-    details.operation = fmt::format("consume \"{}\"", options_.queue);
+    details.operation = fmt::format("consume \"{}\"", current_queue());
     if (error.scope == ErrorScope::connection) {
       end(std::make_exception_ptr(ConnectionError(std::move(details))));
     } else {

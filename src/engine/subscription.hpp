@@ -15,6 +15,7 @@
 #include "engine/channel_core.hpp"
 #include "engine/connection_core.hpp"
 #include "engine/stream_position.hpp"
+#include "engine/subscription_state.hpp"
 
 namespace warren::inline v0::engine {
 
@@ -30,10 +31,11 @@ struct SubscriptionOptions {
   StreamPosition::Unsettled unsettled_on_stream = StreamPosition::Unsettled::comes_again;
 };
 
-/// One run of a consumer: its channel, what was delivered and not yet handled, and why it ends.
+/// One subscription of a consumer: its channel, what was delivered and not yet handled, and why it ends.
 ///
-/// The I/O thread gathers deliveries and hands them over once a turn; workers take them, and settle. Once it
-/// has ended it is never begun again.
+/// The I/O thread gathers deliveries and hands them over once a turn; workers take them, and settle; a
+/// watcher opens another channel when one is lost. Once it has ended it is never begun again. What it is at a
+/// moment is one value, SubscriptionState, which changes by next() alone.
 class Subscription final : public ChannelSink, public std::enable_shared_from_this<Subscription> {
  public:
   using ContentPtr = ContentAssembler::ContentPtr;
@@ -42,7 +44,10 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
 
-  [[nodiscard]] const std::string& queue() const noexcept { return options_.queue; }
+  /// The name that its queue has now: a server-named one gets another with each recovery.
+  [[nodiscard]] std::string current_queue() const {
+    return connection_->topology().current_name(options_.queue);
+  }
 
   // --- whoever watches over it ---
 
@@ -61,7 +66,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// No worker takes any more, until resume(); whoever watches is to see to it. Any thread.
   void hold() noexcept;
   /// Since hold() or pause().
-  [[nodiscard]] bool is_paused() const;
+  [[nodiscard]] bool is_paused() const noexcept { return state().is_paused(); }
   /// basic.cancel, and what no worker has taken goes back to the queue. Workers take no more, and no
   /// recovery subscribes, before resume(). @throws as open()
   void pause();
@@ -77,8 +82,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// channel.
   void close(Deadline deadline) noexcept;
 
-  [[nodiscard]] bool is_subscribed() const;
-  [[nodiscard]] bool is_ending() const noexcept { return ending_.load(std::memory_order_acquire); }
+  [[nodiscard]] bool is_subscribed() const noexcept { return state().link == SubscriptionLink::subscribed; }
+  [[nodiscard]] bool is_ending() const noexcept { return state().link == SubscriptionLink::ending; }
   /// Received, and not taken.
   [[nodiscard]] std::size_t waiting() const;
   /// Taken from the channel that is open now, and not settled; 0 once that channel is gone.
@@ -113,6 +118,9 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   [[nodiscard]] bool can_settle(const Delivery& delivery) const;
 
  private:
+  [[nodiscard]] SubscriptionState state() const noexcept { return state_.load(std::memory_order_acquire); }
+  SubscriptionAction apply(SubscriptionEvent event) noexcept;
+  SubscriptionAction apply_locked(SubscriptionEvent event) noexcept;
   void subscribe();
   void give_back_waiting() noexcept;
   void on_delivery(ContentPtr content) override;
@@ -131,15 +139,22 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   template <std::invocable Make>  // of the line behind the consumer's name
   void log(LogLevel level, Make&& make) noexcept {
     connection_->events().log(
-        level, [&] { return "consumer of \"" + options_.queue + "\": " + std::string(make()); });
+        level, [&] { return "consumer of \"" + current_queue() + "\": " + std::string(make()); });
   }
   void log(LogLevel level, const std::string& text) noexcept {
     log(level, [&]() -> const std::string& { return text; });
   }
 
+  // subscription_deliveries.cpp
+  template <std::invocable Refuse>
+  bool sends(Refuse&& refuse) noexcept;
+  void give_arrivals_back() noexcept;
+  void append_arrivals();
+
   // subscription_recovery.cpp
   struct Attempts;
   void leave_cancelled();
+  bool open_once(Attempts& attempts);
   void await_kept();
   void leave_stream();
   bool try_again(Attempts& attempts, const ChannelError& error);
@@ -161,17 +176,9 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   std::uint64_t last_tag_ = 0;  // of what was taken from channel_; all before it was taken, too
   std::vector<ContentPtr> spare_;
   std::size_t idle_workers_ = 0;
-  std::string consumer_tag_;
-  bool subscribed_ = false;
-  bool cancelled_ = false;  // and its channel not left yet
-  bool lost_ = false;       // and not open again yet
-  bool reopening_ = false;  // open_again() decides what an error of the new channel means
-  bool counted_ = false;    // as a consumer of its queue
-  bool woken_ = false;
-  bool paused_ = false;  // no worker takes
-  bool away_ = false;    // paused, and there is no subscription any more
+  std::optional<std::string> consumer_tag_;  // from the first basic.consume-ok on, until cancel()
+  std::atomic<SubscriptionState> state_{};   // written with the lock held
   std::exception_ptr reason_;
-  std::atomic<bool> ending_{false};
 
   // The I/O thread's own.
   std::vector<ContentPtr> arrivals_;

@@ -46,50 +46,45 @@ struct Subscription::Attempts {
 };
 
 void Subscription::open_again() {
-  const auto set_reopening = [this](bool reopening) {
-    const std::lock_guard lock(mutex_);
-    reopening_ = reopening;
-  };
-  Attempts attempts;
-  {
-    const std::lock_guard lock(mutex_);
-    attempts.cancelled = cancelled_ && !lost_;
-  }
-  leave_cancelled();
-  for (bool first = true;; first = false) {
-    connection_->await_open(fmt::format("consume \"{}\"", options_.queue), Deadline::max(),
-                            [this] { return is_ending(); });
-    // Declared in the background, once the connection before holds it no longer.
-    connection_->await_queue(options_.queue, [this] { return is_ending(); });
-    if (first) await_kept();
-    if (is_ending()) return;
-    set_reopening(true);
-    try {
-      open_channel();
-      return set_reopening(false);
-    } catch (const ConnectionError&) {
-      if (connection_->has_ended()) throw;
-      attempts.cancelled = false;
-    } catch (const TimeoutError& error) {  // a link that is stalled: its heartbeats, or the next try, tell
-      log(LogLevel::warning, [&] { return fmt::format("{}: it is tried again", error.what()); });
-      const auto late = channel();
-      late->give_up();
-      left(*late);
-    } catch (const ChannelError& error) {
-      if (!try_again(attempts, error)) throw;
-      const std::lock_guard lock(mutex_);
-      lost_ = true;
-      continue;
-    } catch (...) {
-      set_reopening(false);
-      const std::lock_guard lock(mutex_);
-      lost_ = true;
-      throw;
+  Attempts attempts{.cancelled = state().link == SubscriptionLink::cancelled};
+  try {
+    if (attempts.cancelled) leave_cancelled();
+    for (bool first = true;; first = false) {
+      connection_->await_open(fmt::format("consume \"{}\"", current_queue()), Deadline::max(),
+                              [this] { return is_ending(); });
+      // Declared in the background, once the connection before holds it no longer.
+      connection_->await_queue(options_.queue, [this] { return is_ending(); });
+      if (first) await_kept();
+      if (is_ending() || open_once(attempts)) return;
+      apply(SubscriptionEvent::given_up);
     }
-    std::unique_lock lock(mutex_);
-    lost_ = true;
-    changed_.wait_for(lock, first_pause, [&] { return is_ending(); });
+  } catch (...) {
+    apply(SubscriptionEvent::given_up);
+    throw;
   }
+}
+
+// False if it is to be tried again, after a pause.
+bool Subscription::open_once(Attempts& attempts) {
+  apply(SubscriptionEvent::reopen);
+  try {
+    open_channel();
+    return true;
+  } catch (const ConnectionError&) {
+    if (connection_->has_ended()) throw;
+    attempts.cancelled = false;
+  } catch (const TimeoutError& error) {  // a link that is stalled: its heartbeats, or the next try, tell
+    log(LogLevel::warning, [&] { return fmt::format("{}: it is tried again", error.what()); });
+    const auto late = channel();
+    late->give_up();
+    left(*late);
+  } catch (const ChannelError& error) {
+    if (!try_again(attempts, error)) throw;
+    return false;
+  }
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, first_pause, [&] { return is_ending(); });
+  return false;
 }
 
 // What a stream delivered before is handled first, so that no more than the prefetch is held; not for long,
@@ -97,7 +92,8 @@ void Subscription::open_again() {
 void Subscription::await_kept() {
   if (!keeps_deliveries()) return;
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kept_pause, [&] { return is_ending() || paused_ || taken_ == queue_.size(); });
+  changed_.wait_for(lock, kept_pause,
+                    [&] { return is_ending() || state().is_paused() || taken_ == queue_.size(); });
 }
 
 // What the broker refuses for now: waits, and returns true for another try.
@@ -110,7 +106,7 @@ bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   if (missing && attempts.cancelled) {
     connection_->topology().queue_gone(options_.queue);
     ErrorDetails details = error.details();
-    details.operation = fmt::format("consume \"{}\"", options_.queue);
+    details.operation = fmt::format("consume \"{}\"", current_queue());
     details.text = "the broker cancelled the subscription, and the queue is gone: " + details.text;
     throw ConsumerCancelledError(std::move(details));
   }
@@ -194,9 +190,8 @@ void Subscription::leave_cancelled() {
   std::string tag;
   {
     const std::lock_guard lock(mutex_);
-    if (!cancelled_) return;
     open = channel_;
-    tag = consumer_tag_;
+    tag = consumer_tag_.value_or("");
   }
   leave(*open, tag, connection_->operation_deadline());
   std::unique_lock lock(mutex_);
@@ -208,10 +203,7 @@ void Subscription::leave_stream() {
   const auto open = channel();
   open->retire();
   left(*open);
-  {
-    const std::lock_guard lock(mutex_);
-    lost_ = true;
-  }
+  apply(SubscriptionEvent::given_up);
   try {
     open->close(connection_->operation_deadline());
   } catch (const Error&) {  // no answer: another channel is opened beside it

@@ -239,7 +239,7 @@ TEST_CASE("a server-named queue gets a new name, which its bindings, consumers a
   queue.bind("amq.direct", key);
   polled.bind("amq.direct", key);
   Bodies bodies;
-  warren::Consumer consumer{on.connection, queue.name()};
+  warren::Consumer consumer{on.connection, queue};
   consumer.start([&](const warren::Delivery& delivery) { bodies.add(delivery.body()); });
   const std::string first_name = polled.name();
   warren::Publisher publisher{on.connection, {.exchange = "amq.direct", .routing_key = key}};
@@ -248,6 +248,7 @@ TEST_CASE("a server-named queue gets a new name, which its bindings, consumers a
     const std::string name_before = queue.name();
     on.cut();
     CHECK(queue.name() != name_before);
+    CHECK(consumer.queue() == queue.name());
     const std::string body = std::to_string(i);
     publisher.publish(warren::Message(body));
     CHECK(eventually([&] { return bodies.count(body) == 1; }));

@@ -1,6 +1,7 @@
 #include <warren/warren.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <future>
 #include <mutex>
 #include <vector>
@@ -48,7 +49,7 @@ struct Fixture {
   TestQueue queue;
   Connection connection{shared_broker().endpoint(), test_options()};
   Held held;
-  const warren::Handler hold = [this](const Delivery& delivery) {
+  const std::function<warren::Outcome(const Delivery&)> hold = [this](const Delivery& delivery) {
     held.add(delivery);
     return warren::Outcome::ack;
   };
