@@ -118,29 +118,17 @@ engine::SubscriptionOptions subscription_options(const std::string& queue, const
   return subscription;
 }
 
-// The connection for copies: as the consumer's, under a name of its own, and silent, since what goes wrong
-// there is logged by who sends. Nothing is lost if it is cut: a copy counts once it is confirmed.
-Connection open_publishing(const engine::ConnectionCore& beside, std::chrono::milliseconds close_timeout) {
-  ConnectionOptions options = beside.options();
-  options.name = options.name.empty() ? "retry" : options.name + " (retry)";
-  options.on_log = nullptr;
-  options.on_state = nullptr;
-  options.recovery.enabled = false;  // who sends opens another one
-  // Whoever published a message may have had larger frames than this consumer, and its copy needs them too.
-  options.frame_max = std::max(options.frame_max, std::uint32_t{131'072});
-  options.close_timeout = std::min(options.close_timeout, close_timeout);
-  return Connection(beside.endpoints(), std::move(options));
-}
-
 }  // namespace
 
 Consumer::Impl::Impl(std::shared_ptr<engine::ConnectionCore> core, std::string name, ConsumerOptions wanted)
     : connection(std::move(core)),
       queue(std::move(name)),
       options(std::move(wanted)),
-      republisher([this] { return open_publishing(*connection, closing_time() / 4); }, options.retry, queue,
-                  [this](LogLevel level, const std::string& text) { connection->events().log(level, text); },
-                  [this](const std::string& named) { return connection->topology().current_name(named); }),
+      republisher(
+          retry::PublishingConnection::of(connection),
+          std::min(connection->options().close_timeout, closing_time() / 4), options.retry, queue,
+          [this](LogLevel level, const std::string& text) { connection->events().log(level, text); },
+          [this](const std::string& named) { return connection->topology().current_name(named); }),
       watch(options.handler_timeout, [this](const std::string& what) {
         log(LogLevel::warning, fmt::format("a handler of \"{}\" runs for longer than {} ms: {}", queue,
                                            options.handler_timeout->count(), what));

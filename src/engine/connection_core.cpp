@@ -128,6 +128,13 @@ ConnectionState ConnectionCore::state() const {
   return state_;
 }
 
+std::shared_ptr<void> ConnectionCore::shared(const std::function<std::shared_ptr<void>()>& make) {
+  const std::lock_guard lock(shared_mutex_);
+  std::shared_ptr<void> held = shared_.lock();
+  if (held == nullptr) shared_ = held = make();
+  return held;
+}
+
 std::optional<std::string> ConnectionCore::blocked() const {
   const std::lock_guard lock(mutex_);
   return blocked_;

@@ -142,6 +142,10 @@ class ConnectionCore : private DirectWriter {
   /// @returns false if there is no memory to ask with
   bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept;
 
+  /// What consumers share over this connection, in a room above: what one of them holds, else what `make`
+  /// returns. Nothing is kept here once nobody holds it. Any thread; `make` must not block.
+  [[nodiscard]] std::shared_ptr<void> shared(const std::function<std::shared_ptr<void>()>& make);
+
   /// The one that made it.
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
@@ -233,6 +237,9 @@ class ConnectionCore : private DirectWriter {
   std::vector<std::shared_ptr<ChannelCore>> tick_requests_;
   std::atomic<bool> tick_requested_{false};
   Deadline close_deadline_ = Deadline::max();
+
+  std::mutex shared_mutex_;
+  std::weak_ptr<void> shared_;
 
   std::mutex join_mutex_;  // several may close at once
   std::thread io_;

@@ -28,8 +28,16 @@ constexpr auto confirm_timeout = 30s;
 constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a confirm is awaited
 constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
 constexpr auto reminder = 1min;        // between two log lines on one and the same fault
+constexpr auto own_close_timeout = 2s;
 constexpr std::uint16_t not_found = 404;
 constexpr std::string_view blocked_text = "the broker blocks publishing: ";
+
+// The broker would read nothing before the alarm is over, and answer nothing: better to pause where wake() is
+// heard.
+void refuse_if_blocked(const Connection& connection) {
+  if (const auto reason = connection.blocked())
+    throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
+}
 
 }  // namespace
 
@@ -40,30 +48,36 @@ struct Republisher::Notice {
 };
 
 struct Republisher::Link {
-  Link(Connection opened, PublisherOptions options)
-      : connection(std::move(opened)), publisher(connection, std::move(options)) {}
-  // The connection first: a channel's own close would wait for an answer that a blocked broker does not give.
-  ~Link() { connection.close(); }
-  Link(const Link&) = delete;
-  Link& operator=(const Link&) = delete;
+  Link(std::shared_ptr<Connection> opened, PublisherOptions options)
+      : connection(std::move(opened)), publisher(*connection, std::move(options)) {}
 
-  Connection connection;
+  std::shared_ptr<Connection> connection;
   Publisher publisher;
 };
 
-Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve)
-    : connect_(std::move(connect)),
+Republisher::Republisher(std::shared_ptr<PublishingConnection> connection,
+                         std::chrono::milliseconds close_timeout, RetryPolicy policy, std::string queue,
+                         Log log, Resolve resolve)
+    : connection_(std::move(connection)),
+      close_timeout_(close_timeout),
       policy_(std::move(policy)),
       queue_(std::move(queue)),
       log_(std::move(log)),
       resolve_(std::move(resolve)) {}
 
-Republisher::~Republisher() { close(); }
+Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve)
+    : Republisher(std::make_shared<PublishingConnection>(std::move(connect)), own_close_timeout,
+                  std::move(policy), std::move(queue), std::move(log), std::move(resolve)) {}
+
+Republisher::~Republisher() {
+  close();
+  disconnect();
+}
 
 bool Republisher::send(Copy& copy, const Stop& stop) {
   Notice notice;
   for (auto delay = first_pause;; delay = std::min(delay * 2, longest_pause)) {
-    if (is_closed() || stop()) return false;
+    if (is_over(stop)) return false;
     try {
       const std::shared_ptr<Link> current = link(stop);
       if (current == nullptr || !publish(*current, copy, stop, notice)) return false;
@@ -75,7 +89,7 @@ bool Republisher::send(Copy& copy, const Stop& stop) {
       }
       return true;
     } catch (const std::exception& error) {
-      if (is_closed()) return false;
+      if (opening_.is_closed()) return false;
       tell(notice, copy, error.what());
     }
     if (!pause(delay, stop)) return false;
@@ -93,7 +107,7 @@ bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& noti
     if (error.code() != not_found) throw;
     tell(notice, copy, error.what());
   }
-  declare_again(link.connection);
+  declare_again(*link.connection);
   return publish_once(link, copy, stop, notice);
 }
 
@@ -101,10 +115,7 @@ bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& noti
 bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice& notice) const {
   std::string dropped;
   for (;;) {
-    // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
-    if (const auto reason = link.connection.blocked()) {
-      throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
-    }
+    refuse_if_blocked(*link.connection);
     const std::string queue = resolve(copy.queue);
     Confirmation confirmation;
     try {
@@ -132,7 +143,7 @@ bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice&
 // byte is still too much, as transient as it was.
 bool Republisher::publish_bare(Link& link, Copy& copy, const std::string& queue, const Stop& stop) const {
   const auto publish = [&] {
-    return engine::publish_alone(engine::ConnectionAccess::core(link.connection), policy_.options().exchange,
+    return engine::publish_alone(engine::ConnectionAccess::core(*link.connection), policy_.options().exchange,
                                  queue, copy.message, Clock::now() + confirm_timeout, stop);
   };
   try {
@@ -167,63 +178,34 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
     } catch (const TimeoutError&) {
       const auto now = Clock::now();
       // The first publish after an alarm began is what the broker answers by blocking. It is still under way.
-      if (const auto reason = link.connection.blocked()) {
+      if (const auto reason = link.connection->blocked()) {
         tell(notice, copy, std::string(blocked_text) + *reason);
         deadline = now + confirm_timeout;
       }
       if (now >= deadline) throw;
+      if (opening_.is_closed()) return false;
       if (!leave_by && stop()) leave_by = now + confirm_grace;
       if (leave_by && now >= *leave_by) return false;
     }
   }
 }
 
-// The connection that is open; nothing where `stop` said so first, or where this was closed.
+// Null if `stop` said so first, or if this was closed.
 std::shared_ptr<Republisher::Link> Republisher::link(const Stop& stop) {
-  std::unique_lock lock(mutex_);
-  while (opening_ && !closed_) {
-    const std::uint64_t openings = openings_;
-    const std::uint64_t wakes = wakes_;
-    changed_.wait(lock, [&] { return openings_ != openings || wakes_ != wakes; });
-    if (openings_ != openings) {
-      if (!failure_.empty()) throw std::runtime_error(failure_);
-      continue;
-    }
-    lock.unlock();
-    if (stop()) return nullptr;
-    lock.lock();
-  }
-  if (closed_) return nullptr;
-  if (link_ != nullptr && link_->connection.is_open()) return link_;
-  return open_link(lock);
+  return opening_.get([](const Link& link) { return link.connection->is_open(); },
+                      [&] { return open_link(stop); }, stop);
 }
 
-std::shared_ptr<Republisher::Link> Republisher::open_link(std::unique_lock<std::mutex>& lock) {
-  opening_ = true;
-  std::shared_ptr<Link> lost = std::move(link_);
-  lock.unlock();
-  lost.reset();
-  std::shared_ptr<Link> opened;
-  std::string failure;
-  try {
-    opened = std::make_shared<Link>(connect_(), PublisherOptions{.exchange = policy_.options().exchange});
-  } catch (const std::exception& error) {
-    failure = engine::text_or_no_memory([&] { return error.what(); });
-  } catch (...) {
-    failure = engine::text_or_no_memory([] { return "the connection for copies can't be opened"; });
+std::shared_ptr<Republisher::Link> Republisher::open_link(const Stop& stop) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(joined_, true)) connection_->join();
   }
-  lock.lock();
-  opening_ = false;
-  ++openings_;
-  failure_ = engine::text_or_no_memory([&] { return failure; });
-  changed_.notify_all();
-  if (!failure.empty()) throw std::runtime_error(failure);
-  if (closed_) {
-    lock.unlock();
-    return nullptr;
-  }
-  link_ = opened;
-  return opened;
+  std::shared_ptr<Connection> connection = connection_->get([&] { return is_over(stop); });
+  if (connection == nullptr) return nullptr;
+  refuse_if_blocked(*connection);  // another sender's copies may have been the first ones
+  return std::make_shared<Link>(std::move(connection),
+                                PublisherOptions{.exchange = policy_.options().exchange});
 }
 
 // False where `stop` says so, or this was closed.
@@ -233,42 +215,36 @@ bool Republisher::pause(std::chrono::milliseconds delay, const Stop& stop) {
     std::uint64_t wakes = 0;
     {
       const std::lock_guard lock(mutex_);
-      if (closed_) return false;
       wakes = wakes_;
     }
-    if (stop()) return false;  // a wake from here on is seen below
+    if (is_over(stop)) return false;  // a wake from here on is seen below
     std::unique_lock lock(mutex_);
     if (!changed_.wait_until(lock, until, [&] { return wakes_ != wakes; })) return true;
   }
 }
 
-bool Republisher::is_closed() const {
-  const std::lock_guard lock(mutex_);
-  return closed_;
-}
-
 void Republisher::wake() noexcept {
-  const std::lock_guard lock(mutex_);
-  ++wakes_;
-  changed_.notify_all();
+  {
+    const std::lock_guard lock(mutex_);
+    ++wakes_;
+    changed_.notify_all();
+  }
+  opening_.wake();
+  connection_->wake();
 }
 
 void Republisher::disconnect() noexcept {
-  std::shared_ptr<Link> unused;
-  const std::lock_guard lock(mutex_);
-  unused.swap(link_);
+  opening_.take().reset();
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(joined_, false)) return;
+  }
+  connection_->leave(close_timeout_);
 }
 
 void Republisher::close() noexcept {
-  std::shared_ptr<Link> last;
-  {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    ++wakes_;
-    last = std::move(link_);
-    changed_.notify_all();
-  }
-  if (last != nullptr) last->connection.close();
+  (void)opening_.close();
+  wake();
 }
 
 void Republisher::tell(Notice& notice, const Copy& copy, const std::string& fault) const {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -66,6 +67,10 @@ struct Sender {
             },
             RetryPolicy::to_queue(queue), "orders",
             [this](LogLevel, const std::string& line) { log.add(line); }) {}
+
+  Sender(const std::shared_ptr<retry::PublishingConnection>& shared, const std::string& queue)
+      : republisher(shared, 2s, RetryPolicy::to_queue(queue), "orders",
+                    [this](LogLevel, const std::string& line) { log.add(line); }) {}
 
   bool send(const std::string& to, std::string body) {
     return republisher.send({.queue = to, .message = Message(std::move(body))},
@@ -180,6 +185,10 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
   Connection(broker.url()).open_channel().declare_queue(queue);
   Sender sender(broker.url(), queue);
   Sender impatient(broker.url(), queue);
+  const auto shared = std::make_shared<retry::PublishingConnection>(
+      [&] { return Connection(broker.url(), support::test_options()); });
+  Sender early(shared, queue);
+  Sender late(shared, queue);
   REQUIRE(sender.send(queue, "first"));  // a broker blocks only connections that publish
   REQUIRE(impatient.send(queue, "first"));
 
@@ -188,12 +197,23 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
     Sending sending(sender, queue, "through the alarm");
     CHECK(eventually([&] { return sender.log.has("blocks publishing"); }));
     CHECK_FALSE(sending.is_done());
+    // Without a channel on a connection that is blocked already: it does not wait for one.
+    Sending blocked(early, queue, "early");
+    CHECK(eventually([&] { return early.log.has("blocks publishing"); }));
+    Sending waiting(late, queue, "late");
+    CHECK(eventually([&] { return late.log.has("blocks publishing"); }, support::slack));
+    late.stop = true;
+    CHECK(support::time_of([&] {
+            late.republisher.wake();
+            CHECK_FALSE(waiting.result());
+          }) < 5s);
     Sending stopped(impatient, queue, "stopped");
     CHECK(eventually([&] { return impatient.log.has("blocks publishing"); }));
     impatient.stop = true;
     CHECK(support::time_of([&] { CHECK_FALSE(stopped.result()); }) < 5s);
     broker.end_memory_alarm();
     CHECK(sending.result());
+    CHECK(blocked.result());
   }
   {
     broker.kill();
@@ -212,4 +232,41 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
     return bodies.contains("first") && bodies.contains("through the alarm") &&
            bodies.contains("through the crash");
   }));
+}
+
+TEST_CASE(
+    "senders share a connection: a copy that is held holds up no other's, nor does a sender that closes") {
+  const Target target;
+  Connection connection(support::shared_broker().url(), support::test_options());
+  const std::string refusing = support::unique_name("refusing");
+  connection.open_channel().declare_queue(
+      refusing, {.exclusive = true, .max_length = 0, .overflow = Overflow::reject_publish});
+  std::atomic<int> opened{0};
+  const auto shared = std::make_shared<retry::PublishingConnection>([&] {
+    ++opened;
+    return Connection(support::shared_broker().url(), support::test_options());
+  });
+  Sender stuck(shared, target.queue);
+  Sender working(shared, target.queue);
+  Sending held(stuck, refusing, "held");
+  CHECK(eventually([&] { return stuck.log.has("is held"); }));
+  {
+    Sender brief(shared, target.queue);
+    CHECK(brief.send(target.queue, "brief"));
+  }
+  for (int i = 0; i < 50; ++i) CHECK(working.send(target.queue, "copy"));
+  CHECK_FALSE(held.is_done());
+  stuck.republisher.close();
+  CHECK_FALSE(held.result());
+  CHECK(working.send(target.queue, "copy"));
+  CHECK(opened == 1);
+  CHECK(target.ready() == 52);
+
+  working.republisher.disconnect();  // the closed one has not left yet
+  CHECK(working.send(target.queue, "copy"));
+  CHECK(opened == 1);
+  stuck.republisher.disconnect();
+  working.republisher.disconnect();
+  CHECK(working.send(target.queue, "copy"));
+  CHECK(opened == 2);
 }

@@ -73,7 +73,6 @@ class Bench {
     return channel().declare_queue_passive(name).message_count();
   }
   void publish(Message message) { Publisher(connection, {.routing_key = queue}).publish(message); }
-  void publish(std::string body) { publish(Message(std::move(body))); }
   /// The next message of a queue, off it.
   Delivery take(const std::string& name) {
     std::optional<Delivery> got;

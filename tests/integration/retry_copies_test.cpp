@@ -1,6 +1,10 @@
 #include <atomic>
+#include <cstddef>
+#include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "integration/retry_bench.hpp"
 #include "support/proxy.hpp"
@@ -22,6 +26,43 @@ int for_each_size(Call&& call) {
   }
   return count;
 }
+
+// The broker's connections whose name has this in it: their process ids.
+std::set<std::string> connections_named(const std::string& name) {
+  std::set<std::string> found;
+  for (const auto& row : support::shared_broker().list({"list_connections", "pid", "client_properties"})) {
+    if (row.size() == 2 && support::contains(row[1], name)) found.insert(row[0]);
+  }
+  return found;
+}
+
+// A connection of its own with consumers whose handlers fail, each of a queue of its own. What they give up
+// on rests in one queue.
+struct Crowd {
+  explicit Crowd(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      queues.push_back(support::unique_name("crowd"));
+      connection.open_channel().declare_queue(queues.back(), {.exclusive = true});
+      consumers.push_back(std::make_unique<Consumer>(
+          connection, queues.back(),
+          ConsumerOptions{.retry =
+                              RetryPolicy::immediate({.max_attempts = 1, .parked_queue = bench.parked})}));
+    }
+  }
+  void start(std::size_t number) { consumers.at(number)->start(Failing{}); }
+  void publish(std::size_t number) {
+    Publisher(connection, {.routing_key = queues.at(number)}).publish("bad");
+  }
+  [[nodiscard]] bool has_parked(std::size_t number, std::uint64_t count) const {
+    return consumers.at(number)->status().parked == count;
+  }
+
+  Bench bench;
+  const std::string name = support::unique_name("crowd");
+  Connection connection{support::shared_broker().url(), support::test_options(name)};
+  std::vector<std::string> queues;
+  std::vector<std::unique_ptr<Consumer>> consumers;
+};
 
 Message with_big_header(std::size_t size) {
   return Message("bad", {.headers = {{"big", std::string(size, 'x')}}});
@@ -200,4 +241,42 @@ TEST_CASE("that a copy went to a queue is logged once it is there, and not befor
                            "\" was not confirmed");
     }));
   }
+}
+
+TEST_CASE(
+    "twenty consumers of a connection share one connection for their copies, until the last one stops") {
+  constexpr std::size_t count = 20;
+  Crowd crowd(count);
+  for (std::size_t i = 0; i < count; ++i) crowd.publish(i);
+  for (std::size_t i = 0; i < count; ++i) crowd.start(i);
+  for (std::size_t i = 0; i < count; ++i) CHECK(eventually([&] { return crowd.has_parked(i, 1); }));
+  const std::set<std::string> both = connections_named(crowd.name);
+  CHECK(both.size() == 2);
+
+  for (std::size_t i = 1; i < count; ++i) crowd.consumers[i]->stop();
+  crowd.publish(0);
+  CHECK(eventually([&] { return crowd.has_parked(0, 2); }));
+  CHECK(connections_named(crowd.name) == both);  // none was opened again
+
+  crowd.consumers[0]->stop();
+  CHECK(eventually([&] { return connections_named(crowd.name).size() == 1; }));
+  crowd.publish(1);
+  crowd.start(1);
+  CHECK(eventually([&] { return crowd.has_parked(1, 2); }));
+  CHECK(connections_named(crowd.name).size() == 2);
+  CHECK(crowd.bench.ready(crowd.bench.parked) == count + 2);
+}
+
+TEST_CASE("a consumer that stops or is destroyed cuts no copy of another one") {
+  constexpr std::uint64_t messages = 300;
+  Crowd crowd(3);
+  crowd.publish(1);
+  crowd.publish(2);
+  for (std::uint64_t i = 0; i < messages; ++i) crowd.publish(0);
+  for (std::size_t i = 0; i < 3; ++i) crowd.start(i);
+  CHECK(eventually([&] { return crowd.has_parked(1, 1) && crowd.has_parked(2, 1); }));
+  crowd.consumers[1]->stop();
+  crowd.consumers[2].reset();
+  CHECK(eventually([&] { return crowd.has_parked(0, messages); }));
+  CHECK(crowd.bench.ready(crowd.bench.parked) == messages + 2);  // none twice: none was sent again
 }
