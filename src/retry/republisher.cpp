@@ -32,6 +32,13 @@ constexpr auto reminder = 1min;        // between two log lines on one and the s
 constexpr auto own_close_timeout = 2s;
 constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
+// The broker would read nothing before the alarm is over, and answer nothing: better to pause where wake() is
+// heard.
+void refuse_if_blocked(const Connection& connection) {
+  if (const auto reason = connection.blocked())
+    throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
+}
+
 }  // namespace
 
 // What one send() tells of: a fault once, when it is another one, and then each minute.
@@ -108,10 +115,7 @@ bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& noti
 bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice& notice) const {
   std::string dropped;
   for (;;) {
-    // Nothing would be sent before the alarm is over: better to pause where wake() is heard.
-    if (const auto reason = link.connection->blocked()) {
-      throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
-    }
+    refuse_if_blocked(*link.connection);
     const std::string queue = resolve(copy.queue);
     Confirmation confirmation;
     try {
@@ -199,6 +203,7 @@ std::shared_ptr<Republisher::Link> Republisher::open_link(const Stop& stop) {
   }
   std::shared_ptr<Connection> connection = connection_->get([&] { return is_over(stop); });
   if (connection == nullptr) return nullptr;
+  refuse_if_blocked(*connection);  // another sender's copies may have been the first ones
   return std::make_shared<Link>(std::move(connection),
                                 PublisherOptions{.exchange = policy_.options().exchange});
 }

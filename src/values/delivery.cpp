@@ -83,14 +83,4 @@ const char* to_string(Settlement settlement) noexcept {
   return "unknown";
 }
 
-const char* to_string(Requeue requeue) noexcept {
-  switch (requeue) {
-    case Requeue::no:
-      return "no";
-    case Requeue::yes:
-      return "yes";
-  }
-  return "unknown";
-}
-
 }  // namespace warren::inline v0

@@ -10,16 +10,4 @@ FailureRules::Decision FailureRules::decide(const std::exception_ptr& error) con
   return function_ ? function_(error) : std::nullopt;
 }
 
-const char* to_string(FailureDecision::Action action) noexcept {
-  switch (action) {
-    case FailureDecision::Action::retry:
-      return "retry";
-    case FailureDecision::Action::park:
-      return "park";
-    case FailureDecision::Action::ignore:
-      return "ignore";
-  }
-  return "unknown";
-}
-
 }  // namespace warren::inline v0

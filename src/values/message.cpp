@@ -44,14 +44,4 @@ Message Message::text(std::string text) {
   return Message(std::move(text), {.content_type = "text/plain; charset=utf-8"});
 }
 
-const char* to_string(DeliveryMode mode) noexcept {
-  switch (mode) {
-    case DeliveryMode::transient:
-      return "transient";
-    case DeliveryMode::persistent:
-      return "persistent";
-  }
-  return "unknown";
-}
-
 }  // namespace warren::inline v0

@@ -8,20 +8,4 @@ Park::~Park() = default;
 Undecodable::Undecodable(const std::string& why) : Park(why) {}
 Undecodable::~Undecodable() = default;
 
-const char* to_string(Outcome outcome) noexcept {
-  switch (outcome) {
-    case Outcome::ack:
-      return "ack";
-    case Outcome::retry:
-      return "retry";
-    case Outcome::park:
-      return "park";
-    case Outcome::requeue:
-      return "requeue";
-    case Outcome::dead_letter:
-      return "dead_letter";
-  }
-  return "unknown";
-}
-
 }  // namespace warren::inline v0

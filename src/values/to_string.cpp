@@ -17,6 +17,8 @@ namespace warren::inline v0 {
 
 const char* to_string(QueueType type) noexcept {
   switch (type) {
+    case QueueType::broker_default:
+      return "broker_default";
     case QueueType::classic:
       return "classic";
     case QueueType::quorum:
@@ -139,8 +141,8 @@ const char* to_string(Outcome outcome) noexcept {
       return "ack";
     case Outcome::retry:
       return "retry";
-    case Outcome::reject:
-      return "reject";
+    case Outcome::park:
+      return "park";
     case Outcome::requeue:
       return "requeue";
     case Outcome::dead_letter:
@@ -167,8 +169,8 @@ const char* to_string(FailureDecision::Action action) noexcept {
   switch (action) {
     case FailureDecision::Action::retry:
       return "retry";
-    case FailureDecision::Action::reject:
-      return "reject";
+    case FailureDecision::Action::park:
+      return "park";
     case FailureDecision::Action::ignore:
       return "ignore";
   }

@@ -185,6 +185,10 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
   Connection(broker.url()).open_channel().declare_queue(queue);
   Sender sender(broker.url(), queue);
   Sender impatient(broker.url(), queue);
+  const auto shared = std::make_shared<retry::PublishingConnection>(
+      [&] { return Connection(broker.url(), support::test_options()); });
+  Sender early(shared, queue);
+  Sender late(shared, queue);
   REQUIRE(sender.send(queue, "first"));  // a broker blocks only connections that publish
   REQUIRE(impatient.send(queue, "first"));
 
@@ -193,12 +197,23 @@ TEST_CASE("a copy is held through an alarm and through a killed broker, and arri
     Sending sending(sender, queue, "through the alarm");
     CHECK(eventually([&] { return sender.log.has("blocks publishing"); }));
     CHECK_FALSE(sending.is_done());
+    // Without a channel on a connection that is blocked already: it does not wait for one.
+    Sending blocked(early, queue, "early");
+    CHECK(eventually([&] { return early.log.has("blocks publishing"); }));
+    Sending waiting(late, queue, "late");
+    CHECK(eventually([&] { return late.log.has("blocks publishing"); }, support::slack));
+    late.stop = true;
+    CHECK(support::time_of([&] {
+            late.republisher.wake();
+            CHECK_FALSE(waiting.result());
+          }) < 5s);
     Sending stopped(impatient, queue, "stopped");
     CHECK(eventually([&] { return impatient.log.has("blocks publishing"); }));
     impatient.stop = true;
     CHECK(support::time_of([&] { CHECK_FALSE(stopped.result()); }) < 5s);
     broker.end_memory_alarm();
     CHECK(sending.result());
+    CHECK(blocked.result());
   }
   {
     broker.kill();

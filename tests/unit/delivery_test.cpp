@@ -1,9 +1,11 @@
 #include <warren/delivery.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -13,6 +15,7 @@
 #include <warren/error.hpp>
 #include <warren/failure_rules.hpp>
 #include <warren/outcome.hpp>
+#include <warren/publisher.hpp>
 #include <warren/retry_policy.hpp>
 
 #include "support/catch.hpp"
@@ -144,4 +147,15 @@ TEST_CASE("the enums of messages and their outcomes have names") {
   CHECK(std::string(to_string(DeliveryMode::persistent)) == "persistent");
   CHECK(std::string(to_string(FailureDecision::Action::ignore)) == "ignore");
   CHECK(std::string(to_string(RetryPolicy::Shape::to_queue)) == "to_queue");
+}
+
+TEST_CASE("a publisher takes any kind of body as it is") {
+  STATIC_REQUIRE(requires(Publisher & publisher, std::string string, std::string_view view,
+                          std::span<const std::byte> bytes) {
+    publisher.publish("hello");
+    publisher.publish(string);
+    publisher.publish(view, {.exchange = "shop"});
+    publisher.publish(bytes);
+    publisher.publish_async("hello", {.routing_key = "orders"});
+  });
 }

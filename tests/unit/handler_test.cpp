@@ -28,7 +28,7 @@ Outcome dead_letter(const Delivery&) { return Outcome::dead_letter; }
 struct Overloaded {
   std::string called;
   void operator()(const Delivery&) { called = "const"; }
-  Outcome operator()(Delivery&, int) { return Outcome::reject; }
+  Outcome operator()(Delivery&, int) { return Outcome::park; }
 };
 
 }  // namespace

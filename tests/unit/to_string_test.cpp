@@ -29,7 +29,8 @@ void check(const std::vector<Named<Enum>>& all, bool closed = true) {
 TEST_CASE("to_string() names each enumerator of each public enum") {
   using namespace warren;
   check<QueueType>(
-      {{QueueType::classic, "classic"}, {QueueType::quorum, "quorum"}, {QueueType::stream, "stream"}});
+      {{QueueType::broker_default, "broker_default"},
+                    {QueueType::classic, "classic"}, {QueueType::quorum, "quorum"}, {QueueType::stream, "stream"}});
   check<Overflow>({{Overflow::drop_head, "drop_head"},
                    {Overflow::reject_publish, "reject_publish"},
                    {Overflow::reject_publish_dlx, "reject_publish_dlx"}});
@@ -55,7 +56,7 @@ TEST_CASE("to_string() names each enumerator of each public enum") {
                      {ErrorScope::connection, "connection"}});
   check<Outcome>({{Outcome::ack, "ack"},
                   {Outcome::retry, "retry"},
-                  {Outcome::reject, "reject"},
+                  {Outcome::park, "park"},
                   {Outcome::requeue, "requeue"},
                   {Outcome::dead_letter, "dead_letter"}});
   check<ExchangeType>({{ExchangeType::direct, "direct"},
@@ -63,7 +64,7 @@ TEST_CASE("to_string() names each enumerator of each public enum") {
                        {ExchangeType::topic, "topic"},
                        {ExchangeType::headers, "headers"}});
   check<FailureDecision::Action>({{FailureDecision::Action::retry, "retry"},
-                                  {FailureDecision::Action::reject, "reject"},
+                                  {FailureDecision::Action::park, "park"},
                                   {FailureDecision::Action::ignore, "ignore"}});
   check<RetryPolicy::Shape>({{RetryPolicy::Shape::none, "none"},
                              {RetryPolicy::Shape::immediate, "immediate"},
