@@ -62,7 +62,7 @@ using StateCallback = std::function<void(const StateEvent&)>;
 /// `connecting`, `open`, `waiting`, `closing`, `closed`, `failed`.
 [[nodiscard]] WARREN_EXPORT const char* to_string(ConnectionState state) noexcept;
 
-/// The enumerator's name, as `exchange`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `exchange`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(TopologyEntity entity) noexcept;
 
 }  // namespace warren::inline v0

@@ -149,10 +149,10 @@ struct ConsumerStatus {
   CircuitState circuit = CircuitState::closed;  ///< the state of the circuit breaker
 };
 
-/// The enumerator's name, as `after_handler`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `after_handler`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(AckMode mode) noexcept;
 
-/// The enumerator's name, as `closed`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `closed`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(CircuitState state) noexcept;
 
 }  // namespace warren::inline v0

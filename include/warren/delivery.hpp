@@ -163,7 +163,4 @@ class WARREN_EXPORT Delivery {
   TestRecordPtr test_record_;  // beside no channel
 };
 
-/// The enumerator's name, as `no`; `unknown` for a value that is none. Never throws.
-[[nodiscard]] WARREN_EXPORT const char* to_string(Requeue requeue) noexcept;
-
 }  // namespace warren::inline v0

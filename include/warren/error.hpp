@@ -132,7 +132,7 @@ class WARREN_EXPORT ConsumerCancelledError : public Error {
   ~ConsumerCancelledError() override;
 };
 
-/// The enumerator's name, as `operation`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `operation`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(ErrorScope scope) noexcept;
 
 }  // namespace warren::inline v0

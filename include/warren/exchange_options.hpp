@@ -30,7 +30,7 @@ struct RemoveExchangeOptions {
   bool if_unused = false;  ///< the broker refuses with 406 if queues or exchanges are bound to the exchange
 };
 
-/// The enumerator's name, as `direct`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `direct`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(ExchangeType type) noexcept;
 
 }  // namespace warren::inline v0

@@ -102,7 +102,4 @@ class WARREN_EXPORT FailureRules {
   Function function_;
 };
 
-/// The enumerator's name, as `retry`; `unknown` for a value that is none. Never throws.
-[[nodiscard]] WARREN_EXPORT const char* to_string(FailureDecision::Action action) noexcept;
-
 }  // namespace warren::inline v0

@@ -110,7 +110,4 @@ class WARREN_EXPORT Message {
   Properties properties_;
 };
 
-/// The enumerator's name, as `transient`; `unknown` for a value that is none. Never throws.
-[[nodiscard]] WARREN_EXPORT const char* to_string(DeliveryMode mode) noexcept;
-
 }  // namespace warren::inline v0

@@ -47,7 +47,4 @@ class WARREN_EXPORT Undecodable : public Park {
   ~Undecodable() override;
 };
 
-/// The enumerator's name, as `ack`; `unknown` for a value that is none. Never throws.
-[[nodiscard]] WARREN_EXPORT const char* to_string(Outcome outcome) noexcept;
-
 }  // namespace warren::inline v0

@@ -56,10 +56,10 @@ enum class PublishOutcome : std::uint8_t {
   unknown,
 };
 
-/// The enumerator's name, as `resend`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `resend`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(OnLoss on_loss) noexcept;
 
-/// The enumerator's name, as `pending`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `pending`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(PublishOutcome outcome) noexcept;
 
 }  // namespace warren::inline v0

@@ -105,19 +105,19 @@ struct RemoveOptions {
   bool if_empty = false;   ///< the broker refuses with 406 if the queue has messages
 };
 
-/// The enumerator's name, as `classic`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `classic`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(QueueType type) noexcept;
 
-/// The enumerator's name, as `drop_head`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `drop_head`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(Overflow overflow) noexcept;
 
-/// The enumerator's name, as `at_most_once`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `at_most_once`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(DeadLetterStrategy strategy) noexcept;
 
-/// The enumerator's name, as `client_local`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `client_local`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(LeaderLocator locator) noexcept;
 
-/// The enumerator's name, as `disabled`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `disabled`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(DelayedRetry retry) noexcept;
 
 }  // namespace warren::inline v0

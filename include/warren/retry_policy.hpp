@@ -134,7 +134,7 @@ class WARREN_EXPORT RetryPolicy {
 /// A policy as one line for logs: `to_queue(orders_retry, max_attempts=5)`, `delayed(1s, 2s,
 /// max_attempts=3)`.
 [[nodiscard]] WARREN_EXPORT std::string to_string(const RetryPolicy& policy);
-/// The enumerator's name, as `none`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `none`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(RetryPolicy::Shape shape) noexcept;
 
 }  // namespace warren::inline v0

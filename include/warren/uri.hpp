@@ -105,7 +105,7 @@ struct WARREN_EXPORT Uri {
   friend bool operator==(const Uri&, const Uri&) = default;
 };
 
-/// The enumerator's name, as `plain`; `unknown` for a value that is none. Never throws.
+/// The name of the enumerator, for example `plain`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(AuthMechanism mechanism) noexcept;
 
 }  // namespace warren::inline v0

@@ -65,6 +65,10 @@ struct PublishSlot {
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
 };
 
+[[nodiscard]] inline bool has_failed(PublishOutcome outcome) noexcept {
+  return outcome != PublishOutcome::pending && outcome != PublishOutcome::confirmed;
+}
+
 /// Where frames go.
 [[nodiscard]] std::string_view exchange_of(const ContentFrames& frames) noexcept;
 
@@ -146,17 +150,19 @@ class PublishWindow final : public ChannelSink,
   void make_room_for_slots(std::size_t count);
   [[nodiscard]] PublishSlot* enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
                                      Deadline deadline);
+  void drop(PublishSlot& slot) noexcept;
+  [[nodiscard]] bool takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept;
+  void pass_on_room() noexcept;
+  void revive(Lock& lock, Deadline deadline);
+  [[nodiscard]] bool is_coming();
+
+  // publish_settle.cpp
   void settle(PublishSlot& slot, PublishOutcome outcome, const ErrorDetails* error) noexcept;
   void expire(Deadline now) noexcept;
   void tell(PublishSlot& slot) noexcept;
   void watch_deadlines(Deadline first);
   void note_unseen(PublishSlot& slot) noexcept;
   void log_unseen(Deadline now) noexcept;
-  void revive(Lock& lock, Deadline deadline);
-  [[nodiscard]] bool is_coming();
-  void drop(PublishSlot& slot) noexcept;
-  [[nodiscard]] bool takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept;
-  void pass_on_room() noexcept;
 
   // publish_recovery.cpp
   [[nodiscard]] std::exception_ptr open_for_recovery(Lock& lock, Deadline deadline);

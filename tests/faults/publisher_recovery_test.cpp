@@ -168,8 +168,8 @@ TEST_CASE("publish_async during an outage returns at once, within the window, an
   CHECK(publisher.in_flight() == 20);
   CHECK(confirmations.front().outcome() == PublishOutcome::pending);
   // Bounded as ever.
-  const auto full =
-      thrown<warren::TimeoutError>([&] { publisher.publish_async(message("no room"), {.timeout = 100ms}); });
+  const auto full = thrown<warren::TimeoutError>(
+      [&] { (void)publisher.publish_async(message("no room"), {.timeout = 100ms}); });
   CHECK_FALSE(full.in_doubt());
   auto waits = std::async(std::launch::async, [&] { publisher.publish(message("20")); });
   CHECK(waits.wait_for(50ms) == std::future_status::timeout);

@@ -352,6 +352,7 @@ int default_log() {
   EXPECT(told.rfind("warren: warning: connect", 0) == 0);
   told += standard_error();
   EXPECT(told.find("info") == std::string::npos);
+  EXPECT(told.back() == '\n');
   for (std::size_t at = 0; at < told.size(); at = told.find('\n', at) + 1)
     EXPECT(told.compare(at, 17, "warren: warning: ") == 0);
 

@@ -53,6 +53,14 @@ TEST_CASE_METHOD(Fixture, "publish() returns once the broker has the message") {
   }
 }
 
+TEST_CASE_METHOD(Fixture, "publish() takes a literal, a string and a string_view for a message") {
+  publisher.publish("literal");
+  publisher.publish(std::string("string"));
+  publisher.publish(std::string_view("view"), {.timeout = 30s});
+  publisher.publish_async("later").wait();
+  CHECK(queue.take_all() == std::multiset<std::string>{"literal", "string", "view", "later"});
+}
+
 TEST_CASE_METHOD(
     Fixture, "each publish ends in exactly one outcome, which stays: confirmed, returned, nacked, refused") {
   TestQueue full({.max_length = 1, .overflow = warren::Overflow::reject_publish});

@@ -6,6 +6,7 @@
 #include <future>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <thread>
@@ -380,10 +381,11 @@ TEST_CASE_METHOD(Fixture, "on_settled() is called once, with the outcome and the
   CHECK(told.count() == 0);
   proxy.resume();
   REQUIRE(eventually([&] { return told.count() == 3; }));
-  CHECK(told.outcomes ==
-        std::vector{PublishOutcome::confirmed, PublishOutcome::returned, PublishOutcome::confirmed});
-  CHECK(told.errors[0].empty());
-  CHECK(contains(told.errors[1], nowhere));
+  CHECK(std::ranges::count(told.outcomes, PublishOutcome::confirmed) == 2);
+  const auto returned = std::ranges::find(told.outcomes, PublishOutcome::returned);
+  REQUIRE(returned != told.outcomes.end());
+  CHECK(contains(told.errors[static_cast<std::size_t>(returned - told.outcomes.begin())], nowhere));
+  CHECK(std::ranges::count(told.errors, "") == 2);
   CHECK(std::ranges::count(told.threads, std::this_thread::get_id()) == 0);
   CHECK_NOTHROW(publisher.flush(10s));  // the callback has seen the failure
   CHECK(kept.wait_for(0ms));
@@ -398,15 +400,14 @@ TEST_CASE_METHOD(Fixture, "on_settled() is called once, with the outcome and the
 TEST_CASE_METHOD(Fixture, "on_settled() tells of a deadline and of a lost connection, with nobody waiting") {
   Told told;
   auto publisher = this->publisher();
+  auto dropped = std::make_optional(this->publisher());
   proxy.stall();
   publisher.publish_async(Message("m"), {.timeout = 100ms}).on_settled(told.callback());
   publisher.publish_async(Message("m"), {.timeout = 200ms}).on_settled(told.callback());
   REQUIRE(eventually([&] { return told.count() == 2; }));
   CHECK(told.outcomes == std::vector{PublishOutcome::unknown, PublishOutcome::unknown});
-  {
-    Publisher dropped = this->publisher();
-    dropped.publish_async(Message("m")).on_settled(told.callback());
-  }
+  dropped->publish_async(Message("m")).on_settled(told.callback());
+  dropped.reset();
   Confirmation late = publisher.publish_async(Message("m"));
   connection.close();
   CHECK(told.count() == 3);
