@@ -69,7 +69,7 @@ TEST_CASE_METHOD(Fixture, "a handler that takes deliveries away keeps their bodi
   Consumer consumer{connection, queue.name()};
   consumer.start([&](Delivery delivery) { kept.add(std::move(delivery)); });
   REQUIRE(eventually([&] { return consumer.status().acked == bodies.size(); }));
-  queue.fill(50);  // which use the memory of those before again
+  for (int i = 0; i < 50; ++i) queue.put(std::to_string(i));  // they use the memory of those before again
   REQUIRE(eventually([&] { return consumer.status().acked == bodies.size() + 50; }));
   consumer.stop();
   const auto taken = kept.take();
