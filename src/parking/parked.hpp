@@ -14,12 +14,13 @@ namespace warren::inline v0::parking {
 /// Whether a selection's own conditions hold; neither its predicate nor its limit is asked.
 [[nodiscard]] bool matches(const ParkedSelection& selection, const ParkedMessage& parked);
 
-/// The message to be handled again: without what counted its attempts, and with one more replay counted. Takes
-/// the body along.
+/// The message to be handled again: without what counted its attempts, and with one more replay counted.
+/// Takes the body along.
 [[nodiscard]] Message make_replay(ParkedMessage parked);
 
-/// The message to be parked again, for it to rest as it did: only what would be acted on by the broker is off,
-/// and noted in our headers. What `x-death` says is there a second time, in our headers. Takes the body along.
+/// The message to be parked again, for it to rest as it did: only what would be acted on by the broker is
+/// off, and noted in our headers. What `x-death` says is there a second time, in our headers. Takes the body
+/// along.
 [[nodiscard]] Message make_parked_again(ParkedMessage parked);
 
 /// Takes off what the broker wrote when it dead-lettered the message.
