@@ -14,8 +14,8 @@ namespace warren::inline v0::parking {
 /// Whether a selection's own conditions hold; neither its predicate nor its limit is asked.
 [[nodiscard]] bool matches(const ParkedSelection& selection, const ParkedMessage& parked);
 
-/// The message to be handled again: without what counted its attempts, and with one more replay counted. Takes
-/// the body along.
+/// The message to be handled again: without what counted its attempts, and with one more replay counted.
+/// Takes the body along.
 [[nodiscard]] Message make_replay(ParkedMessage parked);
 
 /// The message to be parked again, for it to rest as it did: only what would be acted on by the broker is
