@@ -48,11 +48,12 @@ class WARREN_EXPORT Confirmation {
   /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
   /// @throws TimeoutError, BlockedError  not settled before the publish's deadline: in doubt
   void wait();
-  /// Waits at most `timeout`, and never longer than until the publish's own deadline; 0 only looks.
+  /// Waits at most `timeout`; 0 only looks. The confirm may still come after the publish's own deadline, so
+  /// this waits for it, too.
   /// @returns true once the publish is confirmed, false if it is not settled yet
   /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
-  /// @throws TimeoutError, BlockedError  not settled before the publish's deadline: in doubt
-  bool wait_for(std::chrono::milliseconds timeout);
+  /// @throws TimeoutError, BlockedError  not settled, and the publish's own deadline has passed: in doubt
+  [[nodiscard]] bool wait_for(std::chrono::milliseconds timeout);
   /// Has `callback` called exactly once with the outcome: when the publish is settled, or soon if it is
   /// settled already. A publish that is not settled before its deadline ends as `unknown`.
   ///

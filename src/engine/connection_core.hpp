@@ -145,10 +145,6 @@ class ConnectionCore : public Ticker, private DirectWriter {
   /// returns. Nothing is kept here once nobody holds it. Any thread; `make` must not block.
   [[nodiscard]] std::shared_ptr<void> shared(const std::function<std::shared_ptr<void>()>& make);
 
-  /// What consumers share over this connection, in a room above: what one of them holds, else what `make`
-  /// returns. Nothing is kept here once nobody holds it. Any thread; `make` must not block.
-  [[nodiscard]] std::shared_ptr<void> shared(const std::function<std::shared_ptr<void>()>& make);
-
   /// The one that made it.
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }

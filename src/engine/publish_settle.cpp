@@ -193,7 +193,6 @@ PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
 bool PublishWindow::wait(PublishSlot& slot, Deadline until) {
   Lock lock(mutex_);
   pass_on_room();
-  until = std::min(until, slot.deadline);
   revive(lock, until);
   slot.waiting = true;
   const bool settled = slot.settled.wait_until(lock, until, [&] { return !slot.in_window; });

@@ -94,8 +94,8 @@ class PublishWindow final : public ChannelSink,
   void open();
   /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.
   PublishSlot* publish(const Message& message, const PublishOptions& options);
-  /// Waits until it is settled, at most until its own deadline. True once confirmed; false if it is open at
-  /// `until`; else throws.
+  /// Waits until it is settled, at most until `until`. True once confirmed; false if it is open then, and not
+  /// past its own deadline; else throws.
   [[nodiscard]] bool wait(PublishSlot& slot, Deadline until);
   /// Tells `callback` once, on the events' thread.
   void on_settled(PublishSlot& slot, std::function<void(PublishOutcome, const ErrorDetails*)> callback);

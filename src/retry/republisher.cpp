@@ -171,22 +171,28 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
                         Notice& notice) const {
   auto deadline = Clock::now() + confirm_timeout;
   std::optional<Clock::time_point> leave_by;
-  for (;;) {
+  const auto is_confirmed = [&] {
     try {
-      confirmation.wait_for(confirm_slice);
-      return true;
-    } catch (const TimeoutError&) {
-      const auto now = Clock::now();
-      // The first publish after an alarm began is what the broker answers by blocking. It is still under way.
-      if (const auto reason = link.connection->blocked()) {
-        tell(notice, copy, std::string(blocked_text) + *reason);
-        deadline = now + confirm_timeout;
-      }
-      if (now >= deadline) throw;
-      if (opening_.is_closed()) return false;
-      if (!leave_by && stop()) leave_by = now + confirm_grace;
-      if (leave_by && now >= *leave_by) return false;
+      return confirmation.wait_for(confirm_slice);
+    } catch (const TimeoutError&) {  // past the deadline of its admission; the confirm may still come
+      return false;
     }
+  };
+  for (;;) {
+    if (is_confirmed()) return true;
+    const auto now = Clock::now();
+    // The first publish after an alarm began is what the broker answers by blocking. It is still under way.
+    if (const auto reason = link.connection->blocked()) {
+      tell(notice, copy, std::string(blocked_text) + *reason);
+      deadline = now + confirm_timeout;
+    }
+    if (now >= deadline) {
+      throw TimeoutError(
+          {.operation = "basic.publish", .text = "no confirm before the deadline", .in_doubt = true});
+    }
+    if (opening_.is_closed()) return false;
+    if (!leave_by && stop()) leave_by = now + confirm_grace;
+    if (leave_by && now >= *leave_by) return false;
   }
 }
 
