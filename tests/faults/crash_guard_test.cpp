@@ -145,7 +145,8 @@ TEST_CASE("51: a broker that is killed blames nobody") {
     Connection connection(broker.url(), test_options());
     queue = connection.open_channel().declare_queue(unique_name("backlog")).name();
     warren::Publisher publisher(connection, {.routing_key = queue});
-    for (std::size_t i = 0; i < backlog; ++i) publisher.publish_async(warren::Message(std::to_string(i)));
+    std::vector<warren::Confirmation> sent;
+    for (std::size_t i = 0; i < backlog; ++i) sent.push_back(publisher.publish_async(std::to_string(i)));
     publisher.flush(30s);
   }
   Connection connection(broker.url(), watch.options());
