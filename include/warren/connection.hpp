@@ -20,68 +20,80 @@ class ConnectionCore;
 class ConnectionAccess;
 }
 
-/// An AMQP connection with an I/O thread of its own, which keeps up heartbeats whatever the application does.
+/// An AMQP connection. It has its own I/O thread, which sends heartbeats even while the application is busy.
 ///
-/// Any thread may call anything, the destructor excepted. Channels, publishers and consumers may outlive it:
-/// what they do then throws ConnectionError. Calls on a moved-from Connection throw InvalidArgument.
+/// All functions except the destructor are thread-safe. Channels, publishers and consumers may outlive the
+/// connection; their calls then throw ConnectionError. Calls on a moved-from Connection throw LogicError.
 ///
-/// A child of `fork` can't use what its parent opened: calls throw InvalidArgument there, destructors,
-/// close() and stop() do nothing, and the parent's connection goes on. Let the child connect by itself.
+/// After `fork`, the child process can't use objects that its parent opened: calls throw LogicError, and
+/// destructors, close() and stop() do nothing. The parent's connection stays open. The child must open its
+/// own connection.
 ///
-/// A call that finds no memory throws std::bad_alloc. If a thread of the connection's finds none, the
+/// A call that finds no memory throws std::bad_alloc. If a thread of the connection finds no memory, the
 /// connection is lost with the text `no memory`, and recovers as after any other loss. The constructor starts
-/// all threads that the connection ever needs, but for one that resolves a host's name each time.
+/// the connection's threads. Two threads may start later: one that resolves a host name, for each connect,
+/// and the thread for events, when the first callback is set after the connect (Confirmation::on_settled,
+/// ConsumerOptions::on_end).
 class WARREN_EXPORT Connection {
  public:
-  /// Connects and logs in, trying each address of the host once. Blocks at most `connect_timeout`, or as long
-  /// as ConnectionOptions::first_connect says.
+  /// Connects to a broker and logs in. Tries each address of the host once.
   ///
+  /// Blocks at most `connect_timeout`, or as long as ConnectionOptions::first_connect says.
   /// @param uri      see Uri::parse
-  /// @param options  see ConnectionOptions; what the URI says too, the URI decides
-  /// @throws InvalidArgument   the URI or an option can't be right
-  /// @throws ConnectionError   no connection, or no thread or descriptor is left; permanent() for a wrong
-  ///                           password, an unknown virtual host, a negotiated frame_max below 8192
+  /// @param options  see ConnectionOptions; a parameter of the URI takes precedence over the same option
+  /// @throws InvalidArgument   the URI or an option is invalid
+  /// @throws ConnectionError   the connection failed, or the system has no thread or file descriptor left. A
+  ///                           permanent error for a wrong password, an unknown virtual host, or a negotiated
+  ///                           frame_max below 8192
   explicit Connection(std::string_view uri, ConnectionOptions options = {});
-  /// The same, to an endpoint whose parts need no encoding.
+  /// Connects to an endpoint. Its parts need no percent-encoding. See the constructor with one URI for
+  /// blocking and errors.
   explicit Connection(Endpoint endpoint, ConnectionOptions options = {});
-  /// Tries the endpoints in turn, each once; throws the last one's error.
+  /// Connects to one of several endpoints. Tries each once, in their order, and throws the last one's error.
+  /// Blocks at most `connect_timeout` for each, or as long as ConnectionOptions::first_connect says.
   explicit Connection(std::vector<Endpoint> endpoints, ConnectionOptions options = {});
-  /// Connects to one of several URIs: `Connection{{"amqp://a", "amqp://b"}, options}`. Tries them in turn,
-  /// each once, and throws the last one's error. Blocks at most `connect_timeout` for each.
+  /// Connects to one of several URIs: `Connection{{"amqp://a", "amqp://b"}, options}`. Tries each once, in
+  /// their order, and throws the last one's error.
   ///
-  /// @param uris     see Uri::parse. What they say of the connection (`heartbeat`, `connection_timeout`,
-  ///                 `channel_max`) applies to it. URIs that say nothing of it agree with all others.
-  /// @param options  see ConnectionOptions; if a URI has a parameter for the same setting, the URI wins
-  /// @throws InvalidArgument  the list is empty, a URI or an option can't be right, or two URIs say different
-  ///                          things of the connection
-  /// @throws ConnectionError  no connection; see the constructor with one URI
+  /// Blocks at most `connect_timeout` for each, or as long as ConnectionOptions::first_connect says.
+  /// @param uris     see Uri::parse. The parameters `heartbeat`, `connection_timeout` and `channel_max` apply
+  ///                 to the connection, whichever URI it uses. URIs without such a parameter agree with all
+  ///                 others.
+  /// @param options  see ConnectionOptions; a parameter of a URI takes precedence over the same option
+  /// @throws InvalidArgument  the list is empty, a URI or an option is invalid, or two URIs have different
+  ///                          values for one of these parameters
+  /// @throws ConnectionError  the connection failed; see the constructor with one URI
   explicit Connection(const std::vector<std::string>& uris, ConnectionOptions options = {});
-  /// Connects to one of several URIs, which are given as a list in braces. See the constructor with a vector
-  /// of URIs for what applies and what is thrown.
+  /// Connects to one of several URIs, given as a list in braces. See the constructor with a vector of URIs
+  /// for the rules and errors.
   explicit Connection(std::initializer_list<UriText> uris, ConnectionOptions options = {});
-  /// As close(). Never throws.
+  /// Closes the connection like close(). Never throws.
   ~Connection();
-  Connection(Connection&&) noexcept;             ///< takes over; the other is moved-from
-  Connection& operator=(Connection&&) noexcept;  ///< ends what it had, as the destructor; then likewise
+  Connection(Connection&&) noexcept;  ///< takes over the other connection, which is then moved-from
+  /// Closes its own connection like close(), then takes over the other one, which is then moved-from.
+  Connection& operator=(Connection&&) noexcept;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /// Opens a channel (AMQP `channel.open`). Blocks at most `operation_timeout`.
+  /// Opens a channel (AMQP `channel.open`). Blocks at most ConnectionOptions::operation_timeout.
   /// @throws ConnectionError  the connection is closed
-  /// @throws ChannelError     as many channels as negotiated are open
-  /// @throws TimeoutError     no answer in time
+  /// @throws ChannelError     the negotiated maximum of open channels is reached
+  /// @throws TimeoutError     the broker did not answer in time
   [[nodiscard]] Channel open_channel();
 
-  /// Sends what was accepted and closes (AMQP `connection.close`). Blocks at most `close_timeout`, then cuts.
-  /// Everybody who waits on this connection gets a ConnectionError. Never throws; a second call does nothing.
+  /// Sends the data that was accepted for sending, and closes the connection (AMQP `connection.close`).
+  ///
+  /// Blocks at most ConnectionOptions::close_timeout, and then cuts the connection. All calls that wait on
+  /// this connection throw ConnectionError. Never throws. A second call does nothing.
   void close() noexcept;
 
-  /// What it does at the moment; by the next it may do something else. Never blocks, but for a lock.
+  /// The current state. It may change at any time. Blocks only on an internal lock.
   [[nodiscard]] ConnectionState state() const;
-  /// Whether it is connected at the moment; while it is not, calls may wait for its return.
+  /// Whether the connection is open at this moment. If it is not, calls may wait until it has recovered.
   [[nodiscard]] bool is_open() const { return state() == ConnectionState::open; }
-  /// The broker's reason, while it blocks publishing on this connection
-  /// (https://www.rabbitmq.com/docs/alarms), safe to print (see printable()).
+  /// The broker's reason while it blocks publishing on this connection
+  /// (https://www.rabbitmq.com/docs/alarms). The text is safe to print (see printable()). Not set if the
+  /// connection is not blocked. Blocks only on an internal lock.
   [[nodiscard]] std::optional<std::string> blocked() const;
 
  private:

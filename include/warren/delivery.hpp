@@ -20,12 +20,12 @@ class ChannelCore;
 class DeliveryAccess;
 }  // namespace engine
 
-/// What becomes of a message that is not acknowledged.
+/// What the broker does with a message that is refused.
 enum class Requeue : bool {
-  no,  ///< dead-lettered where its queue has a dead-letter exchange, else deleted by the broker
-  yes  ///< back to its queue
+  no,  ///< dead-lettered if its queue has a dead-letter exchange, otherwise deleted
+  yes  ///< put back into its queue
 };
-/// Its name: "no", "yes".
+/// The name of the enumerator, for example `yes`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(Requeue requeue) noexcept;
 
 /// How a program settled a delivery.
@@ -37,25 +37,27 @@ enum class Settlement : std::uint8_t {
   reject_requeue,  ///< Delivery::reject with Requeue::yes
   reject,          ///< Delivery::reject with Requeue::no
 };
-/// Its name: "ack", "ack_up_to", "nack_requeue", "nack", "reject_requeue", "reject".
+/// The name of the enumerator, for example `ack`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(Settlement settlement) noexcept;
 
-/// What Delivery::for_test says of a delivery beside its message.
+/// The properties of a delivery that Delivery::for_test makes, without its message.
 struct DeliveryForTest {
-  std::string exchange{};           ///< that it was published to
-  std::string routing_key{};        ///< that it was published with
-  std::string consumer_tag{};       ///< of the subscription
-  std::uint64_t delivery_tag = 1;   ///< its number on its channel
-  bool redelivered = false;         ///< whether it was, perhaps, delivered before
-  std::uint32_t messages_left = 0;  ///< how many messages Channel::get left in the queue
+  std::string exchange{};           ///< the exchange that the message was published to
+  std::string routing_key{};        ///< the routing key that the message was published with
+  std::string consumer_tag{};       ///< the consumer tag of the subscription
+  std::uint64_t delivery_tag = 1;   ///< the number of the delivery on its channel
+  bool redelivered = false;         ///< whether the message may have been delivered before
+  std::uint32_t messages_left = 0;  ///< the number of messages that Channel::get left in the queue
 };
 
-/// A message as the broker delivered it, with what is needed to settle it. A value: copies settle the same
-/// delivery. It may outlive its channel, connection and consumer; settling it then throws. To
-/// settle a Delivery that was moved from, or made by default, throws InvalidArgument.
+/// A message as the broker delivered it, with the functions to settle it. A value: all copies settle the same
+/// delivery.
 ///
-/// A Consumer settles deliveries by itself, unless it is one with AckMode::manual. A delivery of Channel::get
-/// is settled by its receiver. Reading is safe from many threads at once; settling from any thread.
+/// A Consumer settles its deliveries automatically, except with AckMode::manual. The caller of Channel::get
+/// settles the delivery that it gets. A delivery may outlive its channel, connection and consumer; settling
+/// it then throws. Settling a Delivery that was moved from, or made by default, throws LogicError.
+///
+/// Several threads may read a delivery at the same time. Any thread may settle it.
 class WARREN_EXPORT Delivery {
  public:
   Delivery() = default;
@@ -63,9 +65,9 @@ class WARREN_EXPORT Delivery {
   /// Makes a delivery without a broker, to unit-test a handler.
   ///
   /// ack(), ack_up_to(), nack() and reject() send nothing. They record how the delivery was settled, for
-  /// settled(). The copies of the delivery share this record. To settle it twice throws InvalidArgument, as
-  /// with a delivery of a broker. retry() reads the headers of `message`: an integer `retry-attempt` of 2
-  /// makes it the third attempt.
+  /// settled(). The copies of the delivery share this record. Settling it twice throws InvalidArgument, as
+  /// with a delivery from a broker. retry() reads the headers of `message`: an integer `retry-attempt` of 2
+  /// makes this the third attempt.
   ///
   /// ```
   /// const auto delivery = warren::Delivery::for_test("{}", {.routing_key = "orders", .redelivered = true});
@@ -73,59 +75,64 @@ class WARREN_EXPORT Delivery {
   /// assert(delivery.settled() == warren::Settlement::ack);
   /// ```
   /// @param message  body, properties and headers
-  /// @param options  everything else that a delivery says
+  /// @param options  the other properties of the delivery
   [[nodiscard]] static Delivery for_test(Message message, DeliveryForTest options = {});
-  /// How a delivery that for_test() made was settled. `nullopt` if it was not settled yet, or if a broker
-  /// delivered it. Any thread.
+  /// How a delivery made by for_test() was settled. `nullopt` if it is not settled yet, or if it came from a
+  /// broker. Any thread.
   [[nodiscard]] std::optional<Settlement> settled() const noexcept;
 
-  /// Body and properties. Of a message that warren published, without its own header `warren-stamp`.
+  /// The body and the properties. The header `warren-stamp`, which a Publisher adds, is removed.
   [[nodiscard]] const Message& message() const noexcept { return message_; }
-  /// The body's bytes, valid as long as this delivery.
+  /// The bytes of the body. They are valid while this delivery exists.
   [[nodiscard]] std::string_view body() const noexcept { return message_.body(); }
-  /// The body's bytes, valid as long as this delivery.
+  /// The bytes of the body. They are valid while this delivery exists.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return message_.bytes(); }
-  /// As they were published; headers of the broker's may be among them.
+  /// The properties as they were published. The broker may have added headers.
   [[nodiscard]] const Properties& properties() const noexcept { return message_.properties(); }
-  /// The properties' headers, those of the broker (`x-death`, …) included.
+  /// The headers, including those that the broker added (`x-death`, …).
   [[nodiscard]] const FieldTable& headers() const noexcept { return message_.properties().headers; }
-  /// The exchange that it was published to. Of a copy that a retry policy made, to a Consumer with one: the
-  /// original's.
+  /// The exchange that the message was published to. If a Consumer with a retry policy gets a copy, this is
+  /// the exchange of the original message.
   [[nodiscard]] const std::string& exchange() const noexcept { return exchange_; }
-  /// The routing key that it was published with. Of a copy that a retry policy made, to a Consumer with one:
-  /// the original's.
+  /// The routing key that the message was published with. If a Consumer with a retry policy gets a copy, this
+  /// is the routing key of the original message.
   [[nodiscard]] const std::string& routing_key() const noexcept { return routing_key_; }
-  /// The subscription it came by; empty for Channel::get.
+  /// The consumer tag of the subscription. Empty for Channel::get.
   [[nodiscard]] const std::string& consumer_tag() const noexcept { return consumer_tag_; }
-  /// Its number on the channel that delivered it, from 1.
+  /// The number of the delivery on its channel, from 1.
   [[nodiscard]] std::uint64_t delivery_tag() const noexcept { return delivery_tag_; }
-  /// Whether it was, perhaps, delivered before (https://www.rabbitmq.com/docs/reliability#consumer).
+  /// Whether the message may have been delivered before (https://www.rabbitmq.com/docs/reliability#consumer).
   [[nodiscard]] bool redelivered() const noexcept { return redelivered_; }
-  /// What its headers say of the tries before. Of an original: attempt 1, and nothing else.
+  /// What the headers tell about earlier attempts. For an original message it is attempt 1, and the rest is
+  /// empty.
   [[nodiscard]] RetryInfo retry() const;
-  /// Of Channel::get only: how many messages were left in the queue.
+  /// The number of messages that Channel::get left in the queue. 0 for a delivery of a consumer.
   [[nodiscard]] std::uint32_t messages_left() const noexcept { return messages_left_; }
 
-  /// Acknowledges it (AMQP `basic.ack`). Does not wait for the broker, which never answers. Any thread.
-  /// @throws ChannelError     the channel that delivered it is gone: the broker delivers it again
-  /// @throws ConnectionError  likewise, with its connection
-  /// @throws InvalidArgument  it was settled before; nothing is sent
+  /// Acknowledges the message (AMQP `basic.ack`). Does not wait for the broker, which sends no answer. Any
+  /// thread.
+  /// @throws ChannelError     the channel that delivered the message is closed; the message is redelivered
+  /// @throws ConnectionError  the connection of that channel is lost or closed; the message is redelivered
+  /// @throws InvalidArgument  the delivery was settled before; nothing is sent
   void ack() const;
-  /// Acknowledges it and every earlier unsettled delivery of its channel (`basic.ack` with `multiple`).
-  /// Throws as ack().
+  /// Acknowledges this message and all earlier unsettled deliveries of its channel (`basic.ack` with
+  /// `multiple`). Throws what ack() throws. Any thread.
   void ack_up_to() const;
-  /// Refuses it (AMQP `basic.nack`). Throws as ack(). Throws InvalidArgument for a delivery of a stream,
-  /// which has no refusal, and sends nothing: acknowledge it, or leave it unsettled.
+  /// Refuses the message (AMQP `basic.nack`). Throws what ack() throws. Any thread.
+  /// @throws InvalidArgument  the delivery is from a stream, where a message can't be refused. Nothing is
+  ///                          sent: acknowledge the delivery, or leave it unsettled
   void nack(Requeue requeue) const;
-  /// Refuses it (AMQP `basic.reject`). Throws as nack(). From RabbitMQ 4.3 on it counts towards a quorum
-  /// queue's delivery limit, which nack() does not
+  /// Refuses the message (AMQP `basic.reject`). Throws what nack() throws. Any thread.
+  ///
+  /// From RabbitMQ 4.3 on, reject() counts towards the delivery limit of a quorum queue, and nack() does not
   /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
   void reject(Requeue requeue) const;
 
  private:
   friend class engine::DeliveryAccess;
   class TestRecord;
-  // How a delivery for tests was settled, shared by its copies. Null in the deliveries of a broker.
+  // How a delivery made by for_test() was settled. Its copies share the record. Null for deliveries of a
+  // broker.
   class WARREN_EXPORT TestRecordPtr {
    public:
     TestRecordPtr() noexcept = default;
@@ -157,10 +164,10 @@ class WARREN_EXPORT Delivery {
   std::string consumer_tag_;
   std::uint64_t delivery_tag_ = 0;
   std::uint32_t messages_left_ = 0;
-  std::uint32_t runs_before_ = 0;  // in place
+  std::uint32_t runs_before_ = 0;  // earlier handler runs in place
   bool redelivered_ = false;
   std::weak_ptr<engine::ChannelCore> channel_;
-  TestRecordPtr test_record_;  // beside no channel
+  TestRecordPtr test_record_;  // set only if there is no channel
 };
 
 }  // namespace warren::inline v0

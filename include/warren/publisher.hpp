@@ -19,53 +19,57 @@ class PublishWindow;
 struct PublishSlot;
 }  // namespace engine
 
-/// What Confirmation::on_settled calls: with the outcome and, if the publish was not confirmed, its error.
-/// The error is null after a confirm. It is valid during the call only.
+/// The callback of Confirmation::on_settled. It gets the outcome and, if the publish was not confirmed, its
+/// error. The error is null for a confirmed publish, and is valid only during the call.
 using SettledCallback = std::function<void(PublishOutcome, const ErrorDetails*)>;
 
-/// The outcome of one publish_async. Movable; may outlive its publisher. One thread at a time.
-/// Calls on a Confirmation that was moved from, or made by default, throw LogicError.
+/// The outcome of one Publisher::publish_async. Movable; it may outlive its publisher. It is not thread-safe:
+/// one thread at a time. Calls on a Confirmation that was moved from, or made by default, throw LogicError.
 ///
-/// The failure of a publish is never silent. If the Confirmation is destroyed before anybody saw the failure,
-/// the next Publisher::flush throws that failure. The log also tells, at error level, how many such failures
-/// there were: with the first one, then at most once a second.
+/// A failed publish is never silent. If the Confirmation is destroyed before the program sees the failure,
+/// the next Publisher::flush throws the first such failure. The log also tells the number of such failures,
+/// at level error: at the first one, and then at most once a second.
 class WARREN_EXPORT Confirmation {
  public:
-  Confirmation() noexcept = default;            ///< of no publish: valid() is false
-  ~Confirmation();                              ///< never blocks, but for a lock
-  Confirmation(Confirmation&& other) noexcept;  ///< takes over; the other is moved-from
-  /// Ends what it had, as the destructor; then takes over.
+  Confirmation() noexcept = default;            ///< belongs to no publish: valid() is false
+  ~Confirmation();                              ///< blocks only on an internal lock
+  Confirmation(Confirmation&& other) noexcept;  ///< takes over the other object, which is then moved-from
+  /// Drops its own publish as the destructor does, then takes over the other object, which is then
+  /// moved-from.
   Confirmation& operator=(Confirmation&& other) noexcept;
   Confirmation(const Confirmation&) = delete;
   Confirmation& operator=(const Confirmation&) = delete;
 
-  /// Whether this object belongs to a publish. False after a move from it, and if it was made by default.
+  /// Whether this object belongs to a publish. False if it was moved from, or made by default.
   [[nodiscard]] bool valid() const noexcept { return slot_ != nullptr; }
-  /// How it ended, or that it has not. Past its deadline a publish is `unknown`, and stays so once this has
-  /// said so. Never blocks, but for a lock.
+  /// The outcome, or `pending` if the publish is not settled. After its deadline an unsettled publish is
+  /// `unknown`. An outcome that this function has returned does not change, except `pending`. Blocks only on
+  /// an internal lock.
   [[nodiscard]] PublishOutcome outcome() const;
-  /// Returns once the publish is confirmed. Blocks at most until the publish's own deadline.
-  /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
-  /// @throws TimeoutError, BlockedError  not settled before the publish's deadline: in doubt
+  /// Waits until the publish is confirmed. Blocks at most until the publish's own deadline.
+  /// @throws NackedError, ReturnedError, ChannelError, ConnectionError  the publish failed with this error
+  /// @throws TimeoutError, BlockedError  the publish was not settled before its deadline: in doubt if the
+  ///     message was sent
   void wait();
-  /// Waits at most `timeout`; 0 only looks. The confirm may still come after the publish's own deadline, so
-  /// this waits for it, too.
-  /// @returns true once the publish is confirmed, false if it is not settled yet
-  /// @throws NackedError, ReturnedError, ChannelError (refused), ConnectionError  as it ended
-  /// @throws TimeoutError, BlockedError  not settled, and the publish's own deadline has passed: in doubt
+  /// Waits until the publish is confirmed, at most `timeout`. With 0 it returns at once. A longer `timeout`
+  /// goes on after the publish's own deadline, because the confirm may still arrive then.
+  /// @returns true if the publish is confirmed, false if it is not settled yet
+  /// @throws NackedError, ReturnedError, ChannelError, ConnectionError  the publish failed with this error
+  /// @throws TimeoutError, BlockedError  the publish is not settled, and its own deadline has passed: in
+  ///     doubt if it was sent
   [[nodiscard]] bool wait_for(std::chrono::milliseconds timeout);
-  /// Has `callback` called exactly once with the outcome: when the publish is settled, or soon if it is
-  /// settled already. A publish that is not settled before its deadline ends as `unknown`.
+  /// Sets a callback that is called exactly once with the outcome: when the publish is settled, or soon if it
+  /// is already settled. A publish that is not settled before its deadline ends as `unknown`.
   ///
-  /// The connection's thread for events calls it (see LogCallback), never the I/O thread. If that thread has
-  /// ended because the connection was closed before, on_settled itself calls it. What the callback throws is
-  /// dropped. The callback may publish again. It counts as having seen a failure, so flush() does not throw
-  /// that failure. The Confirmation may be dropped afterwards.
+  /// The connection's thread for events calls it (see LogCallback), never the I/O thread. If the connection
+  /// was closed and that thread has ended, on_settled() calls it directly. An exception that the callback
+  /// throws is dropped. The callback may publish again. Failures that a callback gets are not thrown by
+  /// Publisher::flush. The Confirmation may be destroyed after this call.
   ///
-  /// The callback is not called if slow callbacks before it use up `close_timeout` while the connection is
-  /// closed. Never blocks, but for a lock.
+  /// When the connection is closed, the callbacks share `close_timeout`. If slow callbacks use it up, the
+  /// remaining ones are not called. Blocks only on an internal lock.
   /// @throws InvalidArgument  `callback` is empty
-  /// @throws LogicError       this publish has a callback already
+  /// @throws LogicError       this publish already has a callback
   /// @throws ConnectionError  the system has no thread left for the callback
   void on_settled(SettledCallback callback);
 
@@ -78,66 +82,80 @@ class WARREN_EXPORT Confirmation {
   engine::PublishSlot* slot_ = nullptr;
 };
 
-/// Publishes with confirms, on a channel of its own (https://www.rabbitmq.com/docs/confirms).
+/// Publishes messages with publisher confirms, on a channel of its own
+/// (https://www.rabbitmq.com/docs/confirms).
 ///
-/// Any thread may call anything, the destructor excepted; share one among many threads. Messages are
+/// All functions except the destructor are thread-safe; many threads can share one publisher. Messages are
 /// persistent unless their properties say otherwise. A mandatory message carries the header `warren-stamp`,
-/// by which its return is recognised; warren strips it on receipt. After a failure that closed its channel
-/// the publisher opens another one by itself.
+/// by which the publisher recognises it if it is returned; warren removes the header on receipt. After a
+/// failure that closed its channel, the publisher opens another one automatically.
 ///
-/// A publish that the broker closes the channel or the connection for fails alone. The others that were in
-/// flight are sent again (OnLoss::resend), in groups until the culprit is found, and may arrive twice. A
-/// connection that is lost without such an answer blames no publish. Calls on a moved-from Publisher throw
-/// InvalidArgument.
+/// If the broker closes the channel or the connection because of one publish, only that publish fails. The
+/// other publishes in flight are sent again (OnLoss::resend), in groups until the faulty one is found, and
+/// may arrive twice. If the connection is lost for another reason, no publish fails because of it. Calls on a
+/// moved-from Publisher throw LogicError.
 class WARREN_EXPORT Publisher {
  public:
   /// Opens a channel in confirm mode. Blocks at most twice ConnectionOptions::operation_timeout.
-  /// @throws InvalidArgument  an option can't be right
-  /// @throws ConnectionError, ChannelError, TimeoutError  as Connection::open_channel
+  /// @throws InvalidArgument  an option is invalid
+  /// @throws ConnectionError  the connection is closed
+  /// @throws ChannelError     the negotiated maximum of open channels is reached
+  /// @throws TimeoutError     the broker did not answer in time
   explicit Publisher(Connection& connection, PublisherOptions options = {});
-  /// As close(), but without waiting for the broker: use flush() first. Never throws.
+  /// Closes the channel without waiting for the broker: publishes in flight end as `unknown`. Call flush()
+  /// first to wait for their confirms. Never throws.
   ~Publisher();
-  Publisher(Publisher&&) noexcept;             ///< takes over; the other is moved-from
-  Publisher& operator=(Publisher&&) noexcept;  ///< ends what it had, as the destructor; then likewise
+  Publisher(Publisher&&) noexcept;  ///< takes over the other publisher, which is then moved-from
+  /// Closes its own channel as the destructor does, then takes over the other publisher, which is then
+  /// moved-from.
+  Publisher& operator=(Publisher&&) noexcept;
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
 
-  /// Publishes and returns once the broker has taken responsibility (AMQP `basic.publish`, then `basic.ack`).
+  /// Publishes a message and returns when the broker has confirmed it (AMQP `basic.publish`, then
+  /// `basic.ack`).
   ///
-  /// Blocks at most the timeout, which covers waiting for room in the window. Where the broker is blocked, it
-  /// waits without sending.
-  /// @throws InvalidArgument  exchange, routing key or a property above its limit, a body above 512 MiB, a
-  ///                          timeout that is not above 0, a header that is NaN or infinite; nothing was sent
-  /// @throws ReturnedError    no queue is bound for it; in doubt where it was sent again (OnLoss::resend)
-  /// @throws NackedError      the broker refused it
-  /// @throws ChannelError     the broker closed the channel over it: 404 no such exchange, 403, 406 too
-  ///                          large; in doubt if a link was lost over it before. With OnLoss::fail, also when
-  ///                          it closed the channel over another publish: in doubt, not permanent
-  /// @throws BlockedError     out of time while the broker blocks; in doubt only where it was sent before
-  /// @throws TimeoutError     out of time; in doubt where it was sent, not where it waited for the window
-  /// @throws ConnectionError  the connection was lost (in doubt where it was sent), or is closed
+  /// Blocks at most the timeout, which includes waiting for room in the window. While the broker blocks the
+  /// connection, the call waits without sending.
+  /// @throws InvalidArgument  exchange, routing key or a property is above its limit, the body is above 512
+  ///                          MiB, the timeout is not above 0, or a header is NaN or infinite; nothing was
+  ///                          sent
+  /// @throws ReturnedError    the message is unroutable; in doubt if it was sent again (OnLoss::resend)
+  /// @throws NackedError      the broker refused the message
+  /// @throws ChannelError     the broker closed the channel because of the message: 404 no such exchange, 403
+  ///                          no permission, 406 too large. In doubt if a connection was lost because of it
+  ///                          before. With OnLoss::fail also if the broker closed the channel because of
+  ///                          another publish; then the error is in doubt and transient
+  /// @throws BlockedError     the timeout passed while the broker blocked the connection; in doubt if the
+  ///                          message was sent
+  /// @throws TimeoutError     the timeout passed; in doubt if the message was sent, not if it waited for room
+  /// @throws ConnectionError  the connection was lost (in doubt if the message was sent), or is closed
   void publish(const Message& message, const PublishOptions& options = {});
 
-  /// Publishes and returns at once if the window has room, else blocks for room, at most the timeout. While a
-  /// lost connection is recovered, the message waits in the window: it is sent afterwards, or fails at its
-  /// deadline (ConnectionError, not in doubt). While the broker blocks the connection, the call blocks.
-  /// Throws as publish() if the message was not taken into the window; else the Confirmation tells.
+  /// Puts a message into the window and returns without waiting for the confirm. If the window has no room,
+  /// it blocks until there is room, at most the timeout. It also blocks while the broker blocks the
+  /// connection.
+  ///
+  /// While a lost connection recovers, the message waits in the window. It is sent after the recovery, or
+  /// fails at its deadline with ConnectionError (not in doubt). If the message did not enter the window, this
+  /// throws what publish() throws. Otherwise the Confirmation tells the outcome.
   [[nodiscard]] Confirmation publish_async(const Message& message, const PublishOptions& options = {});
 
   /// Waits until nothing is in flight (see in_flight()), at most PublisherOptions::timeout.
-  /// @throws TimeoutError, BlockedError  some are still in flight
-  /// @throws Error  the first failure of a publish_async whose Confirmation was dropped
+  /// @throws TimeoutError, BlockedError  publishes are still in flight
+  /// @throws Error  the first failure of a publish_async() whose Confirmation was destroyed unseen
   void flush();
   /// Waits until nothing is in flight (see in_flight()), at most `timeout`.
-  /// @throws TimeoutError, BlockedError  some are still in flight
-  /// @throws Error  the first failure of a publish_async whose Confirmation was dropped
+  /// @throws TimeoutError, BlockedError  publishes are still in flight
+  /// @throws Error  the first failure of a publish_async() whose Confirmation was destroyed unseen
   void flush(std::chrono::milliseconds timeout);
 
-  /// Publishes whose outcome is open: sent and not confirmed, or to be sent, and not past their deadlines.
-  /// One that is past its deadline keeps its place in the window for as long as the broker may still confirm
-  /// it.
+  /// The number of unsettled publishes before their deadlines: those that were sent, and those that wait to
+  /// be sent. A publish after its deadline is not counted, but keeps its place in the window while the broker
+  /// may still confirm it.
   [[nodiscard]] std::size_t in_flight() const;
-  /// Closes the channel; what is in flight ends as unknown. Blocks at most `operation_timeout`. Never throws.
+  /// Closes the channel. Publishes in flight end as `unknown`. Blocks at most
+  /// ConnectionOptions::operation_timeout. Never throws.
   void close() noexcept;
 
  private:

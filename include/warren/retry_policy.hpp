@@ -15,106 +15,126 @@ namespace warren::inline v0 {
 
 class Connection;
 
-/// A queue that a policy needs, as warren declares it where it does not exist.
+/// A queue that a policy needs. warren declares it if it does not exist.
 struct RetryQueue {
   std::string name{};      ///< 1 to 255 bytes
-  QueueOptions options{};  ///< to declare it with
+  QueueOptions options{};  ///< what warren declares the queue with
 };
 
-/// What a policy needs of the broker, for whoever declares it by other means.
+/// What a policy needs on the broker. Use it to declare these things by other means, for example a script.
 struct RetryTopology {
-  std::string exchange{};               ///< durable and direct; empty: the default one
-  std::vector<RetryQueue> queues{};     ///< beside the queue that is consumed
-  std::vector<std::string> bindings{};  ///< queues that are bound to `exchange`, each by its own name
+  std::string exchange{};               ///< a durable direct exchange; empty means the default exchange
+  std::vector<RetryQueue> queues{};     ///< the queues, without the one that is consumed
+  std::vector<std::string> bindings{};  ///< the queues to bind to `exchange`, each by its own name
 };
 
-/// What becomes of a message whose handler failed. A plain value.
+/// Decides what happens to a message whose handler failed. A plain value.
 ///
-/// A message is acknowledged only after its copy, sent elsewhere, was itself confirmed by the broker; so it
-/// may come twice, but is never lost. The headers of a copy (`retry-id`, `retry-attempt`, `retry-reason`, …)
-/// are listed in the README. If they do not fit one frame, a copy goes without the least needed of them, in
-/// this order: `retry-policy`, `retry-host`, `retry-error-type`, `retry-error-message`,
-/// `retry-original-user-id`, `-cc`, `-expiration`, `retry-last-failure-at`, `retry-due-at`,
-/// `retry-original-routing-key`, `-exchange`. If that is not enough, it is parked without the others.
+/// A failed message is retried as a copy, which is published to another queue. The original is acknowledged
+/// only after the broker has confirmed the copy. So a message may be delivered twice, but is never lost.
 ///
-/// The delayed policies send the copy to a wait queue, one for each distinct delay, `<queue>_wait_<ms>`: a
-/// quorum queue, which alone keeps what it dead-letters through a crash of the broker
-/// (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering). Once the delay is over, the broker puts it
-/// back into the consumer's queue, at its end; the up to 2 ms that its clock of whole milliseconds cuts, the
-/// worker that takes the copy waits ahead of the handler. Delays are 1 ms to 2^32 - 1 ms, at most 16 distinct
-/// ones.
+/// The README lists the headers of a copy (`retry-id`, `retry-attempt`, `retry-reason`, …). If they do not
+/// fit one frame, headers are left out in this order until they fit: `retry-policy`, `retry-host`,
+/// `retry-error-type`, `retry-error-message`, `retry-original-user-id`, `retry-original-cc`,
+/// `retry-original-expiration`, `retry-last-failure-at`, `retry-due-at`, `retry-original-routing-key`,
+/// `retry-original-exchange`. If that is not enough, the message is parked, without further headers.
+///
+/// A delayed policy publishes the copy to a wait queue, `<queue>_wait_<ms>`. There is one wait queue for each
+/// distinct delay. A policy has at most 16 distinct delays, each from 1 ms to 2^32 - 1 ms. When the delay has
+/// passed, the broker moves the copy to the end of the consumer's queue. The broker's clock counts whole
+/// milliseconds, and may do so up to 2 ms too early. The consumer waits for this rest before it calls the
+/// handler.
+///
+/// Wait queues are quorum queues, because only quorum queues dead-letter messages safely if the broker
+/// crashes (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
 class WARREN_EXPORT RetryPolicy {
  public:
-  /// What it does with a message that failed. All of fixed(), linear(), exponential(), delays() and custom()
-  /// are delayed.
+  /// What the policy does with a failed message. Policies made by fixed(), linear(), exponential(), delays()
+  /// and custom() are `delayed`.
   enum class Shape : std::uint8_t { none, immediate, to_queue, delayed };
 
-  /// The same as none().
+  /// Makes the policy none().
   RetryPolicy() = default;
-  /// An exception that escapes the handler stops the consumer, the message goes back to its queue, and
-  /// Consumer::run rethrows. No queue is declared, nothing is parked.
+  /// Does not retry. An exception that escapes the handler stops the consumer, its message is requeued, and
+  /// Consumer::run throws the exception. No queue is declared, and no message is parked.
   [[nodiscard]] static RetryPolicy none();
-  /// Tries in place, up to the maximum of attempts; then parks.
-  /// @throws InvalidArgument  max_attempts is 0, a name is above 255 bytes, or another option can't be right
+  /// Calls the handler again in place, without a delay, until the message has had `max_attempts` attempts.
+  /// Then the message is parked.
+  /// @throws InvalidArgument  max_attempts is 0, a name is above 255 bytes, or another option is invalid
   [[nodiscard]] static RetryPolicy immediate(RetryOptions options = {});
-  /// A failed message is published to `queue`, where another consumer (or this one, where it is the
-  /// consumer's own queue) tries it again, by a policy of its own. Attempts are counted per queue, anew after
-  /// each move: do not let two queues retry into each other.
-  /// @throws InvalidArgument  as immediate(), or `queue` is empty, or the parked queue is the same
+  /// Publishes a failed message to `queue`, whose consumer tries it again by its own policy. `queue` may be
+  /// the consumer's own queue.
+  ///
+  /// Attempts are counted for each queue, and the count starts again after each move. So do not let two
+  /// queues retry into each other: their messages would never be parked.
+  /// @throws InvalidArgument  `queue` is empty or also the parked queue, max_attempts is 0, a name is above
+  ///                          255 bytes, or another option is invalid
   [[nodiscard]] static RetryPolicy to_queue(std::string_view queue, RetryOptions options = {});
 
-  /// Delayed: always by the same time.
-  /// @throws InvalidArgument  as immediate(), or a delay is out of bounds; so do the following ones
+  /// Delayed retries, always with the same delay.
+  /// @throws InvalidArgument  the delay is not within 1 ms to 2^32 - 1 ms, or an option is invalid
   [[nodiscard]] static RetryPolicy fixed(std::chrono::milliseconds delay, RetryOptions options = {});
-  /// Delayed: by `step`, twice `step`, three times `step` …
-  /// @throws InvalidArgument  as fixed(), or more than 16 distinct delays: set max_delay
+  /// Delayed retries with the delays `step`, twice `step`, three times `step`, and so on.
+  /// @throws InvalidArgument  a delay is not within 1 ms to 2^32 - 1 ms, an option is invalid, or there are
+  ///                          more than 16 distinct delays (set RetryOptions::max_delay)
   [[nodiscard]] static RetryPolicy linear(std::chrono::milliseconds step, RetryOptions options = {});
-  /// Delayed: by `initial`, then each time `multiplier` times as long, up to `max`.
+  /// Delayed retries. The first delay is `initial`, and each further delay is `multiplier` times the one
+  /// before, up to `max`.
   ///
   /// ```
   /// warren::RetryPolicy::exponential({.initial = 1s, .max = 1min, .retry = {.max_attempts = 5}})
   /// ```
+  /// @throws InvalidArgument  a delay is not within 1 ms to 2^32 - 1 ms, there are more than 16 distinct
+  ///                          delays, `multiplier` is below 1, or an option is invalid
   [[nodiscard]] static RetryPolicy exponential(ExponentialOptions options = {});
-  /// Delayed: by each of these in turn, and by the last one from then on.
+  /// Delayed retries with these delays, in this order. The last delay applies to all further retries.
+  /// @throws InvalidArgument  there is no delay, a delay is not within 1 ms to 2^32 - 1 ms, there are more
+  ///                          than 16 distinct delays, or an option is invalid
   [[nodiscard]] static RetryPolicy delays(std::vector<std::chrono::milliseconds> delays,
                                           RetryOptions options = {});
-  /// Delayed: by what the function says, which is given 1 after the first failure (of a message on this
-  /// queue), 2 after the second …, rounded up to the next of `declared`.
+  /// Delayed retries with the delays that a function returns. The function gets the number of the retry on
+  /// this queue, from 1. Its result is rounded up to the next of the delays in `declared`.
   ///
-  /// Asked here, for the attempts there are (the first 1000), and not kept: the policy stays a value.
-  /// @throws InvalidArgument  as fixed(), or the function says more than the longest of `declared`
+  /// The function is called here, for each possible retry (at most 1000), and is not kept. So the policy
+  /// remains a plain value.
+  /// @throws InvalidArgument  the function returns more than the longest of `declared`, a delay is not within
+  ///                          1 ms to 2^32 - 1 ms, there are more than 16 distinct delays, or an option is
+  ///                          invalid
   [[nodiscard]] static RetryPolicy custom(
       const std::function<std::chrono::milliseconds(std::uint32_t)>& delay,
       std::vector<std::chrono::milliseconds> declared, RetryOptions options = {});
 
-  /// What it does with a message that failed.
+  /// What the policy does with a failed message.
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
-  /// The options that the policy was made with; of exponential() ExponentialOptions::retry, whose `max_delay`
-  /// is then the cap.
+  /// The options of the policy. For exponential() these are ExponentialOptions::retry, with the longest delay
+  /// in `max_delay`.
   [[nodiscard]] const RetryOptions& options() const noexcept { return options_; }
-  /// Of to_queue(): where failed messages go; else empty.
+  /// The queue that to_queue() publishes failed messages to. Empty for other policies.
   [[nodiscard]] const std::string& queue() const noexcept { return queue_; }
-  /// Of a delayed policy: the delay after the first failure, the second …; the last one stands for all later
-  /// ones. Runs in place have none.
+  /// The delays of a delayed policy: of the first retry, of the second, and so on. The last delay applies to
+  /// all further retries. Runs in place have no delay.
   [[nodiscard]] const std::vector<std::chrono::milliseconds>& schedule() const noexcept { return schedule_; }
-  /// The delays that there are wait queues for, ascending.
+  /// The delays in ascending order, without duplicates. Each has a wait queue.
   [[nodiscard]] const std::vector<std::chrono::milliseconds>& distinct_delays() const noexcept {
     return distinct_;
   }
-  /// The parked queue of a consumer of `consumed`; empty for none().
+  /// The parked queue for a consumer of `consumed`. Empty for none().
   [[nodiscard]] std::string parked_queue(std::string_view consumed) const;
-  /// The wait queue of a consumer of `consumed` for a delay: `<consumed>_wait_<ms>`.
+  /// The wait queue for a consumer of `consumed` and a delay: `<consumed>_wait_<ms>`.
   [[nodiscard]] static std::string wait_queue(std::string_view consumed, std::chrono::milliseconds delay);
-  /// What a consumer of `consumed` needs. Nothing for none().
-  /// @throws InvalidArgument  a name is above 255 bytes, or the parked queue is one that messages leave again
+  /// The queues, exchange and bindings that a consumer of `consumed` needs. Empty for none().
+  /// @throws InvalidArgument  a name is above 255 bytes or begins with `amq.`, or the parked queue is also
+  ///                          the consumer's queue, a wait queue or the queue of to_queue()
   [[nodiscard]] RetryTopology topology(std::string_view consumed) const;
-  /// Declares that, as Consumer does when it is made. What exists is left as it is, whatever its arguments.
+  /// Declares what topology() returns. The constructor of Consumer does this, too. Existing queues and
+  /// exchanges are left as they are, whatever their arguments.
   ///
-  /// Blocks at most ConnectionOptions::operation_timeout for each of its steps. Any thread.
-  /// @throws InvalidArgument  as topology()
-  /// @throws ChannelError     404 where an exchange is named and the consumer's own queue, to be bound to it,
-  ///                          does not exist; 403 without permission
-  /// @throws ConnectionError, TimeoutError
+  /// Blocks at most ConnectionOptions::operation_timeout for each declaration. Any thread.
+  /// @throws InvalidArgument  see topology()
+  /// @throws ChannelError     403 without permission; 404 if a delayed policy has an exchange and `consumed`
+  ///                          does not exist, because that queue must be bound to the exchange
+  /// @throws ConnectionError  the connection is lost or closed
+  /// @throws TimeoutError     the broker did not answer in time
   void declare(Connection& connection, std::string_view consumed) const;
 
   friend bool operator==(const RetryPolicy&, const RetryPolicy&) = default;
@@ -131,7 +151,7 @@ class WARREN_EXPORT RetryPolicy {
   Delays distinct_;
 };
 
-/// A policy as one line for logs: `to_queue(orders_retry, max_attempts=5)`, `delayed(1s, 2s,
+/// Describes a policy in one line, for logs: `to_queue(orders_retry, max_attempts=5)`, `delayed(1s, 2s,
 /// max_attempts=3)`.
 [[nodiscard]] WARREN_EXPORT std::string to_string(const RetryPolicy& policy);
 /// The name of the enumerator, for example `none`, or `unknown` for any other value. Never throws.
