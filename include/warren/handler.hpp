@@ -11,10 +11,11 @@
 
 namespace warren::inline v0 {
 
-/// Not for use by applications.
+/// Internal. Do not use it in applications.
 namespace handler_detail {
 
-// What a function object's only call operator, or a function, takes; `const Delivery&` if that can't be told.
+// The parameter of a function, or of a function object's only call operator. `const Delivery&` if it is
+// unknown.
 template <typename F>
 struct Parameter : std::type_identity<const Delivery&> {};
 template <typename R, typename D>
@@ -37,13 +38,13 @@ template <typename F>
 requires requires { typename CallOperator<decltype(&F::operator())>::type; }
 struct Parameter<F> : CallOperator<decltype(&F::operator())> {};
 
-// Whether it takes the delivery away: `Delivery` or `Delivery&&`.
+// Whether a handler takes the delivery by `Delivery` or `Delivery&&`.
 template <typename F>
 inline constexpr bool takes = std::is_invocable_v<F&, const Delivery&>
                                   ? std::is_same_v<std::remove_const_t<typename Parameter<F>::type>, Delivery>
                                   : std::is_invocable_v<F&, Delivery&&>;
 
-// How a handler is called.
+// The type with which a handler is called.
 template <typename F>
 using Argument = std::conditional_t<takes<F>, Delivery&&, const Delivery&>;
 
@@ -59,17 +60,19 @@ inline constexpr bool is_handler = returns_outcome<F, std::is_invocable_v<F&, Ar
 
 }  // namespace handler_detail
 
-/// What a Consumer calls for each message: a function or a function object that takes a `const Delivery&`, a
-/// `Delivery&&` or a `Delivery`, and returns nothing or an Outcome. To return nothing means Outcome::ack.
+/// The function or function object that a Consumer calls for each message.
 ///
-/// It may be movable only, such as a lambda that captures a `std::unique_ptr`. A consumer calls one handler
-/// on `concurrency` threads at once. A handler that takes a `Delivery&&` or a `Delivery` may keep it: its
-/// body is moved there, not copied. The consumer keeps a reference to that body until the message is settled,
-/// so that a handler that throws afterwards is retried with all of it. For such a handler each message costs
-/// one allocation and a copy of its properties.
+/// A handler takes a `const Delivery&`, a `Delivery&&` or a `Delivery`. It returns an Outcome or nothing,
+/// which means Outcome::ack. It may be movable only, for example a lambda that captures a `std::unique_ptr`.
+/// A consumer calls one handler on `concurrency` threads at the same time.
+///
+/// A handler that takes a `Delivery&&` or a `Delivery` may keep the delivery. The body is moved, not copied.
+/// The consumer keeps a reference to the body until the message is settled. So if the handler throws
+/// afterwards, the whole message is retried. Such a handler costs one allocation and one copy of the
+/// properties for each message.
 class Handler {
  public:
-  /// From any callable. One that can't be a handler is refused at compile time.
+  /// Makes a handler from a callable. The compiler refuses a callable that can't be a handler.
   template <typename F>
   requires(!std::same_as<std::remove_cvref_t<F>, Handler>)
       Handler(F&& callable) {  // NOLINT(google-explicit-constructor): a handler is written as a lambda
@@ -84,18 +87,20 @@ class Handler {
       callable_ = std::make_unique<Held<Callable>>(std::forward<F>(callable));
     }
   }
-  Handler(Handler&&) noexcept = default;  ///< takes over; the other may only be destroyed or assigned
-  Handler& operator=(Handler&&) noexcept =
-      default;  ///< takes over; the other may only be destroyed or assigned
+  /// Takes over the handler. The other one may then only be destroyed or assigned.
+  Handler(Handler&&) noexcept = default;
+  /// Takes over the handler. The other one may then only be destroyed or assigned.
+  Handler& operator=(Handler&&) noexcept = default;
   Handler(const Handler&) = delete;
   Handler& operator=(const Handler&) = delete;
   ~Handler() = default;
 
-  /// Whether it takes a `Delivery&&` or a `Delivery`, which it may keep.
+  /// Whether the handler takes a `Delivery&&` or a `Delivery`, which it may keep.
   [[nodiscard]] bool takes_delivery() const noexcept { return takes_; }
-  /// Calls it. Throws what it throws. If takes_delivery(), `delivery` is moved from.
+  /// Calls the handler, and throws what the handler throws. If takes_delivery() is true, `delivery` is moved
+  /// from.
   Outcome operator()(Delivery& delivery) { return callable_->call(delivery); }
-  /// Calls it with a delivery that nobody else needs. Throws what it throws.
+  /// Calls the handler with a temporary delivery, and throws what the handler throws.
   Outcome operator()(Delivery&& delivery) { return callable_->call(delivery); }
 
  private:

@@ -8,41 +8,42 @@
 
 namespace warren::inline v0 {
 
-/// What a handler says of a message by its return value. A handler that returns nothing says `ack`.
+/// What a handler returns about its message. A handler without a return value means `ack`.
 enum class Outcome : std::uint8_t {
-  ack,    ///< The message was handled. The consumer acknowledges it.
-  retry,  ///< The handler failed. The retry policy decides, as if the handler had thrown an exception.
+  ack,    ///< the message was handled; the consumer acknowledges it
+  retry,  ///< the handler failed; the retry policy decides, as if the handler had thrown
   /// The message can never be handled. With a retry policy it is parked at once, with reason `rejected`, as
   /// if the handler had thrown Park.
   park,
-  /// The message goes back to its queue at once (`basic.reject` with requeue). A message that always comes
-  /// back spins, until a quorum queue's delivery limit ends it. A stream takes no message back: the handler
-  /// runs again after 100 ms, with the same message, which counts as the same attempt.
+  /// The message is requeued at once (`basic.reject` with requeue). A message that is requeued each time
+  /// loops without a delay, until the delivery limit of a quorum queue ends the loop. In a stream a message
+  /// can't be requeued. There the handler runs again after 100 ms with that message, and this counts as the
+  /// same attempt.
   requeue,
-  /// The message is refused by `basic.nack` without requeue, for queues with a dead-letter exchange. Without
-  /// such an exchange the broker deletes it (https://www.rabbitmq.com/docs/dlx). On a stream the message is
+  /// The message is dead-lettered (`basic.nack` without requeue). If its queue has no dead-letter exchange,
+  /// the broker deletes the message (https://www.rabbitmq.com/docs/dlx). On a stream the message is
   /// acknowledged, and a warning is logged.
   dead_letter,
 };
 
-/// Its name: "ack", "retry", "park", "requeue", "dead_letter".
+/// The name of the enumerator, for example `ack`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(Outcome outcome) noexcept;
 
-/// A handler throws it if the message can never be handled. With a retry policy the message is parked at
-/// once, with reason `rejected`. Without a policy (RetryPolicy::none) it ends the consumer, as every
+/// A handler throws Park if the message can never be handled. With a retry policy the message is parked at
+/// once, with reason `rejected`. Without a policy (RetryPolicy::none) Park ends the consumer, as every
 /// exception does.
 class WARREN_EXPORT Park : public std::runtime_error {
  public:
-  /// @param why  goes into the header `retry-error-message`, which is cut at 1 KiB
+  /// @param why  the text for the header `retry-error-message`, which is cut at 1 KiB
   explicit Park(const std::string& why);
   ~Park() override;
 };
 
-/// A handler throws it if the body is not what it should be. With a retry policy the message is parked at
-/// once, with reason `undecodable`. Without a policy (RetryPolicy::none) it ends the consumer.
+/// A handler throws Undecodable if it can't decode the body. With a retry policy the message is parked at
+/// once, with reason `undecodable`. Without a policy (RetryPolicy::none) Undecodable ends the consumer.
 class WARREN_EXPORT Undecodable : public Park {
  public:
-  /// @param why  goes into the header `retry-error-message`, which is cut at 1 KiB
+  /// @param why  the text for the header `retry-error-message`, which is cut at 1 KiB
   explicit Undecodable(const std::string& why);
   ~Undecodable() override;
 };

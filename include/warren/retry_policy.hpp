@@ -30,20 +30,21 @@ struct RetryTopology {
 
 /// Decides what happens to a message whose handler failed. A plain value.
 ///
-/// A failed message is retried as a copy, which is published to another queue. The original is acknowledged
+/// A message is retried later, or parked, by publishing a copy to another queue. The original is acknowledged
 /// only after the broker has confirmed the copy. So a message may be delivered twice, but is never lost.
 ///
 /// The README lists the headers of a copy (`retry-id`, `retry-attempt`, `retry-reason`, …). If they do not
 /// fit one frame, headers are left out in this order until they fit: `retry-policy`, `retry-host`,
 /// `retry-error-type`, `retry-error-message`, `retry-original-user-id`, `retry-original-cc`,
 /// `retry-original-expiration`, `retry-last-failure-at`, `retry-due-at`, `retry-original-routing-key`,
-/// `retry-original-exchange`. If that is not enough, the message is parked, without further headers.
+/// `retry-original-exchange`. If that is not enough, the message is parked, and more headers are left out if
+/// needed.
 ///
 /// A delayed policy publishes the copy to a wait queue, `<queue>_wait_<ms>`. There is one wait queue for each
 /// distinct delay. A policy has at most 16 distinct delays, each from 1 ms to 2^32 - 1 ms. When the delay has
-/// passed, the broker moves the copy to the end of the consumer's queue. The broker's clock counts whole
-/// milliseconds, and may do so up to 2 ms too early. The consumer waits for this rest before it calls the
-/// handler.
+/// passed, the broker moves the copy to the end of the consumer's queue. The broker counts in whole
+/// milliseconds, so the copy may arrive up to 2 ms too early. The consumer waits for that time before it
+/// calls the handler.
 ///
 /// Wait queues are quorum queues, because only quorum queues dead-letter messages safely if the broker
 /// crashes (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
@@ -62,24 +63,24 @@ class WARREN_EXPORT RetryPolicy {
   /// Then the message is parked.
   /// @throws InvalidArgument  max_attempts is 0, a name is above 255 bytes, or another option is invalid
   [[nodiscard]] static RetryPolicy immediate(RetryOptions options = {});
-  /// Publishes a failed message to `queue`, whose consumer tries it again by its own policy. `queue` may be
-  /// the consumer's own queue.
+  /// Publishes a failed message to `queue`. A consumer of that queue tries it again, by its own policy.
+  /// `queue` may be the queue in which the message failed.
   ///
   /// Attempts are counted for each queue, and the count starts again after each move. So do not let two
-  /// queues retry into each other: their messages would never be parked.
+  /// queues retry into each other: their messages might never be parked.
   /// @throws InvalidArgument  `queue` is empty or also the parked queue, max_attempts is 0, a name is above
   ///                          255 bytes, or another option is invalid
   [[nodiscard]] static RetryPolicy to_queue(std::string_view queue, RetryOptions options = {});
 
-  /// Delayed retries, always with the same delay.
+  /// Makes a delayed policy with one delay for all retries.
   /// @throws InvalidArgument  the delay is not within 1 ms to 2^32 - 1 ms, or an option is invalid
   [[nodiscard]] static RetryPolicy fixed(std::chrono::milliseconds delay, RetryOptions options = {});
-  /// Delayed retries with the delays `step`, twice `step`, three times `step`, and so on.
+  /// Makes a delayed policy with the delays `step`, twice `step`, three times `step`, and so on.
   /// @throws InvalidArgument  a delay is not within 1 ms to 2^32 - 1 ms, an option is invalid, or there are
   ///                          more than 16 distinct delays (set RetryOptions::max_delay)
   [[nodiscard]] static RetryPolicy linear(std::chrono::milliseconds step, RetryOptions options = {});
-  /// Delayed retries. The first delay is `initial`, and each further delay is `multiplier` times the one
-  /// before, up to `max`.
+  /// Makes a delayed policy. The first delay is `initial`, and each further delay is `multiplier` times the
+  /// one before, up to `max`.
   ///
   /// ```
   /// warren::RetryPolicy::exponential({.initial = 1s, .max = 1min, .retry = {.max_attempts = 5}})
@@ -87,16 +88,16 @@ class WARREN_EXPORT RetryPolicy {
   /// @throws InvalidArgument  a delay is not within 1 ms to 2^32 - 1 ms, there are more than 16 distinct
   ///                          delays, `multiplier` is below 1, or an option is invalid
   [[nodiscard]] static RetryPolicy exponential(ExponentialOptions options = {});
-  /// Delayed retries with these delays, in this order. The last delay applies to all further retries.
+  /// Makes a delayed policy with these delays, in this order. The last delay applies to all further retries.
   /// @throws InvalidArgument  there is no delay, a delay is not within 1 ms to 2^32 - 1 ms, there are more
   ///                          than 16 distinct delays, or an option is invalid
   [[nodiscard]] static RetryPolicy delays(std::vector<std::chrono::milliseconds> delays,
                                           RetryOptions options = {});
-  /// Delayed retries with the delays that a function returns. The function gets the number of the retry on
-  /// this queue, from 1. Its result is rounded up to the next of the delays in `declared`.
+  /// Makes a delayed policy with the delays that a function returns. The function gets the number of the
+  /// delayed retry on this queue, from 1. Its result is rounded up to the next of the delays in `declared`.
   ///
-  /// The function is called here, for each possible retry (at most 1000), and is not kept. So the policy
-  /// remains a plain value.
+  /// custom() calls the function itself, for each possible retry (at most 1000), and is not kept. So the
+  /// policy remains a plain value.
   /// @throws InvalidArgument  the function returns more than the longest of `declared`, a delay is not within
   ///                          1 ms to 2^32 - 1 ms, there are more than 16 distinct delays, or an option is
   ///                          invalid
