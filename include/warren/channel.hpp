@@ -16,75 +16,85 @@ namespace warren::inline v0 {
 
 /// A channel: a lightweight session on a connection (https://www.rabbitmq.com/docs/channels).
 ///
-/// Any thread may call anything, the destructor excepted; calls of many threads are under way at once. Each
-/// call that asks the broker blocks until it answers, at most ConnectionOptions::operation_timeout, and
-/// throws ConnectionError or TimeoutError (BlockedError while the broker blocks the connection). A call that
-/// the broker refuses closes the channel: that call, all that wait and all that follow throw ChannelError
-/// with the broker's code and text; the connection is untouched, and a new channel may be opened on it.
-/// Calls on a moved-from Channel throw InvalidArgument; is_open() is then false, and number() 0.
+/// All functions except the destructor are thread-safe, and calls of several threads run at the same time. A
+/// call that asks the broker blocks until the broker answers, at most ConnectionOptions::operation_timeout.
+/// It throws ConnectionError or TimeoutError (BlockedError while the broker blocks the connection).
+///
+/// If the broker refuses a call, it closes the channel. That call, all waiting calls and all later calls
+/// throw ChannelError with the broker's code and text. The connection stays open, and a new channel can be
+/// opened on it.
+///
+/// On a moved-from Channel, is_open() returns false, number() returns 0, close() does nothing, and all other
+/// calls throw LogicError.
 class WARREN_EXPORT Channel {
  public:
-  /// Closes it without waiting for the answer. Never throws.
+  /// Closes the channel without waiting for the answer. Never throws.
   ~Channel();
-  Channel(Channel&&) noexcept;             ///< takes over; the other is moved-from
-  Channel& operator=(Channel&&) noexcept;  ///< ends what it had, as the destructor; then likewise
+  Channel(Channel&&) noexcept;  ///< takes over the other channel, which is then moved-from
+  /// Closes its own channel as the destructor does, then takes over the other one, which is then moved-from.
+  Channel& operator=(Channel&&) noexcept;
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
-  /// Declares an exchange, creating it where it does not exist (AMQP `exchange.declare`).
-  /// @param name  1 to 255 bytes; names in `amq.` are the broker's
+  /// Declares an exchange. Creates it if it does not exist (AMQP `exchange.declare`).
+  /// @param name     1 to 255 bytes; names that begin with `amq.` belong to the broker
   /// @param options  see ExchangeOptions; the default is a durable direct exchange
-  /// @throws ChannelError  406 where it exists with other properties, 403 without permission or for `amq.`
+  /// @throws ChannelError  406 if the exchange exists with other properties; 403 without permission, or if it
+  ///                       does not exist and its name begins with `amq.`
   Exchange declare_exchange(std::string_view name, const ExchangeOptions& options = {});
-  /// The exchange where it exists, whatever its properties (`passive`).
-  /// @throws ChannelError  404 where it does not
+  /// Returns an existing exchange, whatever its properties (`exchange.declare` with `passive`).
+  /// @throws ChannelError  404 if the exchange does not exist
   Exchange declare_exchange_passive(std::string_view name);
-  /// Declares a queue, creating it where it does not exist (AMQP `queue.declare`).
-  /// @param name  at most 255 bytes of UTF-8; empty lets the broker choose one
+  /// Declares a queue. Creates it if it does not exist (AMQP `queue.declare`).
+  /// @param name     at most 255 bytes of UTF-8; if it is empty, the broker chooses a name
   /// @param options  see QueueOptions; the default is a durable queue of the virtual host's default type
-  /// @returns the queue under the name that the broker gave it, with its counts
-  /// @throws ChannelError  406 where it exists with other arguments, 405 where it is another connection's
-  /// @throws ConnectionError  541: the broker refuses a queue that is neither durable nor exclusive, and
-  /// closes the
-  ///                          whole connection; nothing was declared
+  /// @returns the queue with the name that the broker gave it, and with its counts
+  /// @throws ChannelError     406 if the queue exists with other arguments, 405 if another connection uses it
+  ///                          exclusively
+  /// @throws ConnectionError  541 if the broker refuses a queue that is neither durable nor exclusive. It
+  ///                          closes the whole connection, and nothing is declared
   Queue declare_queue(std::string_view name, const QueueOptions& options = {});
-  /// The queue where it exists, whatever its arguments, with its counts (`passive`).
-  /// @throws ChannelError  404 where it does not
+  /// Returns an existing queue with its counts, whatever its arguments (`queue.declare` with `passive`).
+  /// @throws ChannelError  404 if the queue does not exist
   Queue declare_queue_passive(std::string_view name);
 
-  /// Takes one message off a queue (AMQP `basic.get`), to be settled by the caller. Slow: consume where you
-  /// can.
-  /// @returns nothing where the queue is empty
-  /// @throws ChannelError     404 for a missing queue
-  /// @throws ConnectionError  540 for a stream: the broker closes the whole connection
-  /// @throws Error            the message's properties can't be read (nested deeper than 32 levels); it is
-  ///                          requeued
+  /// Takes one message from a queue (AMQP `basic.get`). The caller must settle it. This is slow: use a
+  /// Consumer if you can.
+  /// @returns `nullopt` if the queue is empty
+  /// @throws ChannelError     404 if the queue does not exist
+  /// @throws ConnectionError  540 if the queue is a stream; the broker closes the whole connection
+  /// @throws Error            the message's properties can't be read, because they are nested deeper than 32
+  ///                          levels; the message is requeued
   [[nodiscard]] std::optional<Delivery> get(std::string_view queue);
-  /// As get(), acknowledged by being sent: lost if it does not arrive, or can't be read.
+  /// Takes one message from a queue (AMQP `basic.get` with `no-ack`). The broker counts it as acknowledged
+  /// when it is sent. The message is lost if it does not arrive, or if its properties can't be read. Throws
+  /// what get() throws.
   [[nodiscard]] std::optional<Delivery> get_no_ack(std::string_view queue);
 
-  /// How many unacknowledged deliveries a consumer started on this channel later may hold (AMQP `basic.qos`,
-  /// never global). Consumer has an option of its own for that.
+  /// Sets the most unacknowledged deliveries of each consumer that starts on this channel later (AMQP
+  /// `basic.qos`, not global). For a Consumer, which has its own channel, use ConsumerOptions::prefetch.
   /// @param count  from 1; quorum queues cap it at 2000
+  /// @throws InvalidArgument  `count` is 0
   void set_prefetch(std::uint16_t count);
 
-  /// Publishes without confirm: nothing says whether the broker took it. Publisher is the safe way.
+  /// Publishes without a confirm: the program can't know whether the broker took the message. Publisher is
+  /// the safe way.
   ///
-  /// Not mandatory: what can't be routed is dropped by the broker. Returns once the message is queued for
-  /// writing; blocks while ConnectionOptions::outbox_bytes are queued, at most `operation_timeout`.
-  /// @throws InvalidArgument  exchange, routing key or a property above its limit; nothing is sent
-  /// @throws BlockedError, TimeoutError  the outbox stayed full; the message was not sent
+  /// The message is not mandatory: the broker drops it if it is unroutable. Returns when the message is
+  /// queued for writing. If ConnectionOptions::outbox_bytes are already queued, blocks at most
+  /// ConnectionOptions::operation_timeout.
+  /// @throws InvalidArgument  exchange, routing key or a property is above its limit; nothing is sent
+  /// @throws BlockedError, TimeoutError  there was no room to queue the message; it was not sent
   void publish(std::string_view exchange, std::string_view routing_key, const Message& message);
 
-  /// Closes the channel (AMQP `channel.close`); unsettled deliveries go back to their queues.
+  /// Closes the channel (AMQP `channel.close`). Its unsettled deliveries are requeued.
   ///
-  /// Waits for the broker's answer, at most ConnectionOptions::operation_timeout; without an answer in time
-  /// the broker closes the channel later. Does nothing if the channel is closed or was moved from. Never
-  /// throws.
+  /// Waits for the broker's answer, at most ConnectionOptions::operation_timeout. Without an answer the
+  /// broker closes the channel later. Does nothing if the channel is closed or was moved from. Never throws.
   void close() noexcept;
-  /// Whether calls can still succeed. Never blocks, but for a lock.
+  /// Whether calls can still succeed. Blocks only on an internal lock.
   [[nodiscard]] bool is_open() const noexcept;
-  /// Its number on the connection, from 1; numbers are used again.
+  /// The number of the channel on its connection, from 1. Numbers of closed channels are used again.
   [[nodiscard]] std::uint16_t number() const noexcept;
 
  private:

@@ -14,33 +14,35 @@ namespace engine {
 class Session;
 }
 
-/// An exchange that was declared. Copies stand for the same exchange.
-/// Calls on a moved-from Exchange throw LogicError, and its name is empty.
+/// A declared exchange. Copies refer to the same exchange. Calls on a moved-from Exchange throw LogicError,
+/// and its name is empty.
 ///
-/// An Exchange works as long as its connection does. Its calls use the channel that declared it while that is
-/// open. If that channel is gone, or was closed by the broker or by the program, they use a channel that the
-/// Exchange and its copies open for themselves, and which is closed with the last of them.
+/// An Exchange works while its connection is open. Its calls use the channel that declared it. If that
+/// channel is closed, the Exchange and its copies open another channel for their calls, and close it with the
+/// last of them.
 ///
-/// Any thread. Each call blocks until the broker answers, at most ConnectionOptions::operation_timeout. It
-/// throws ChannelError if the broker refused (which closes the channel that the call used), ConnectionError
-/// if the connection is closed or lost, or TimeoutError.
+/// Any thread. A call blocks until the broker answers, at most ConnectionOptions::operation_timeout. It
+/// throws ChannelError if the broker refuses (which closes the channel of the call), ConnectionError if the
+/// connection is lost or closed, or TimeoutError.
 class WARREN_EXPORT Exchange {
  public:
-  /// Its name.
+  /// The name of the exchange.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  /// Routes what `source` gets under `routing_key` to this exchange (`exchange.bind`, an extension of
-  /// RabbitMQ).
-  /// @throws ChannelError  404 where either is missing
+  /// Binds this exchange to another one: messages that `source` gets with `routing_key` go to this exchange,
+  /// too (`exchange.bind`, an extension of RabbitMQ).
+  /// @throws ChannelError  404 if one of the exchanges does not exist
   void bind(std::string_view source, std::string_view routing_key, const FieldTable& arguments = {});
-  /// The same, by the exchange declared.
+  /// Binds this exchange to another declared exchange (`exchange.bind`, an extension of RabbitMQ).
+  /// @throws ChannelError  404 if one of the exchanges does not exist
   void bind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments = {});
-  /// Takes a binding away; none of that kind is no error to RabbitMQ.
+  /// Removes a binding (`exchange.unbind`). If there is no such binding, RabbitMQ reports no error.
   void unbind(std::string_view source, std::string_view routing_key, const FieldTable& arguments = {});
-  /// The same, by the exchange declared.
+  /// Removes a binding to another declared exchange (`exchange.unbind`). If there is no such binding,
+  /// RabbitMQ reports no error.
   void unbind(const Exchange& source, std::string_view routing_key, const FieldTable& arguments = {});
-  /// Deletes the exchange with its bindings (`exchange.delete`).
-  /// @throws ChannelError  406 where it is in use and `if_unused` was set
+  /// Deletes the exchange with its bindings (AMQP `exchange.delete`).
+  /// @throws ChannelError  406 if `if_unused` is set and queues or exchanges are bound to the exchange
   void remove(RemoveExchangeOptions options = {});
 
  private:

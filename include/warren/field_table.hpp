@@ -54,8 +54,8 @@ using FieldArray = std::vector<FieldValue>;
 /// The headers of a delivery stay encoded until the program looks at an entry: with begin(), end(), find() of
 /// a key that exists, a comparison, or a change. Until then they take as much memory as on the wire. Decoded
 /// headers take more: 40 bytes for each value of an array and 72 bytes for each entry of a table, plus long
-/// strings. A publisher can send values of one byte each. The headers are checked when they arrive, so
-/// decoding them fails only if there is no memory.
+/// strings. A value that a publisher sends as one byte can thus take 40 bytes. The headers are checked when
+/// they arrive, so decoding them fails only if there is no memory.
 ///
 /// Several threads may read one table at the same time, even if it is still encoded. A change needs exclusive
 /// access, as with any container.
@@ -147,8 +147,8 @@ class WARREN_EXPORT FieldValue {
   /// A long string (field type `S`), by convention UTF-8. The frame limits its length.
   FieldValue(std::string value) noexcept : value_(std::move(value)) {}
   FieldValue(std::string_view value) : value_(std::string(value)) {}  ///< field type `S`
-  FieldValue(const char* value)
-      : value_(std::string(value)) {}  ///< field type `S`, up to the first zero byte
+  /// A long string (field type `S`) with the text up to its first zero byte.
+  FieldValue(const char* value) : value_(std::string(value)) {}
   FieldValue(Binary value) noexcept : value_(std::move(value)) {}      ///< field type `x`
   FieldValue(Timestamp value) noexcept : value_(value) {}              ///< field type `T`
   FieldValue(FieldArray value) noexcept : value_(std::move(value)) {}  ///< field type `A`

@@ -63,8 +63,8 @@ inline constexpr bool is_handler = returns_outcome<F, std::is_invocable_v<F&, Ar
 /// The function or function object that a Consumer calls for each message.
 ///
 /// A handler takes a `const Delivery&`, a `Delivery&&` or a `Delivery`. It returns an Outcome or nothing,
-/// which means Outcome::ack. It may be movable only, for example a lambda that captures a `std::unique_ptr`.
-/// A consumer calls one handler on `concurrency` threads at the same time.
+/// which means Outcome::ack. A handler may be movable only, for example a lambda that captures a
+/// `std::unique_ptr`. A consumer calls one handler on `concurrency` threads at the same time.
 ///
 /// A handler that takes a `Delivery&&` or a `Delivery` may keep the delivery. The body is moved, not copied.
 /// The consumer keeps a reference to the body until the message is settled. So if the handler throws

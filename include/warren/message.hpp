@@ -56,14 +56,14 @@ struct Properties {
 
 /// A message: a body of any bytes, and its properties. A plain value.
 ///
-/// If the constructor gets a body of 64 KiB or more as a `std::string`, copies of the message share the body.
-/// A Publisher shares it, too, until the publish is settled. Smaller bodies are copied.
+/// If the constructor gets a body of 64 KiB or more, copies of the message share the body. A Publisher shares
+/// it, too, until the publish is settled. Smaller bodies are copied.
 class WARREN_EXPORT Message {
  public:
   Message() = default;
   /// A message with these bytes as its body. Implicit, so that `publisher.publish("hello")` works.
-  /// @param body        any bytes, or none. RabbitMQ's default limit is 16 MiB from 4.0 on, and 128 MiB
-  ///                    before
+  /// @param body        any bytes, or none. RabbitMQ's default limit is 16 MiB from 4.0 on, and 128 MiB in
+  ///                    earlier versions
   /// @param properties  a property that is not set is not sent
   Message(std::string body, Properties properties = {});
   /// A message with a copy of these bytes as its body. Implicit.

@@ -16,62 +16,76 @@ namespace engine {
 class ConnectionCore;
 }
 
-/// A queue where messages rest that could not be handled (RetryPolicy's parked queue, or a dead-letter
-/// queue): looks at them, sends them back to the queue they failed in, or deletes them.
+/// A queue of messages that could not be handled: the parked queue of a RetryPolicy, or a dead-letter queue.
+/// A ParkingLot inspects the messages, replays them to the queue in which they failed, or discards them.
 ///
-/// Each call takes messages with `basic.get`, on a channel of its own, one after the other, at most as many
-/// as were ready when it began; what it does not replay or discard goes back with the end of that channel, to
-/// where it was, by `basic.nack`. In between others don't see these messages: one call at a time for each
-/// queue. One message at a time is in memory, and what is published and not yet confirmed, at most 64
-/// messages and 16 MiB.
+/// Each call takes the messages with `basic.get`, one after the other, on a channel of its own. It takes at
+/// most as many as were ready when the call began. At its end it gives back the messages that it did not
+/// replay or discard (`basic.nack`), and they return to their places. During the call other consumers don't
+/// see these messages, so make one call at a time for each queue. The memory holds one message, and the
+/// published messages that are not confirmed yet: at most 64 messages and 16 MiB.
 ///
-/// Before RabbitMQ 4.3 a quorum queue counts each message that comes back, and deletes it above its delivery
-/// limit, which is 20 by default from 4.0 on. So a message that came back once is published again, confirmed
-/// and acknowledged, to the end of the same queue, unless the queue's `x-delivery-limit` is 1,000 or more. If
-/// that fails, the call ends, and `ended_by` says what to do. Declare a quorum parking lot with a
-/// QueueOptions::delivery_limit that is never reached, such as 1'000'000'000: then nothing is published.
+/// Before RabbitMQ 4.3 a quorum queue counts each time that a message is given back. It deletes the message
+/// above its delivery limit, which is 20 by default from RabbitMQ 4.0 on. Therefore a message that was given
+/// back once is published again to the end of its queue, and the old one is acknowledged after the confirm.
+/// If that fails, the call ends, and ParkedResult::ended_by tells what to do.
 ///
-/// Any thread. Each call blocks at most ParkedSelection::timeout and, for the steps under way then,
-/// ConnectionOptions::operation_timeout. It throws only where it could not begin; what ends it later is in
-/// the result. Calls on a moved-from ParkingLot throw InvalidArgument.
+/// To avoid this, declare a quorum parking lot with a QueueOptions::delivery_limit of 1'000 or more, for
+/// example 1'000'000'000. Then messages are given back and not published again.
+///
+/// Any thread. Each call blocks at most ParkedSelection::timeout, plus ConnectionOptions::operation_timeout
+/// for the step that runs at that moment. A call throws only if it could not begin. Later errors are in the
+/// result. Calls on a moved-from ParkingLot throw LogicError.
 class WARREN_EXPORT ParkingLot {
  public:
-  /// Nothing is asked of the broker before a call. Without the connection (closed, destroyed) calls throw
-  /// ConnectionError.
-  /// @param connection  for its channels; it may be destroyed before the parking lot
+  /// Makes a parking lot. It asks the broker nothing before the first call. If the connection is closed or
+  /// destroyed, the calls throw ConnectionError.
+  /// @param connection  the connection for the channels; it may be destroyed before the parking lot
   /// @param queue       1 to 255 bytes; not a stream
   /// @param options     see ParkingLotOptions
-  /// @throws InvalidArgument  a name can't be right, one of `allowed_queues` included
+  /// @throws InvalidArgument  a name is empty or above 255 bytes, also in ParkingLotOptions::allowed_queues
   ParkingLot(Connection& connection, std::string_view queue, ParkingLotOptions options = {});
-  ~ParkingLot();                                 ///< does nothing to the queue
-  ParkingLot(ParkingLot&&) noexcept;             ///< takes over; the other is moved-from
-  ParkingLot& operator=(ParkingLot&&) noexcept;  ///< ends what it had, as the destructor; then likewise
+  ~ParkingLot();                      ///< leaves the queue as it is
+  ParkingLot(ParkingLot&&) noexcept;  ///< takes over the other object, which is then moved-from
+  /// Takes over the other object, which is then moved-from.
+  ParkingLot& operator=(ParkingLot&&) noexcept;
   ParkingLot(const ParkingLot&) = delete;
   ParkingLot& operator=(const ParkingLot&) = delete;
 
-  /// Calls `visit` with each message selected, in the queue's order, in this thread. Nothing is consumed.
-  /// What `visit` throws ends the call, and reaches the caller.
+  /// Calls `visit` for each selected message, in the order of the queue, on the calling thread. All messages
+  /// stay parked. An exception from `visit` ends the call and reaches the caller.
   /// @throws InvalidArgument  the timeout is not above 0
-  /// @throws ChannelError     404 where there is no such queue, 403 without permission
-  /// @throws ConnectionError, TimeoutError
+  /// @throws ChannelError     404 if the queue does not exist, 403 without permission
+  /// @throws ConnectionError  the connection is lost or closed
+  /// @throws TimeoutError     the broker did not answer in time
   ParkedResult inspect(const std::function<void(const ParkedMessage&)>& visit,
                        const ParkedSelection& selection = {});
 
-  /// Sends each message selected back to its queue to be handled anew: published (persistent, mandatory),
-  /// confirmed, and only then acknowledged here. It may arrive twice, but is never lost.
+  /// Replays each selected message: publishes it to its queue (persistent, mandatory), waits for the confirm,
+  /// and then acknowledges the parked one. A message may arrive twice, but is never lost.
   ///
-  /// Counts of attempts and crashes, moments and reasons are taken off the copy, `retry-replay-count` is one
-  /// more, and `retry-original-*` stays. It has no expiration, whatever the original's was
-  /// (`retry-original-expiration`): who replays a message wants it handled, however late. A message whose
-  /// queue is unknown, gone, full or not one of ParkingLotOptions::allowed_queues stays parked, and the
-  /// result says why.
-  /// @throws as inspect(), and ChannelError where no channel can be opened for publishing
+  /// A replayed message starts again: the headers with counts of attempts and crashes, times and reasons are
+  /// removed. `retry-replay-count` is increased by one, and `retry-original-*` stays. The message has no
+  /// expiration, even if the original had one (`retry-original-expiration`), so that it is handled however
+  /// late it is.
+  ///
+  /// A message stays parked if its queue is unknown, missing, full, or not one of
+  /// ParkingLotOptions::allowed_queues. The result tells why.
+  /// @throws InvalidArgument  the timeout is not above 0
+  /// @throws ChannelError     404 if the parked queue does not exist, 403 without permission, or no channel
+  ///                          can be opened for publishing
+  /// @throws ConnectionError  the connection is lost or closed
+  /// @throws TimeoutError     the broker did not answer in time
   [[nodiscard]] ParkedResult replay(const ParkedSelection& selection = {});
 
-  /// Deletes each message selected (`basic.ack`), for good. Throws as inspect().
+  /// Deletes each selected message permanently (`basic.ack`).
+  /// @throws InvalidArgument  the timeout is not above 0
+  /// @throws ChannelError     404 if the queue does not exist, 403 without permission
+  /// @throws ConnectionError  the connection is lost or closed
+  /// @throws TimeoutError     the broker did not answer in time
   [[nodiscard]] ParkedResult discard(const ParkedSelection& selection);
 
-  /// The queue that it was made for.
+  /// The name of the parked queue.
   [[nodiscard]] const std::string& queue() const noexcept;
 
  private:

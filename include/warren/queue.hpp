@@ -12,40 +12,43 @@
 
 namespace warren::inline v0 {
 
-/// A queue that was declared. Copies stand for the same queue.
-/// Calls on a moved-from Queue throw LogicError.
+/// A declared queue. Copies refer to the same queue. Calls on a moved-from Queue throw LogicError.
 ///
-/// A Queue works as long as its connection does. Its calls use the channel that declared it while that is
-/// open. If that channel is gone, or was closed by the broker or by the program, they use a channel that the
-/// Queue and its copies open for themselves, and which is closed with the last of them. Exclusive queues and
-/// queues that the broker named work this way, too.
+/// A Queue works while its connection is open. Its calls use the channel that declared it. If that channel is
+/// closed, the Queue and its copies open another channel for their calls, and close it with the last of them.
+/// This also works for exclusive queues and for queues whose name the broker chose.
 ///
-/// Any thread. Each call that asks the broker blocks until it answers, at most
-/// ConnectionOptions::operation_timeout. It throws ChannelError if the broker refused (which closes the
-/// channel that the call used), ConnectionError if the connection is closed or lost, or TimeoutError.
+/// Any thread. A call that asks the broker blocks until the broker answers, at most
+/// ConnectionOptions::operation_timeout. It throws ChannelError if the broker refuses (which closes the
+/// channel of the call), ConnectionError if the connection is lost or closed, or TimeoutError.
 class WARREN_EXPORT Queue {
  public:
-  /// The queue's name. If the broker chose it, each recovery of the connection gives the queue another name;
-  /// for that reason this returns a copy, not a reference.
+  /// The name of the queue. If the broker chose it, each recovery of the connection gives the queue another
+  /// name. For that reason this returns a copy, not a reference. Blocks only on an internal lock.
   [[nodiscard]] std::string name() const;
-  /// Messages ready when it was declared.
+  /// The number of messages that were ready when the queue was declared.
   [[nodiscard]] std::uint32_t message_count() const noexcept { return message_count_; }
-  /// Consumers when it was declared.
+  /// The number of consumers when the queue was declared.
   [[nodiscard]] std::uint32_t consumer_count() const noexcept { return consumer_count_; }
 
-  /// Routes what the exchange gets under `routing_key` to this queue (`queue.bind`).
-  /// @throws ChannelError  404 where either is missing
+  /// Binds the queue to an exchange: messages that the exchange gets with `routing_key` go to this queue
+  /// (AMQP `queue.bind`).
+  /// @throws ChannelError  404 if the queue or the exchange does not exist
   void bind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments = {});
-  /// The same, by the exchange declared.
+  /// Binds the queue to a declared exchange (AMQP `queue.bind`).
+  /// @throws ChannelError  404 if the queue or the exchange does not exist
   void bind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments = {});
-  /// Takes a binding away; none of that kind is no error to RabbitMQ.
+  /// Removes a binding (AMQP `queue.unbind`). If there is no such binding, RabbitMQ reports no error.
   void unbind(std::string_view exchange, std::string_view routing_key, const FieldTable& arguments = {});
-  /// The same, by the exchange declared.
+  /// Removes a binding to a declared exchange (AMQP `queue.unbind`). If there is no such binding, RabbitMQ
+  /// reports no error.
   void unbind(const Exchange& exchange, std::string_view routing_key, const FieldTable& arguments = {});
-  /// Deletes the messages that are ready (`queue.purge`), and says how many. Quorum and classic queues only.
+  /// Deletes all ready messages of a classic or quorum queue (AMQP `queue.purge`). Returns their number.
   std::uint32_t purge();
-  /// Deletes the queue (`queue.delete`), and says how many messages went with it. A missing one is no error.
-  /// @throws ChannelError  406 where `if_unused` or `if_empty` does not hold
+  /// Deletes the queue (AMQP `queue.delete`). Returns the number of messages that were deleted with it. If
+  /// the queue does not exist, RabbitMQ reports no error.
+  /// @throws ChannelError  406 if `if_unused` is set and the queue has consumers, or if `if_empty` is set and
+  ///                       it has messages
   std::uint32_t remove(RemoveOptions options = {});
 
  private:

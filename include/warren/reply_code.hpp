@@ -10,10 +10,10 @@
 
 namespace warren::inline v0 {
 
-/// Names of the codes with which a broker closes a channel or a connection, or returns a message.
+/// The codes with which a broker closes a channel or a connection, or returns a message.
 namespace reply_code {
 
-inline constexpr std::uint16_t success = 200;  ///< an orderly close, as warren's own closes are
+inline constexpr std::uint16_t success = 200;  ///< an orderly close; warren closes with this code
 
 // The broker returned a message, or refused a single operation.
 inline constexpr std::uint16_t content_too_large = 311;  ///< the message is larger than the broker accepts

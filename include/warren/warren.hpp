@@ -1,9 +1,9 @@
 #pragma once
 
 /// @file
-/// The whole of warren. Each header below may also be included alone.
+/// Includes all of warren. A program may also include single headers.
 
-#include <warren/version.hpp>  // the first: it refuses a compiler that is not set to C++20
+#include <warren/version.hpp>  // first: reports a compiler that is not set to C++20
 
 #include <warren/channel.hpp>
 #include <warren/connection.hpp>
