@@ -81,7 +81,7 @@ class WARREN_EXPORT Channel {
   /// the safe way.
   ///
   /// The message is not mandatory: the broker drops it if it is unroutable. Returns when the message is
-  /// queued for writing. If ConnectionOptions::outbox_bytes are already queued, blocks at most
+  /// queued for writing. If ConnectionOptions::outbox_bytes are already queued, the call blocks at most
   /// ConnectionOptions::operation_timeout.
   /// @throws InvalidArgument  exchange, routing key or a property is above its limit; nothing is sent
   /// @throws BlockedError, TimeoutError  there was no room to queue the message; it was not sent

@@ -23,7 +23,8 @@ class ConnectionAccess;
 /// An AMQP connection. It has its own I/O thread, which sends heartbeats even while the application is busy.
 ///
 /// All functions except the destructor are thread-safe. Channels, publishers and consumers may outlive the
-/// connection; their calls then throw ConnectionError. Calls on a moved-from Connection throw LogicError.
+/// connection; their calls then throw ConnectionError. Calls on a moved-from Connection throw LogicError,
+/// except close(), which does nothing.
 ///
 /// After `fork`, the child process can't use objects that its parent opened: calls throw LogicError, and
 /// destructors, close() and stop() do nothing. The parent's connection stays open. The child must open its
@@ -31,9 +32,9 @@ class ConnectionAccess;
 ///
 /// A call that finds no memory throws std::bad_alloc. If a thread of the connection finds no memory, the
 /// connection is lost with the text `no memory`, and recovers as after any other loss. The constructor starts
-/// the connection's threads. Two threads may start later: one that resolves a host name, for each connect,
-/// and the thread for events, when the first callback is set after the connect (Confirmation::on_settled,
-/// ConsumerOptions::on_end).
+/// the connection's threads. Two threads may start later. One resolves the host name for each connect. The
+/// other one is the thread for events, if its first callback is set after the connect
+/// (Confirmation::on_settled, ConsumerOptions::on_end).
 class WARREN_EXPORT Connection {
  public:
   /// Connects to a broker and logs in. Tries each address of the host once.

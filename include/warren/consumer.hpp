@@ -33,9 +33,9 @@ class WARREN_EXPORT Consumer {
   /// Makes a consumer of the queue with this name, and declares the missing queues of the retry policy
   /// (RetryPolicy::declare). The consumer receives nothing before run() or start().
   ///
-  /// Blocks at most ConnectionOptions::operation_timeout for each declaration. The connection must outlive
-  /// run() and start(); otherwise they end with ConnectionError. Copies are published over a second
-  /// connection, which opens when the first copy is sent.
+  /// Blocks at most ConnectionOptions::operation_timeout for each request to the broker. The connection must
+  /// outlive the consumer's runs; otherwise a run ends with ConnectionError. Copies are published over a
+  /// second connection, which opens when the first copy is sent.
   ///
   /// A consumer of a stream can't have a delayed policy, a to_queue() policy to its own queue, or a crash
   /// guard: each would append a copy that every reader gets. For such a policy the constructor asks the

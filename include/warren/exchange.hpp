@@ -17,9 +17,9 @@ class Session;
 /// A declared exchange. Copies refer to the same exchange. Calls on a moved-from Exchange throw LogicError,
 /// and its name is empty.
 ///
-/// An Exchange works while its connection is open. Its calls use the channel that declared it. If that
-/// channel is closed, the Exchange and its copies open another channel for their calls, and close it with the
-/// last of them.
+/// An Exchange works until its connection is closed. Its calls use the channel that declared it. If that
+/// channel is closed, the Exchange and its copies open another channel, which is closed when the last of them
+/// is destroyed.
 ///
 /// Any thread. A call blocks until the broker answers, at most ConnectionOptions::operation_timeout. It
 /// throws ChannelError if the broker refuses (which closes the channel of the call), ConnectionError if the

@@ -20,22 +20,22 @@ class ConnectionCore;
 /// A ParkingLot inspects the messages, replays them to the queue in which they failed, or discards them.
 ///
 /// Each call takes the messages with `basic.get`, one after the other, on a channel of its own. It takes at
-/// most as many as were ready when the call began. At its end it gives back the messages that it did not
-/// replay or discard (`basic.nack`), and they return to their places. During the call other consumers don't
-/// see these messages, so make one call at a time for each queue. The memory holds one message, and the
+/// most as many as were ready when the call began. When the call ends, the messages that were not replayed or
+/// discarded are requeued at their old places (`basic.nack`). During the call other consumers don't see these
+/// messages, so make one call at a time for each queue. A call holds one message in memory, plus the
 /// published messages that are not confirmed yet: at most 64 messages and 16 MiB.
 ///
-/// Before RabbitMQ 4.3 a quorum queue counts each time that a message is given back. It deletes the message
-/// above its delivery limit, which is 20 by default from RabbitMQ 4.0 on. Therefore a message that was given
-/// back once is published again to the end of its queue, and the old one is acknowledged after the confirm.
-/// If that fails, the call ends, and ParkedResult::ended_by tells what to do.
+/// Before RabbitMQ 4.3 a quorum queue counts how often a message is requeued. It deletes the message above
+/// its delivery limit, which is 20 by default from RabbitMQ 4.0 on. Therefore a message that was requeued
+/// once is published again to the end of its queue, and the old message is acknowledged after the confirm. If
+/// that fails, the call ends, and ParkedResult::ended_by tells what to do.
 ///
 /// To avoid this, declare a quorum parking lot with a QueueOptions::delivery_limit of 1'000 or more, for
-/// example 1'000'000'000. Then messages are given back and not published again.
+/// example 1'000'000'000. Then the messages are always requeued.
 ///
 /// Any thread. Each call blocks at most ParkedSelection::timeout, plus ConnectionOptions::operation_timeout
-/// for the step that runs at that moment. A call throws only if it could not begin. Later errors are in the
-/// result. Calls on a moved-from ParkingLot throw LogicError.
+/// for the steps that have begun by then. A call throws only if it could not begin. Later errors are in the
+/// result. inspect(), replay() and discard() of a moved-from ParkingLot throw LogicError.
 class WARREN_EXPORT ParkingLot {
  public:
   /// Makes a parking lot. It asks the broker nothing before the first call. If the connection is closed or
@@ -62,7 +62,7 @@ class WARREN_EXPORT ParkingLot {
                        const ParkedSelection& selection = {});
 
   /// Replays each selected message: publishes it to its queue (persistent, mandatory), waits for the confirm,
-  /// and then acknowledges the parked one. A message may arrive twice, but is never lost.
+  /// and then acknowledges the parked message. A message may arrive twice, but is never lost.
   ///
   /// A replayed message starts again: the headers with counts of attempts and crashes, times and reasons are
   /// removed. `retry-replay-count` is increased by one, and `retry-original-*` stays. The message has no

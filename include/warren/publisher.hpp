@@ -24,7 +24,8 @@ struct PublishSlot;
 using SettledCallback = std::function<void(PublishOutcome, const ErrorDetails*)>;
 
 /// The outcome of one Publisher::publish_async. Movable; it may outlive its publisher. It is not thread-safe:
-/// one thread at a time. Calls on a Confirmation that was moved from, or made by default, throw LogicError.
+/// one thread at a time. Calls on a Confirmation that was moved from, or made by default, throw LogicError,
+/// except valid().
 ///
 /// A failed publish is never silent. If the Confirmation is destroyed before the program sees the failure,
 /// the next Publisher::flush throws the first such failure. The log also tells the number of such failures,
@@ -43,16 +44,16 @@ class WARREN_EXPORT Confirmation {
   /// Whether this object belongs to a publish. False if it was moved from, or made by default.
   [[nodiscard]] bool valid() const noexcept { return slot_ != nullptr; }
   /// The outcome, or `pending` if the publish is not settled. After its deadline an unsettled publish is
-  /// `unknown`. An outcome that this function has returned does not change, except `pending`. Blocks only on
-  /// an internal lock.
+  /// `unknown`. After the first result other than `pending`, the outcome does not change. Blocks only on an
+  /// internal lock.
   [[nodiscard]] PublishOutcome outcome() const;
   /// Waits until the publish is confirmed. Blocks at most until the publish's own deadline.
   /// @throws NackedError, ReturnedError, ChannelError, ConnectionError  the publish failed with this error
   /// @throws TimeoutError, BlockedError  the publish was not settled before its deadline: in doubt if the
   ///     message was sent
   void wait();
-  /// Waits until the publish is confirmed, at most `timeout`. With 0 it returns at once. A longer `timeout`
-  /// goes on after the publish's own deadline, because the confirm may still arrive then.
+  /// Waits until the publish is confirmed, at most `timeout`. With 0 the call returns at once. The call may
+  /// wait longer than the publish's own deadline, because the confirm may still arrive then.
   /// @returns true if the publish is confirmed, false if it is not settled yet
   /// @throws NackedError, ReturnedError, ChannelError, ConnectionError  the publish failed with this error
   /// @throws TimeoutError, BlockedError  the publish is not settled, and its own deadline has passed: in
@@ -61,10 +62,10 @@ class WARREN_EXPORT Confirmation {
   /// Sets a callback that is called exactly once with the outcome: when the publish is settled, or soon if it
   /// is already settled. A publish that is not settled before its deadline ends as `unknown`.
   ///
-  /// The connection's thread for events calls it (see LogCallback), never the I/O thread. If the connection
-  /// was closed and that thread has ended, on_settled() calls it directly. An exception that the callback
-  /// throws is dropped. The callback may publish again. Failures that a callback gets are not thrown by
-  /// Publisher::flush. The Confirmation may be destroyed after this call.
+  /// The connection's thread for events calls the callback (see LogCallback), never the I/O thread. If the
+  /// connection was closed and that thread has ended, on_settled() calls the callback directly. An exception
+  /// that the callback throws is dropped. The callback may publish again. Failures that a callback gets are
+  /// not thrown by Publisher::flush. The Confirmation may be destroyed after this call.
   ///
   /// When the connection is closed, the callbacks share `close_timeout`. If slow callbacks use it up, the
   /// remaining ones are not called. Blocks only on an internal lock.
@@ -93,7 +94,7 @@ class WARREN_EXPORT Confirmation {
 /// If the broker closes the channel or the connection because of one publish, only that publish fails. The
 /// other publishes in flight are sent again (OnLoss::resend), in groups until the faulty one is found, and
 /// may arrive twice. If the connection is lost for another reason, no publish fails because of it. Calls on a
-/// moved-from Publisher throw LogicError.
+/// moved-from Publisher throw LogicError, except close(), which does nothing.
 class WARREN_EXPORT Publisher {
  public:
   /// Opens a channel in confirm mode. Blocks at most twice ConnectionOptions::operation_timeout.

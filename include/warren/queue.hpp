@@ -14,9 +14,9 @@ namespace warren::inline v0 {
 
 /// A declared queue. Copies refer to the same queue. Calls on a moved-from Queue throw LogicError.
 ///
-/// A Queue works while its connection is open. Its calls use the channel that declared it. If that channel is
-/// closed, the Queue and its copies open another channel for their calls, and close it with the last of them.
-/// This also works for exclusive queues and for queues whose name the broker chose.
+/// A Queue works until its connection is closed. Its calls use the channel that declared it. If that channel
+/// is closed, the Queue and its copies open another channel, which is closed when the last of them is
+/// destroyed. This also works for exclusive queues and for queues whose name the broker chose.
 ///
 /// Any thread. A call that asks the broker blocks until the broker answers, at most
 /// ConnectionOptions::operation_timeout. It throws ChannelError if the broker refuses (which closes the
