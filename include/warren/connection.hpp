@@ -50,11 +50,12 @@ class WARREN_EXPORT Connection {
   /// Connects to an endpoint. Its parts need no percent-encoding. See the constructor with one URI for
   /// blocking and errors.
   explicit Connection(Endpoint endpoint, ConnectionOptions options = {});
-  /// Connects to one of several endpoints. Tries each once, in their order, and throws the last one's error.
-  /// Blocks at most `connect_timeout` for each, or as long as ConnectionOptions::first_connect says.
+  /// Connects to one of several endpoints. Tries each once, in their order. If all fail, throws the error of
+  /// the last one. Blocks at most `connect_timeout` for each, or as long as ConnectionOptions::first_connect
+  /// says.
   explicit Connection(std::vector<Endpoint> endpoints, ConnectionOptions options = {});
   /// Connects to one of several URIs: `Connection{{"amqp://a", "amqp://b"}, options}`. Tries each once, in
-  /// their order, and throws the last one's error.
+  /// their order. If all fail, throws the error of the last one.
   ///
   /// Blocks at most `connect_timeout` for each, or as long as ConnectionOptions::first_connect says.
   /// @param uris     see Uri::parse. The parameters `heartbeat`, `connection_timeout` and `channel_max` apply

@@ -53,13 +53,13 @@ struct StateEvent {
 
 /// Called when a connection's state changes, or when the broker begins or ends blocking it.
 ///
-/// It is called on the connection's thread for events, one call at a time, never on its I/O thread. What
-/// it throws is dropped. No call begins after the connection's destructor has returned; a call that runs then
-/// goes on. If more than 1,024 events wait for a slow callback, the oldest are dropped. If no memory is left,
-/// a state event is told without its texts.
+/// It is called on the connection's thread for events, one call at a time, never on its I/O thread. An
+/// exception that it throws is dropped. No call begins after the connection's destructor has returned; a call
+/// that is already running continues. If more than 1,024 events wait for a slow callback, the oldest are
+/// dropped. If no memory is left, a state event is told without its texts.
 using StateCallback = std::function<void(const StateEvent&)>;
 
-/// `connecting`, `open`, `waiting`, `closing`, `closed`, `failed`.
+/// The name of the enumerator, for example `open`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(ConnectionState state) noexcept;
 
 /// The name of the enumerator, for example `exchange`, or `unknown` for any other value. Never throws.

@@ -27,12 +27,12 @@ enum class AckMode : std::uint8_t {
 /// Finds a message whose handler crashes the process, and parks it with the reason `crash`.
 ///
 /// A redelivered message may have been in flight when a consumer died. The guard moves it to the suspect
-/// queue. There it records each start of the handler in the message before the handler runs, one message at a
-/// time: it publishes a copy with a higher count, waits for the confirm, and acknowledges the original. The
-/// guard parks the message after `limit` recorded starts that never ended. The first start was in the
-/// consumer's own queue and is not recorded. Messages that were in flight beside it pass through the suspect
-/// queue once. So does the backlog of a classic queue after a crash of the broker, which marks all messages
-/// as redelivered.
+/// queue. There the handler runs for one message at a time. Before each run the guard publishes a copy with a
+/// higher count, waits for the confirm, and acknowledges the original. So the message records each start of
+/// the handler. The guard parks the message after `limit` recorded starts that never ended. The first start
+/// was in the consumer's own queue and is not recorded. Messages that were in flight together with the
+/// crashing message pass through the suspect queue once. So does the backlog of a classic queue after a crash
+/// of the broker, which marks all messages as redelivered.
 ///
 /// The guard needs a retry policy other than none, and AckMode::after_handler.
 struct CrashGuardOptions {
@@ -49,9 +49,9 @@ struct CrashGuardOptions {
 /// consumer fetches one message. Its success closes the circuit, and its failure opens the circuit again. If
 /// that message is parked or ignored, the consumer tries the next one.
 ///
-/// With a crash guard, the suspect queue pauses as well, and one message of each queue is tried. Do not use
-/// it for a queue that is deleted with its last consumer. With a prefetch above 1, messages are redelivered
-/// after a pause. A quorum queue before RabbitMQ 4.3 counts that towards its delivery limit
+/// With a crash guard, the suspect queue pauses as well, and one message of each queue is tried. Do not use a
+/// circuit breaker for a queue that is deleted with its last consumer. With a prefetch above 1, messages are
+/// redelivered after a pause. A quorum queue before RabbitMQ 4.3 counts that towards its delivery limit
 /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 struct CircuitBreakerOptions {
   double failure_share = 0.5;  ///< the share of failed runs that opens the circuit, above 0 and at most 1
@@ -99,9 +99,9 @@ struct ConsumerOptions {
   /// handler is not interrupted. If it fails afterwards, the `retry-reason` of its copy is `timeout`. Each
   /// run in place has the whole time again. Not set means no limit.
   std::optional<std::chrono::milliseconds> handler_timeout{};
-  /// Not set: a message that crashes its consumer is redelivered.
+  /// If not set, a message that crashes its consumer is redelivered each time.
   std::optional<CrashGuardOptions> crash_guard{};
-  std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< not set: the consumer never pauses
+  std::optional<CircuitBreakerOptions> circuit_breaker{};  ///< if not set, the consumer never pauses
   /// The longest time that a stop takes, counted from the first request. It covers draining and the broker's
   /// answers to `basic.cancel` and `channel.close`. It applies to Consumer::stop, to a stop of run() and to
   /// the destructor, even if the broker does not answer. The last fifth, at most 2 s, is reserved for
@@ -116,8 +116,8 @@ struct ConsumerOptions {
   /// requested stop, when start() throws, or after the program closed the connection. It may call start()
   /// again.
   ///
-  /// The destructor of Consumer waits for the callback, at most `stop_within`, unless it runs on the same
-  /// thread. No callback begins after the destructor has returned.
+  /// The destructor of Consumer waits for the callback, at most `stop_within`, unless the destructor runs on
+  /// the thread for events. No callback begins after the destructor has returned.
   ConsumerEndCallback on_end{};
   /// `x-stream-filter`, streams from RabbitMQ 3.13 on: only messages whose `x-stream-filter-value` is one of
   /// these. Empty means all messages. The broker skips whole chunks only, so some messages with other values

@@ -19,18 +19,18 @@ enum class ErrorScope {
 struct ErrorDetails {
   std::string operation{};  ///< what was attempted, in AMQP's terms, for example `queue.declare "orders"`
   std::uint16_t code = 0;   ///< the AMQP reply code (see reply_code), or 0 if the broker sent none
-  std::string text{};  ///< what happened, in the broker's or the system's words; safe to print in errors that
-                       ///< warren throws
-  ErrorScope scope = ErrorScope::operation;  ///< what is closed because of it
+  /// What happened, in the broker's or the system's words. It is safe to print in errors that warren throws.
+  std::string text{};
+  ErrorScope scope = ErrorScope::operation;  ///< what is closed because of the error
   bool permanent = false;                    ///< permanent error: the same call can never succeed
   bool in_doubt = false;                     ///< the operation may have taken effect despite the error
 };
 
 /// Base class of all exceptions that warren throws.
 ///
-/// Decide by its properties first: is it permanent(), is it in_doubt(), what does scope() say is closed? The
-/// class says which kind of error it is. operation(), text() and what() are safe to print (see printable()),
-/// although they hold texts of the broker and names that other programs chose.
+/// A program should decide by the properties first: permanent(), in_doubt() and scope(). The class tells the
+/// kind of error. operation(), text() and what() may contain texts of the broker and names that other
+/// programs chose. They are safe to print (see printable()).
 class WARREN_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(ErrorDetails details);  ///< thrown by warren; public for tests
@@ -44,8 +44,8 @@ class WARREN_EXPORT Error : public std::runtime_error {
   [[nodiscard]] const std::string& text() const noexcept { return details_.text; }
   /// Whether the channel or the connection is closed because of this error.
   [[nodiscard]] ErrorScope scope() const noexcept { return details_.scope; }
-  /// Whether this is a permanent error: the same call can never succeed, for example with a wrong password,
-  /// an invalid value, or arguments that differ from those of an existing queue.
+  /// Whether this is a permanent error: the same call can never succeed. Examples are a wrong password, an
+  /// invalid value, and arguments that differ from those of an existing queue.
   [[nodiscard]] bool permanent() const noexcept { return details_.permanent; }
   /// Whether the operation may have taken effect despite the error. warren never repeats such a call
   /// silently.
@@ -66,10 +66,10 @@ class WARREN_EXPORT InvalidArgument : public Error {
   ~InvalidArgument() override;
 };
 
-/// A call that the object can't serve in its present state, whatever the arguments.
+/// A call that is not possible in the object's present state, whatever the arguments. Nothing was done.
 ///
-/// For example, the object was moved from, the consumer already runs, the object belongs to the parent of
-/// this forked process, or a handler waits for the end of its own consumer. Nothing was done. LogicError
+/// For example, the object was moved from, or it belongs to the parent of this forked process. Other examples
+/// are a consumer that already runs, and a handler that waits for the end of its own consumer. LogicError
 /// derives from InvalidArgument, so one catch clause handles both kinds of programming mistakes.
 class WARREN_EXPORT LogicError : public InvalidArgument {
  public:
@@ -108,8 +108,8 @@ class WARREN_EXPORT BlockedError : public TimeoutError {
 
 /// The broker answered a publish with `basic.nack`: it took no responsibility for the message.
 ///
-/// The publish is in doubt: one of several queues may hold the message, or a quorum queue that had no leader.
-/// Wait before you publish it again, because RabbitMQ sends nacks without any delay
+/// The publish is in doubt: the message may be in one of several queues, or in a quorum queue that had no
+/// leader. Wait before you publish it again, because RabbitMQ sends nacks without any delay
 /// (https://www.rabbitmq.com/docs/confirms#server-sent-nacks).
 class WARREN_EXPORT NackedError : public Error {
  public:

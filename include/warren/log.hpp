@@ -25,13 +25,13 @@ struct LogEvent {
 
 /// Called for each log event.
 ///
-/// It is called on the connection's thread for events, one call at a time, never on its I/O thread. What
-/// it throws is dropped. No call begins after the connection's destructor has returned; a call that runs then
-/// goes on. If more than 1,024 events wait for a slow callback, the oldest are dropped. A log event is
-/// dropped if no memory is left.
+/// It is called on the connection's thread for events, one call at a time, never on its I/O thread. An
+/// exception that it throws is dropped. No call begins after the connection's destructor has returned; a call
+/// that is already running continues. If more than 1,024 events wait for a slow callback, the oldest are
+/// dropped. A log event is dropped if no memory is left.
 using LogCallback = std::function<void(const LogEvent&)>;
 
-/// `debug`, `info`, `warning`, `error`, `none`.
+/// The name of the enumerator, for example `debug`, or `unknown` for any other value. Never throws.
 [[nodiscard]] WARREN_EXPORT const char* to_string(LogLevel level) noexcept;
 
 }  // namespace warren::inline v0

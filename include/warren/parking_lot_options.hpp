@@ -60,7 +60,7 @@ struct ParkedSelection {
 
 /// Why some of the selected messages are still parked.
 struct ParkedFailure {
-  std::string queue{};         ///< the queue that their headers name; print it through printable()
+  std::string queue{};         ///< the queue that the messages' headers name; print it through printable()
   std::string why{};           ///< the reason, as text that is safe to print
   std::uint64_t messages = 0;  ///< the number of these messages
 };
@@ -88,8 +88,9 @@ struct ParkingLotOptions {
   /// another queue stays parked, and ParkedResult::failures counts it.
   ///
   /// DANGER: any publisher to the parked queue can write the header `retry-original-queue`, and before
-  /// RabbitMQ 4.0 `x-death` too. A replay publishes with the rights of the user that runs it, who often may
-  /// publish to queues that the publisher of the message may not. Name only queues that may get any message.
+  /// RabbitMQ 4.0 `x-death` too. A replay publishes with the rights of the user that runs it. That user can
+  /// often publish to queues that the publisher of the message has no access to. Name only queues that may
+  /// get any message.
   ///
   /// If it is empty, a replay sends to the queues that are known to park here. These are:
   /// - `orders`, if the parked queue is `orders_parked`, the name that a RetryPolicy gives it;

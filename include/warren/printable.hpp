@@ -10,10 +10,15 @@ namespace warren::inline v0 {
 /// Makes one line of a text, which is safe to show in a terminal or a log. Use it for texts that other
 /// programs wrote.
 ///
-/// Line breaks, tabs, U+2028 and U+2029 become one space, with the spaces around them. Other control
-/// characters (C0 with escape, DEL, C1), the marks that change the direction of writing (U+061C, U+200E,
-/// U+200F, U+202A to U+202E, U+2066 to U+2069) and bytes that are not UTF-8 are escaped: `\x1b`, `\u202e`,
-/// `\xff`. All other UTF-8 stays as it is. A second call does not change the text again.
+/// Line breaks, tabs, U+2028 and U+2029 become one space, with the spaces around them. These are escaped, for
+/// example as `\x1b`, `\u202e` and `\xff`:
+///
+/// - other control characters (C0 with escape, DEL, C1);
+/// - the marks that change the direction of writing (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
+///   U+2069);
+/// - bytes that are not UTF-8.
+///
+/// All other UTF-8 stays as it is. A second call does not change the text again.
 ///
 /// warren applies it to LogEvent::text, to the texts of each Error and StateEvent, and to ParkedFailure::why.
 /// Bodies, headers and names are data, which warren hands over unchanged: call printable() before you print

@@ -45,9 +45,10 @@ struct PublishOptions {
 enum class PublishOutcome : std::uint8_t {
   pending,    ///< the outcome is not known yet
   confirmed,  ///< the broker took responsibility (`basic.ack`)
-  nacked,     ///< the broker refused it (`basic.nack`), for example because a queue with
-              ///< Overflow::reject_publish is full
-  returned,   ///< it was unroutable: no queue is bound for it (`basic.return`)
+  /// The broker refused the message (`basic.nack`), for example because a queue with Overflow::reject_publish
+  /// is full.
+  nacked,
+  returned,  ///< the message is unroutable: no queue is bound for it (`basic.return`)
   /// The broker did not take the message. It closed the channel because of it (403, 404, 406), or it closed
   /// the connection (501, 541) twice while nothing else was in flight.
   refused,

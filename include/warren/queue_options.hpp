@@ -67,7 +67,7 @@ struct QueueOptions {
   std::optional<Overflow> overflow{};              ///< `x-overflow`
   /// `x-dead-letter-exchange`. "" is the default exchange.
   std::optional<std::string> dead_letter_exchange{};
-  /// `x-dead-letter-routing-key`. Not set: dead letters keep the routing key of the message.
+  /// `x-dead-letter-routing-key`. If not set, dead letters keep the routing key of the message.
   std::optional<std::string> dead_letter_routing_key{};
   std::optional<DeadLetterStrategy> dead_letter_strategy{};  ///< `x-dead-letter-strategy`, quorum queues
   /// `x-delivery-limit`, quorum queues: from 0, or -1 for no limit. The default is 20 from RabbitMQ 4.0 on,

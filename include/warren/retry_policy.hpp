@@ -96,7 +96,7 @@ class WARREN_EXPORT RetryPolicy {
   /// Makes a delayed policy with the delays that a function returns. The function gets the number of the
   /// delayed retry on this queue, from 1. Its result is rounded up to the next of the delays in `declared`.
   ///
-  /// custom() calls the function itself, for each possible retry (at most 1000), and is not kept. So the
+  /// The function is called only before custom() returns, once for each possible retry (at most 1000). So the
   /// policy remains a plain value.
   /// @throws InvalidArgument  the function returns more than the longest of `declared`, a delay is not within
   ///                          1 ms to 2^32 - 1 ms, there are more than 16 distinct delays, or an option is

@@ -54,8 +54,8 @@ struct WARREN_EXPORT Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
-/// One URI in a list of URIs: a literal, a string or a string_view, never `{}`. The text must live until the
-/// call returns.
+/// One URI in a list of URIs, made from a literal, a string or a string_view, but not from `{}`. The text
+/// must live until the call returns.
 class UriText {
  public:
   /// Refers to the text. Never blocks.
@@ -79,21 +79,26 @@ struct WARREN_EXPORT Uri {
   /// Reads `amqp[s]://[user[:password]@][host][:port][/vhost][?parameter=value[&...]]`, following
   /// https://www.rabbitmq.com/docs/uri-spec and https://www.rabbitmq.com/docs/uri-query-parameters.
   ///
-  /// - A part that is absent keeps its default in Endpoint; an empty host is `localhost`. A user without a
-  /// password
-  ///   keeps the password `guest`.
-  /// - Each part may be percent-encoded, to any bytes except 0; `+` is a plus. In the user and the password,
-  /// the
-  ///   characters `/`, `@` and `:` must be encoded (`%2F`, `%40`, `%3A`), and in the virtual host `/`.
+  /// - A part that is absent keeps its default in Endpoint. An empty host is `localhost`. A user without a
+  ///   password keeps the password `guest`.
+  /// - Each part may be percent-encoded, to any bytes except 0. A `+` is a plus.
+  /// - In the user and the password, the characters `/`, `@` and `:` must be encoded (`%2F`, `%40`, `%3A`).
+  ///   In the virtual host, `/` must be encoded.
   /// - The decoded virtual host is at most 255 bytes. Endpoint::password tells the limit of the login.
   /// - Unlike in the specification, `amqp://host/` names the virtual host `/`, because most clients do so. In
   ///   the specification it is the empty virtual host, which never exists.
   /// - Unlike in the specification, a colon after the host must be followed by a port.
   ///
-  /// Parameters, each at most once: `heartbeat` (seconds, 0 to 65535), `connection_timeout` (milliseconds,
-  /// from 1), `channel_max` (0 to 65535), `auth_mechanism` (`plain` or `external`); for `amqps` only:
-  /// `cacertfile`, `certfile`, `keyfile`, `verify` (`verify_peer`, the default, or `verify_none`, which turns
-  /// both verifications off), `server_name_indication` (a name, or `disable` to send none).
+  /// Parameters, each at most once:
+  ///
+  /// - `heartbeat`: seconds, 0 to 65535
+  /// - `connection_timeout`: milliseconds, from 1
+  /// - `channel_max`: 0 to 65535
+  /// - `auth_mechanism`: `plain` or `external`
+  /// - `cacertfile`, `certfile`, `keyfile`, for `amqps` only: paths of files
+  /// - `verify`, for `amqps` only: `verify_peer` (the default), or `verify_none`, which turns both
+  ///   verifications off
+  /// - `server_name_indication`, for `amqps` only: a name, or `disable` to send none
   ///
   /// Never blocks, opens no file. Any thread.
   ///
