@@ -67,8 +67,12 @@ class WARREN_EXPORT Channel {
   ///                          levels; the message is requeued
   [[nodiscard]] std::optional<Delivery> get(std::string_view queue);
   /// Takes one message from a queue (AMQP `basic.get` with `no-ack`). The broker counts it as acknowledged
-  /// when it is sent. The message is lost if it does not arrive, or if its properties can't be read. Throws
-  /// what get() throws.
+  /// when it is sent. The message is lost if it does not arrive, or if its properties can't be read.
+  /// @returns `nullopt` if the queue is empty
+  /// @throws ChannelError     404 if the queue does not exist
+  /// @throws ConnectionError  540 if the queue is a stream; the broker closes the whole connection
+  /// @throws Error            the message's properties can't be read, because they are nested deeper than 32
+  ///                          levels; the message is lost
   [[nodiscard]] std::optional<Delivery> get_no_ack(std::string_view queue);
 
   /// Sets the most unacknowledged deliveries of each consumer that starts on this channel later (AMQP

@@ -21,7 +21,7 @@ enum class ConnectionState : std::uint8_t {
   failed,      ///< it was lost and recovery has ended: a permanent error, or out of attempts
 };
 
-/// A kind of topology: what a channel can declare.
+/// A kind of topology object that a channel can declare.
 enum class TopologyEntity : std::uint8_t { exchange, queue, binding };
 
 /// A part of the topology that recovery could not declare again. Print names and keys through printable(),

@@ -116,16 +116,27 @@ class WARREN_EXPORT Delivery {
   /// @throws InvalidArgument  the delivery was settled before; nothing is sent
   void ack() const;
   /// Acknowledges this message and all earlier unsettled deliveries of its channel (`basic.ack` with
-  /// `multiple`). Throws what ack() throws. Any thread.
+  /// `multiple`). Any thread.
+  /// @throws ChannelError     the channel that delivered the messages is closed; they are redelivered
+  /// @throws ConnectionError  the connection of that channel is lost or closed; the messages are redelivered
+  /// @throws InvalidArgument  the delivery was settled before; nothing is sent
   void ack_up_to() const;
-  /// Refuses the message (AMQP `basic.nack`). Throws what ack() throws. Any thread.
-  /// @throws InvalidArgument  the delivery is from a stream, where a message can't be refused. Nothing is
-  ///                          sent: acknowledge the delivery, or leave it unsettled
+  /// Refuses the message (AMQP `basic.nack`). Any thread.
+  /// @throws ChannelError     the channel that delivered the message is closed; the message is redelivered
+  /// @throws ConnectionError  the connection of that channel is lost or closed; the message is redelivered
+  /// @throws InvalidArgument  the delivery was settled before, or is from a stream, where a message can't be
+  ///                          refused; nothing is sent. Acknowledge a delivery from a stream, or leave it
+  ///                          unsettled
   void nack(Requeue requeue) const;
-  /// Refuses the message (AMQP `basic.reject`). Throws what nack() throws. Any thread.
+  /// Refuses the message (AMQP `basic.reject`). Any thread.
   ///
   /// From RabbitMQ 4.3 on, reject() counts towards the delivery limit of a quorum queue, and nack() does not
   /// (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
+  /// @throws ChannelError     the channel that delivered the message is closed; the message is redelivered
+  /// @throws ConnectionError  the connection of that channel is lost or closed; the message is redelivered
+  /// @throws InvalidArgument  the delivery was settled before, or is from a stream, where a message can't be
+  ///                          refused; nothing is sent. Acknowledge a delivery from a stream, or leave it
+  ///                          unsettled
   void reject(Requeue requeue) const;
 
  private:

@@ -8,7 +8,7 @@
 
 namespace warren::inline v0 {
 
-/// What a handler returns about its message. A handler without a return value means `ack`.
+/// The result that a handler returns for its message. A handler that returns nothing means `ack`.
 enum class Outcome : std::uint8_t {
   ack,    ///< the message was handled; the consumer acknowledges it
   retry,  ///< the handler failed; the retry policy decides, as if the handler had thrown

@@ -18,7 +18,7 @@ class Connection;
 /// A queue that a policy needs. warren declares it if it does not exist.
 struct RetryQueue {
   std::string name{};      ///< 1 to 255 bytes
-  QueueOptions options{};  ///< what warren declares the queue with
+  QueueOptions options{};  ///< the properties with which warren declares the queue
 };
 
 /// What a policy needs on the broker. Use it to declare these things by other means, for example a script.

@@ -15,18 +15,18 @@ namespace warren::inline v0 {
 /// thread, which takes the signals if no other thread does, and requests the stop. The callbacks of the token
 /// run on that thread, so they may call any function.
 ///
-/// The first signal of a kind requests the stop. A second signal of that kind, at least one second later,
-/// does what it did before the object was made: usually it ends the program. So a second Ctrl+C can end a
-/// program that hangs. Signals within that second are ignored, because the system often sends a signal twice:
-/// to the process and to its process group.
+/// The first signal of a kind requests the stop. A second signal of that kind, at least one second later, has
+/// the effect that it had before the object was made: usually it ends the program. So a second Ctrl+C can end
+/// a program that hangs. Signals within that second are ignored, because the system often sends a signal
+/// twice: to the process and to its process group.
 ///
 /// Limits:
 /// - Only one object in the process can use a signal at a time.
 /// - The object installs signal handlers (`sigaction`), which replace the program's own until the object is
 ///   destroyed. Do not change the handlers of these signals in the meantime.
-/// - In a child process after fork() the object does nothing. There the signals do what they did before the
-///   object was made, and a stop is never requested. A program that the child executes has the default
-///   actions.
+/// - In a child process after fork() the object does nothing. There the signals have the effect that they had
+///   before the object was made, and a stop is never requested. A program that the child executes has the
+///   default actions.
 /// - A thread that waits for these signals itself (sigwait, signalfd) may take them first.
 /// - System calls that a signal interrupts are restarted if the system can restart them (SA_RESTART).
 class WARREN_EXPORT StopOnSignal {
@@ -40,8 +40,8 @@ class WARREN_EXPORT StopOnSignal {
   ///                          twice
   /// @throws ConnectionError  the system has no thread or file descriptor left
   explicit StopOnSignal(std::initializer_list<int> signals);
-  /// Restores what the signals did before. If a callback of the token runs, the destructor waits for it,
-  /// unless the callback itself destroys the object. Never throws.
+  /// Restores the previous effect of the signals. If a callback of the token runs, the destructor waits for
+  /// it, unless the callback itself destroys the object. Never throws.
   ~StopOnSignal();
   StopOnSignal(const StopOnSignal&) = delete;
   StopOnSignal& operator=(const StopOnSignal&) = delete;
