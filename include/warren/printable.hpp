@@ -7,7 +7,7 @@
 
 namespace warren::inline v0 {
 
-/// Makes one line of a text, which is safe to show in a terminal or a log. Use it for texts that other
+/// Turns a text into one line that is safe to show in a terminal or a log. Use it for texts that other
 /// programs wrote.
 ///
 /// Line breaks, tabs, U+2028 and U+2029 become one space, with the spaces around them. These are escaped, for

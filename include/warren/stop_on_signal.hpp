@@ -12,8 +12,8 @@ namespace warren::inline v0 {
 /// stop.token());`.
 ///
 /// This works whatever threads the program has, and whatever signals they block. The object has its own
-/// thread, which takes the signals if no other thread does, and requests the stop. The callbacks of the token
-/// run on that thread, so they may call any function.
+/// thread, which takes the signals if no other thread does, and requests the stop. After a signal, the
+/// callbacks of the token run on that thread, so they may call any function.
 ///
 /// The first signal of a kind requests the stop. A second signal of that kind, at least one second later, has
 /// the effect that it had before the object was made: usually it ends the program. So a second Ctrl+C can end
