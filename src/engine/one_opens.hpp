@@ -9,7 +9,7 @@
 
 namespace warren::inline v0::engine {
 
-/// One thread opens what several need, and the others wait for it: a channel, a connection.
+/// Lets one thread open a channel or a connection while the other threads that need it wait.
 ///
 /// It holds no resource. Its owner keeps what was opened, and guards it and this object with one lock. Each
 /// function is called with that lock held. The owner's loop looks like this:
@@ -36,8 +36,8 @@ class OneOpens {
   /// whether the latest failure is that of the attempt for which it waited.
   [[nodiscard]] std::uint64_t ended() const noexcept { return ended_; }
 
-  /// Runs `open` without the lock, and returns what it returned, with the lock held again. Not while
-  /// is_running(). Whatever `open` throws is passed on, with the lock held again.
+  /// Runs `open` without the lock, and returns its result with the lock held again. Must not be called while
+  /// is_running(). An exception from `open` is passed on, with the lock held again.
   template <std::invocable Open>
   std::invoke_result_t<Open&> run(Lock& lock, Open&& open) {
     struct End {
@@ -56,9 +56,9 @@ class OneOpens {
     return open();
   }
 
-  /// Blocks until the attempt that runs now has ended, or until `leave` is true. `leave` is asked at the
+  /// Blocks until the running attempt has ended, or until `leave` returns true. `leave` is asked at the
   /// beginning, and after each wake(). Returns at once if no attempt runs.
-  /// @returns false at the deadline; Clock::time_point::max() is none
+  /// @returns false at the deadline; Clock::time_point::max() means no deadline
   template <std::predicate Leave>
   bool wait(Lock& lock, Clock::time_point deadline, Leave&& leave) {
     const std::uint64_t before = ended_;
@@ -68,7 +68,7 @@ class OneOpens {
     return true;
   }
 
-  /// Everybody in wait() asks its `leave` again.
+  /// Every thread in wait() asks its `leave` again.
   void wake() noexcept { changed_.notify_all(); }
 
  private:
