@@ -27,8 +27,7 @@ class Scratch {
     thread_local Kept kept;
     return kept.value;
   }
-  static inline thread_local constinit bool gone_ =
-      false;  // has no destructor: readable until the thread's end
+  static inline thread_local constinit bool gone_ = false;  // no destructor: readable until the thread's end
 
   std::optional<T> own_;
   T* value_;
