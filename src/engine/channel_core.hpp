@@ -192,8 +192,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   void retire();
   /// Sends the pending acknowledgements, then one basic.nack that requeues all unsettled deliveries. From
   /// RabbitMQ 4.3 on, a quorum queue does not count a basic.nack towards its delivery limit, but it counts
-  /// what a closed channel returns. On a stream, only the acknowledgements are sent. Does nothing if the
-  /// channel is closed.
+  /// the deliveries that a closed channel returns. On a stream, only the acknowledgements are sent. Does
+  /// nothing if the channel is closed.
   void give_back_unsettled() noexcept;
   /// Notes that the channel consumes a stream, which has no basic.nack and no basic.reject.
   void set_stream();
@@ -241,8 +241,8 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   /// Otherwise the tick() sends the acknowledgement. Nullopt if the channel is gone. The caller keeps the
   /// connection alive.
   std::optional<Settlement> acknowledge_later(std::uint64_t tag, std::size_t at_most);
-  /// Sends, merged, what acknowledge_later() gathered. False if there is nothing to send, or the channel is
-  /// gone.
+  /// Sends the acknowledgements that acknowledge_later() gathered, merged. False if there are none, or the
+  /// channel is gone.
   bool flush_acks();
   /// Acknowledges now. @throws ChannelError, ConnectionError, InvalidArgument (settled before)
   void acknowledge(std::uint64_t tag, bool multiple);
@@ -351,7 +351,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   const std::uint32_t frame_max_;
   mutable std::mutex mutex_;
   std::deque<std::shared_ptr<Waiter>> waiters_;
-  std::optional<ErrorDetails> error_;  // set: closed
+  std::optional<ErrorDetails> error_;  // if set, the channel is closed
   std::atomic<bool> closing_{false};   // our channel.close was sent, or is about to be; set under the lock
   bool retired_ = false;               // its deliveries cannot be settled any more
   bool is_stream_ = false;             // it has no basic.nack
@@ -371,10 +371,10 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   Deadline oldest_since_{};
 
   // Only the I/O thread uses these.
-  bool opened_ = false;            // channel.open-ok came
-  bool consumes_ = false;          // a basic.consume-ok came
-  bool confirms_ = false;          // confirm.select-ok came
-  bool closed_by_broker_ = false;  // channel.close came, while our own was under way
+  bool opened_ = false;            // channel.open-ok arrived
+  bool consumes_ = false;          // a basic.consume-ok arrived
+  bool confirms_ = false;          // confirm.select-ok arrived
+  bool closed_by_broker_ = false;  // channel.close arrived while our own was in flight
   ContentAssembler assembler_;
   bool assembles_ = false;
   bool has_arrivals_ = false;

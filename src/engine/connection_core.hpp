@@ -163,7 +163,7 @@ class ConnectionCore : public Ticker, private DirectWriter {
   [[nodiscard]] Outbox& outbox() noexcept { return outbox_; }
   [[nodiscard]] Events& events() noexcept { return events_; }
   [[nodiscard]] Topology& topology() noexcept { return topology_; }
-  /// What was negotiated for the present connection, or for the latest one.
+  /// The values negotiated for the present connection, or for the latest one.
   [[nodiscard]] wire::Negotiated negotiated() const;
 
  private:

@@ -165,7 +165,7 @@ void ConnectionCore::check_answers() {
 }
 
 void ConnectionCore::keep_alive(Turn& turn) {
-  const std::chrono::milliseconds heartbeat = current_.heartbeat;  // in finer units, as it is halved
+  const std::chrono::milliseconds heartbeat = current_.heartbeat;  // in finer units, since it is halved
   if (heartbeat == 0s) return;
   const auto now = Clock::now();
   if (now - turn.last_received > 2 * heartbeat) {

@@ -11,8 +11,8 @@ namespace warren::inline v0::engine {
 
 /// Lets one thread open a channel or a connection while the other threads that need it wait.
 ///
-/// It holds no resource. Its owner keeps what was opened, and guards it and this object with one lock. Each
-/// function is called with that lock held. The owner's loop looks like this:
+/// It holds no resource. Its owner keeps the opened object, and guards that object and this one with one
+/// lock. Each function is called with that lock held. The owner's loop looks like this:
 ///
 ///     while (!channel_) {
 ///       if (opening_.is_running()) {
@@ -23,8 +23,8 @@ namespace warren::inline v0::engine {
 ///       if (!closed_) channel_ = std::move(opened);
 ///     }
 ///
-/// run() ends the wait of all others under the lock that its caller then goes on to hold. So nobody sees the
-/// attempt ended before the caller has stored what it opened.
+/// run() ends the wait of the other threads while it holds the lock, and its caller keeps holding it. So no
+/// thread sees the attempt ended before the caller has stored the opened object.
 class OneOpens {
  public:
   using Clock = std::chrono::steady_clock;
@@ -32,8 +32,8 @@ class OneOpens {
 
   /// Whether a thread is within run().
   [[nodiscard]] bool is_running() const noexcept { return running_; }
-  /// How many attempts have ended, with or without success. A thread that waited compares it, and so knows
-  /// whether the latest failure is that of the attempt for which it waited.
+  /// How many attempts have ended, with or without success. A waiting thread compares it to find out whether
+  /// the latest failure belongs to the attempt that it waited for.
   [[nodiscard]] std::uint64_t ended() const noexcept { return ended_; }
 
   /// Runs `open` without the lock, and returns its result with the lock held again. Must not be called while

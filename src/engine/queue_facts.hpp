@@ -32,7 +32,7 @@ namespace warren::inline v0::engine {
 [[nodiscard]] bool is_declared_as(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue,
                                   const QueueOptions& options);
 
-/// What a queue tells about its delivery limit.
+/// A queue's delivery limit, as the broker reports it.
 struct DeliveryLimit {
   bool is_quorum = false;               ///< only quorum queues count deliveries
   std::optional<std::int64_t> limit{};  ///< `x-delivery-limit`; not set: it has none

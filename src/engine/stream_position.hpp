@@ -60,9 +60,9 @@ class StreamPosition {
   std::atomic<Kind> kind_{Kind::unknown};
   mutable std::mutex mutex_;
   std::optional<Moment> began_;
-  std::optional<std::int64_t> resume_;               // at this offset, once a channel was left
-  std::optional<std::int64_t> latest_;               // received
-  std::optional<std::int64_t> dropped_;              // the lowest that is to come again
+  std::optional<std::int64_t> resume_;               // the offset to resume at, once a channel is gone
+  std::optional<std::int64_t> latest_;               // the latest received offset
+  std::optional<std::int64_t> dropped_;              // the lowest dropped offset
   std::deque<std::optional<std::int64_t>> offsets_;  // of the tags first_, first_ + 1, …
   std::uint64_t first_ = 1;
 };

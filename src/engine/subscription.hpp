@@ -27,7 +27,7 @@ struct SubscriptionOptions {
   FieldTable arguments{};
   /// How long to wait, after a lost connection, for another client to declare the queue.
   std::chrono::milliseconds queue_wait{30'000};
-  /// What happens to a stream's unsettled deliveries when their channel is gone.
+  /// How to treat a stream's unsettled deliveries when their channel is gone.
   StreamPosition::Unsettled unsettled_on_stream = StreamPosition::Unsettled::comes_again;
 };
 
@@ -55,7 +55,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// Opens the channel, sets the prefetch and subscribes.
   /// @throws ChannelError, ConnectionError, TimeoutError
   void open();
-  /// Opens another channel with the current prefetch and the same subscription. Called after Event::lost and
+  /// Opens another channel and subscribes again, with the current prefetch. Called after Event::lost and
   /// Event::cancelled, once the connection is open again. If the broker cancelled the subscription, its
   /// channel is closed first, and its unsettled deliveries are given back. Transient errors are tried again
   /// with backoff, and each is logged. Returns at once if the subscription has ended.
@@ -70,8 +70,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   void hold() noexcept;
   /// Whether hold() or pause() was called and resume() was not called since.
   [[nodiscard]] bool is_paused() const noexcept { return state().is_paused(); }
-  /// Sends basic.cancel, and returns the deliveries that no worker has taken to the queue. Until resume(),
-  /// workers take nothing, and no recovery subscribes. @throws ChannelError, ConnectionError, TimeoutError
+  /// Sends basic.cancel, and requeues the deliveries that no worker has taken. Until resume(), workers take
+  /// nothing, and no recovery subscribes. @throws ChannelError, ConnectionError, TimeoutError
   void pause();
   /// Subscribes again after pause(), with another prefetch. @throws ChannelError, ConnectionError,
   /// TimeoutError
@@ -80,8 +80,8 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   /// stop. Any thread.
   void end(std::exception_ptr reason) noexcept;
   [[nodiscard]] std::exception_ptr reason() const;
-  /// Called after end(): sends basic.cancel, and returns the deliveries that no worker has taken to the
-  /// queue. False if the broker did not answer in time.
+  /// Called after end(): sends basic.cancel, and requeues the deliveries that no worker has taken.
+  /// False if the broker did not answer in time.
   bool cancel(Deadline deadline) noexcept;
   /// Sends the pending acknowledgements, gives back the unsettled deliveries (except on a stream), and closes
   /// the channel.

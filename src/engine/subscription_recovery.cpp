@@ -26,7 +26,7 @@ constexpr milliseconds kept_pause{1'000};
 // node that is down is back within minutes, or never.
 constexpr milliseconds first_pause{500};
 constexpr milliseconds longest_pause{2'000};
-constexpr milliseconds longest_refused_pause{10'000};  // a revoked permission, which somebody has to restore
+constexpr milliseconds longest_refused_pause{10'000};  // a revoked permission must be restored first
 constexpr milliseconds longest_wait = 5min;
 
 milliseconds since(ConnectionCore::Deadline moment) {

@@ -66,7 +66,7 @@ enum class SubscriptionEvent : std::uint8_t {
   end,               ///< the program or an error ends the subscription
 };
 
-/// What the caller of next() must do.
+/// The action that the caller of next() must take.
 enum class SubscriptionAction : std::uint8_t {
   none,
   subscribe,    ///< send basic.consume

@@ -40,7 +40,8 @@ struct BindingRecord {
   friend bool operator==(const BindingRecord&, const BindingRecord&) = default;
 };
 
-/// What was declared through a connection and not deleted, so that recovery declares it again. Thread-safe.
+/// The entities that were declared through a connection and not deleted, so that recovery declares them
+/// again. Thread-safe.
 class Topology {
  public:
   using Clock = std::chrono::steady_clock;

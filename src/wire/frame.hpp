@@ -18,7 +18,8 @@ using Bytes = std::vector<char>;
 /// RabbitMQ's own upper limit for a message body, in bytes.
 inline constexpr std::uint64_t max_body = std::uint64_t{512} << 20U;
 
-/// What a frame adds to its payload: type, channel, length, and the end byte (AMQP 0-9-1 section 4.2.3).
+/// The bytes that a frame adds to its payload: type, channel, length, and the end byte (AMQP 0-9-1 section
+/// 4.2.3).
 inline constexpr std::size_t frame_overhead = 8;
 
 /// How many bytes a header frame may exceed frame_max by. RabbitMQ does not split a header. It adds headers
@@ -57,15 +58,14 @@ void append_heartbeat(Bytes& out);
 /// @param frame_max  the limit of next_frame()
 /// @param default_mode  used if the properties have no delivery mode
 /// @throws InvalidArgument  exchange or routing key above 255 bytes, a property that cannot be sent, a header
-///                          frame above frame_max, a body above 512 MiB. `out` is as it was, after any
-///                          exception.
+/// frame above frame_max, or a body above 512 MiB. After any exception, `out` is unchanged.
 void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange,
                     std::string_view routing_key, bool mandatory, const Properties& properties,
                     const std::optional<std::int64_t>& stamp, std::string_view body, std::uint32_t frame_max,
                     std::optional<DeliveryMode> default_mode = std::nullopt);
 
-/// One outgoing message: its frames, and separately a body that is shared instead of copied. A copy refers to
-/// the same bytes.
+/// One outgoing message: its frames, and separately a body that is shared instead of copied. A copy shares
+/// both.
 struct ContentFrames {
   std::shared_ptr<Bytes> bytes{};             ///< the frames, without the shared body
   std::shared_ptr<const std::string> body{};  ///< null: the body is in `bytes`

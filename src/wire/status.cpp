@@ -25,7 +25,7 @@ bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept {
   }
 }
 
-// These errors are permanent until somebody changes the broker or the call. But a node that is down comes
+// These errors are permanent until the broker or the call is changed. But a node that is down comes
 // back, and a delivery that was unacknowledged for too long is redelivered.
 bool is_permanent_channel_close(std::uint16_t code, std::string_view text) noexcept {
   switch (code) {

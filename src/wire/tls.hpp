@@ -31,7 +31,7 @@ class TlsSession {
   /// Throws TLS's reason why the peer closed the connection; returns if TLS knows none.
   virtual void explain() const = 0;
 
-  /// These functions do what the Transport's functions of these names do.
+  /// These functions behave like the Transport's functions of these names.
   [[nodiscard]] virtual Transport::Result read(char* data, std::size_t size) noexcept = 0;
   [[nodiscard]] virtual Transport::Result write(const char* data, std::size_t size) noexcept = 0;
   [[nodiscard]] virtual bool wants_write(bool output_waits) const noexcept = 0;
