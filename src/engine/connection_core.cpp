@@ -176,7 +176,7 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
                                          limit)});
     }
   }
-  channel->set_sink(std::move(sink));  // the sink gets no event before the channel is open
+  channel->set_sink(std::move(sink));  // set before any event can arrive
   const auto forget = [&] {
     const std::lock_guard lock(mutex_);
     std::erase_if(channels_, [&](const auto& each) { return each.second == channel; });

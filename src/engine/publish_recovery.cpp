@@ -92,7 +92,7 @@ void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
                          error.text);
     });
   } else if (error.code != 0 && outstanding_.size() > 1) {
-    innocent.permanent = false;  // the error may be permanent for another publish, but not for this one
+    innocent.permanent = false;  // another publish may have caused the error
   }
   ErrorDetails guilty = kept(error);
   guilty.operation = operation;

@@ -1,5 +1,5 @@
-// PublishWindow if the broker closed the channel, or the whole connection, because of one of several
-// publishes.
+// How a PublishWindow finds the culprit if the broker closed the channel, or the whole connection, because of
+// one of several publishes.
 //
 // The broker handles a channel's publishes in order, and none after the one for which it closes. It does not
 // tell which one that was. So all publishes in flight become suspects, and are sent again in groups. After
@@ -12,7 +12,7 @@
 //   had messages in flight too, so one publisher at a time has its trial (ConnectionCore::begin_trial). One
 //   close with nothing else in flight may be a coincidence; the second one is proof. Codes below 500, such as
 //   320, and lost links blame no publish.
-// - The exchange that a 403 or 404 names is only a hint where to search first. Later publishes to it are also
+// - The exchange that a 403 or 404 names only tells where to search first. Later publishes to it are also
 //   sent alone, until one is confirmed. Otherwise each would be searched for among its neighbours.
 // - A close also loses the confirms that were still to come. So a group that may cause a close waits for
 //   them, and waits longer each time that some were lost. The wait is limited, since a queue without a quorum

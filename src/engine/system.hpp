@@ -50,7 +50,7 @@ class Wakeup {
 [[nodiscard]] std::thread start_user_thread(const char* name, std::function<void()> body);
 
 /// The process that made an object. A child of fork() has a copy of the object and shares its socket, but it
-/// has none of the threads, and a lock that one of them held is never released there.
+/// has none of the threads. A lock that one of them held is never released in the child.
 class OwnProcess {
  public:
   OwnProcess() noexcept;
