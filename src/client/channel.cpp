@@ -77,7 +77,7 @@ void Channel::close() noexcept {
   if (!is_to_close(session_)) return;
   try {
     session_->end()->close(session_->connection().operation_deadline());
-  } catch (...) {  // no answer in time, or the channel is gone: nothing is left to close
+  } catch (...) {  // no answer in time, or the channel is gone: there is nothing left to close
   }
 }
 

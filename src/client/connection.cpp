@@ -45,8 +45,8 @@ void check(const ConnectionOptions& options) {
   check(options.recovery);
 }
 
-// What the URIs say of one setting of the connection, in the place of the option. Those that say nothing of
-// it agree with all others. The text names hosts, never a password.
+// Replaces an option of the connection by the setting in the URIs. All URIs that contain the setting must
+// agree. The error text names hosts, never a password.
 template <typename T>
 void agree(const std::vector<Uri>& uris, std::optional<T> Uri::*setting, const char* name, T& option) {
   const auto said = [&](const Uri& uri) { return (uri.*setting).has_value(); };
@@ -72,7 +72,7 @@ std::vector<std::string_view> views(std::initializer_list<UriText> uris) {
 
 }  // namespace
 
-// Where to connect, and how.
+// The endpoints to connect to, and the options.
 struct Connection::Target {
   std::vector<Endpoint> endpoints;
   ConnectionOptions options;
@@ -131,7 +131,7 @@ Channel Connection::open_channel() {
     try {
       return Channel(engine::make_at_home<engine::Session>(core_, channel));
     } catch (...) {
-      channel->begin_close();  // nobody would know it
+      channel->begin_close();  // the channel would have no owner
       throw;
     }
   });

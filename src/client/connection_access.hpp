@@ -6,7 +6,7 @@
 
 namespace warren::inline v0::engine {
 
-/// What a Connection is made of, for those inside the library that need more than its public calls.
+/// Gives the library's own code access to a Connection's core.
 class ConnectionAccess {
  public:
   [[nodiscard]] static const std::shared_ptr<ConnectionCore>& core(const Connection& connection) noexcept {

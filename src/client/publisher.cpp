@@ -26,7 +26,7 @@ void check(const PublisherOptions& options) {
   wire::check_short_string(options.routing_key, operation, "routing_key");
 }
 
-// Holds a slot for as long as its publish is waited for.
+// Holds a slot while a caller waits for its publish.
 class Held {
  public:
   Held(engine::PublishWindow& window, engine::PublishSlot* slot) noexcept : window_(window), slot_(slot) {}

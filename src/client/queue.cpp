@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* class_name = "Queue";
 
-// An exchange that was moved from has no name, which would be the default exchange's.
+// A moved-from Exchange has no name, which would mean the default exchange.
 void check_moved_from(const Exchange& exchange, const char* operation) {
   if (exchange.name().empty()) refuse_moved_from("Exchange", operation);
 }

@@ -21,18 +21,19 @@ namespace warren::inline v0 {
 namespace {
 
 constexpr const char* operation = "stop on signal";
-constexpr std::int64_t repeat_after = 1'000'000'000;  // ns; what comes earlier belongs to the first one
+constexpr std::int64_t repeat_after = 1'000'000'000;  // ns; until then, a signal repeats the first one
 constexpr int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
 
-// What the handler knows of a signal. Written while the handler is not installed, but for the atomics.
+// The data of a signal for the handler. Except for the atomics, it is written while the handler is not
+// installed.
 struct Watched {
-  std::atomic<int> owner{0};  // the process whose object waits for it; 0: none
+  std::atomic<int> owner{0};  // the process whose object waits for the signal; 0: none
   std::atomic<engine::Wakeup*> wakeup{nullptr};
-  std::atomic<std::int64_t> first{0};  // when the first one came, ns; 0: not yet
+  std::atomic<std::int64_t> first{0};  // when the first signal came, ns; 0: not yet
   struct sigaction before {};
 };
 
-constexpr int most_signals = 65;  // of Linux, the real-time ones included
+constexpr int most_signals = 65;  // on Linux, including the real-time signals
 constinit std::array<Watched, most_signals> watched;
 constinit std::atomic<int> handlers_running{0};
 
@@ -44,7 +45,7 @@ std::int64_t now() noexcept {
   return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-// Only calls that a signal handler may make.
+// Uses only calls that are safe in a signal handler.
 void on_signal(int signal) {
   const int error = errno;
   Watched& entry = entry_of(signal);
@@ -54,7 +55,7 @@ void on_signal(int signal) {
   if (is_ours && entry.first.compare_exchange_strong(first, std::max<std::int64_t>(now(), 1))) {
     if (engine::Wakeup* const wakeup = entry.wakeup.load()) wakeup->wake();
   } else if (!is_ours || now() - first >= repeat_after) {
-    // As before, once this handler has returned: it is blocked until then.
+    // Lets the previous handler run once this one has returned, since the signal is blocked until then.
     ::sigaction(signal, &entry.before, nullptr);
     ::raise(signal);
   }
@@ -70,7 +71,8 @@ class StopOnSignal::Impl {
     if (signals.size() == 0) wire::refuse(operation, "no signal is named");
     try {
       for (const int signal : signals) install(signal);
-      // After the handlers: a signal that is pending, since every thread blocks it, comes at once.
+      // The thread starts after the handlers are installed. A signal that is pending because every thread
+      // blocks it arrives at once.
       thread_ =
           engine::start_thread("warren-signals", [shared = shared_, all = installed_] { shared->run(all); });
     } catch (...) {
@@ -85,13 +87,13 @@ class StopOnSignal::Impl {
   [[nodiscard]] std::stop_source& source() noexcept { return shared_->source; }
 
  private:
-  // Owned by the thread, too: a callback of the token may destroy the object.
+  // The thread owns it too, since a callback of the token may destroy the object.
   struct Shared {
     engine::Wakeup wakeup{};
     std::stop_source source{};
     std::atomic<bool> ended{false};
 
-    // It takes the signals if all other threads block them.
+    // Takes the signals if all other threads block them.
     void run(const std::vector<int>& signals) {
       sigset_t mine;
       ::sigemptyset(&mine);
@@ -99,7 +101,7 @@ class StopOnSignal::Impl {
       ::pthread_sigmask(SIG_UNBLOCK, &mine, nullptr);
       const auto has_come = [](int signal) { return entry_of(signal).first.load() != 0; };
       while (!ended) {
-        // A signal ends the sleep, whether it is one of these or not.
+        // Any signal ends the sleep, even one that is not in `signals`.
         wakeup.wait(-1, false, std::chrono::milliseconds(-1));
         if (!ended && std::ranges::any_of(signals, has_come)) source.request_stop();
       }
@@ -112,7 +114,7 @@ class StopOnSignal::Impl {
     installed_.reserve(installed_.size() + 1);
     Watched& entry = entry_of(signal);
     int owner = entry.owner.load();
-    // Another process is the one that forked this one: what is written there is a copy.
+    // If the owner is another process, it forked this one, and the entry is a copy.
     if (owner == ::getpid() || !entry.owner.compare_exchange_strong(owner, ::getpid()))
       wire::refuse_misuse(operation, fmt::format("a StopOnSignal waits for signal {} already", signal));
     struct sigaction action {};
@@ -121,7 +123,7 @@ class StopOnSignal::Impl {
     ::sigemptyset(&action.sa_mask);
     struct sigaction before {};
     bool is_taken = ::sigaction(signal, nullptr, &before) == 0;
-    if (is_taken && before.sa_handler != on_signal) entry.before = before;  // else it is a forked child's
+    if (is_taken && before.sa_handler != on_signal) entry.before = before;  // else this is a forked child
     entry.first = 0;
     entry.wakeup = &shared_->wakeup;
     is_taken = is_taken && ::sigaction(signal, &action, nullptr) == 0;
@@ -147,8 +149,8 @@ class StopOnSignal::Impl {
       ::sigaction(signal, &entry_of(signal).before, nullptr);
       entry_of(signal).wakeup = nullptr;
     }
-    // A handler may be at work with the wakeup. Bounded, since a fork may have copied a count that nobody
-    // ends.
+    // A handler may still be using the wakeup. The wait is limited, since a fork may have copied a count that
+    // is never decremented.
     for (int i = 0; i < 1'000 && handlers_running.load() != 0; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     for (const int signal : installed_) entry_of(signal).owner = 0;

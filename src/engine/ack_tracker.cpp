@@ -35,7 +35,7 @@ const AckTracker::State* AckTracker::find(std::uint64_t tag) const noexcept {
 
 AckTracker::Settlement AckTracker::acknowledge(std::uint64_t tag) {
   State* state = find(tag);
-  // A tag below the window was settled and forgotten; 0 was never one.
+  // A tag below first_ was settled and forgotten. Tag 0 never belongs to a delivery.
   if (state == nullptr)
     return tag != 0 && tag < first_ ? Settlement::already_settled : Settlement::unknown_tag;
   if (*state != State::unsettled) return Settlement::already_settled;

@@ -9,9 +9,10 @@ namespace warren::inline v0::engine {
 
 /// The deliveries of one channel (one generation of it) that are not settled on the wire yet.
 ///
-/// Refuses to settle a tag twice, and merges acknowledgements: those that form the lower end of what is
-/// outstanding go out as one `basic.ack` with `multiple`; the others one by one, since `multiple` would
-/// settle what lies below them too (AMQP 0-9-1, basic.ack). Not synchronised: its channel's lock guards it.
+/// It refuses to settle a tag twice, and it merges acknowledgements. Those at the lower end of the
+/// outstanding tags go out as one `basic.ack` with `multiple`. The others go out one by one, since `multiple`
+/// would also settle the tags below them (AMQP 0-9-1, basic.ack). Not thread-safe: the channel's lock guards
+/// it.
 class AckTracker {
  public:
   enum class Settlement { accepted, unknown_tag, already_settled };
@@ -22,30 +23,32 @@ class AckTracker {
     friend bool operator==(const Ack&, const Ack&) = default;
   };
 
-  /// The broker numbers the deliveries of a channel 1, 2, 3, …; anything else is a protocol error (false).
+  /// Records a delivery. False is a protocol error: the broker must number a channel's deliveries 1, 2, 3, …
   bool delivered(std::uint64_t tag);
 
   /// Acknowledges one delivery; it goes out with the next flush.
   Settlement acknowledge(std::uint64_t tag);
-  /// Acknowledges every unsettled delivery up to a tag; tag 0, which AMQP reads as "all", is an unknown tag.
+  /// Acknowledges every unsettled delivery up to a tag. Tag 0, which means "all" in AMQP, counts as an
+  /// unknown tag.
   Settlement acknowledge_up_to(std::uint64_t tag);
-  /// A nack or reject, which the caller sends itself, at once.
+  /// Settles one delivery by a nack or reject. The caller sends that itself, at once.
   Settlement settle(std::uint64_t tag);
-  /// Everything that is unsettled, as settle(). What waits for the next flush still waits for it.
+  /// Settles every unsettled delivery, as settle() does one. Pending acknowledgements still wait for the next
+  /// flush.
   void settle_all();
 
   /// Appends the acknowledgements to send, in ascending order, and forgets them.
   void flush(std::vector<Ack>& acks);
 
-  /// Acknowledgements that the next flush sends.
+  /// How many acknowledgements the next flush sends.
   [[nodiscard]] std::size_t pending() const noexcept { return pending_; }
-  /// Whether nobody settled it yet.
+  /// Whether the delivery is not settled yet.
   [[nodiscard]] bool is_unsettled(std::uint64_t tag) const noexcept;
-  /// The first delivery that nobody settled yet; if there is none, the next one's tag.
+  /// The lowest unsettled delivery tag. If every delivery is settled, the tag of the next one.
   [[nodiscard]] std::uint64_t lowest_unsettled() const noexcept;
-  /// Deliveries that nobody settled yet.
+  /// How many deliveries are unsettled.
   [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_; }
-  /// Deliveries up to this tag that nobody settled yet. Looks at each one.
+  /// How many deliveries up to this tag are unsettled. The cost grows with their number.
   [[nodiscard]] std::size_t unsettled_up_to(std::uint64_t tag) const noexcept;
 
  private:

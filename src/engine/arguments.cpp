@@ -34,7 +34,7 @@ const char* retry_name(DelayedRetry retry) noexcept {
   return "disabled";
 }
 
-// The broker ignores what it can't use: the queue would work, and never delay.
+// The broker ignores invalid values: the queue would work, but never delay a retry.
 void check_delayed_retry(const QueueOptions& options) {
   const bool enabled = options.delayed_retry && *options.delayed_retry != DelayedRetry::disabled;
   if (enabled && !options.delayed_retry_min)
@@ -92,7 +92,7 @@ std::int64_t within(const char* name, std::int64_t value, std::int64_t least, st
                          .permanent = true});
 }
 
-// Null: the broker decides.
+// Null means that the broker chooses the type.
 const char* queue_type(QueueType type) noexcept {
   switch (type) {
     case QueueType::classic:

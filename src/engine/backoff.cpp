@@ -8,7 +8,7 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto early = 60s;
 
-// What the clock can't tell, also if it is doubled, is as good as a century.
+// Limits the times to a century: the clock must be able to represent them, even when they are doubled.
 RecoveryOptions within_a_century(RecoveryOptions options) {
   constexpr std::chrono::milliseconds longest = std::chrono::years(100);
   for (auto* each :

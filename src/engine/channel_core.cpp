@@ -27,12 +27,12 @@ bool answers(std::uint32_t method, std::uint32_t expected) {
   return method == expected || (expected == id::basic_get_ok && method == id::basic_get_empty);
 }
 
-// What a correct broker may have unsettled with its client at once is a prefetch; or several, as a quorum
-// queue delivers again after each loss of contact between its leader and the client's node.
+// How many prefetches a correct broker may leave unsettled at once. More than one is possible: a quorum queue
+// delivers again after each loss of contact between its leader and the client's node.
 constexpr std::size_t prefetches = 4;
 constexpr std::size_t spare_deliveries = 16;
-// A stream of RabbitMQ 3.10 delivers whole chunks, the last one beyond its prefetch: 2^16 entries, each of
-// which may be a batch of messages.
+// A stream of RabbitMQ 3.10 delivers whole chunks, and the last chunk may exceed the prefetch. A chunk has up
+// to 2^16 entries, and each entry may be a batch of messages.
 constexpr std::size_t most_of_chunk = std::size_t{1} << 20;
 constexpr std::size_t bytes_of_chunk = std::size_t{512} << 20;
 constexpr std::size_t bytes_of_answer = 21;  // basic.ack, basic.nack and basic.reject
@@ -41,7 +41,7 @@ std::size_t most_unsettled(std::size_t allowed, bool is_stream) {
   return prefetches * allowed + (is_stream ? most_of_chunk : spare_deliveries);
 }
 
-// A function: an object would be destroyed before a channel that lives until the program's end.
+// A function, not an object: an object would be destroyed before a channel that lives until the program ends.
 ErrorDetails closed_by_us() { return {.text = "the channel is closed", .scope = ErrorScope::channel}; }
 ErrorDetails retired() {
   return {.text = "the broker cancelled the subscription: the message comes again",
@@ -99,7 +99,7 @@ Reply ChannelCore::finish(const Call& call, const std::string& operation, Deadli
   Waiter& waiter = *call;
   std::unique_lock lock(mutex_);
   if (!waiter.answered.wait_until(lock, deadline, [&] { return waiter.done; })) {
-    // It stays in the queue, so that the answers behind its own find their callers.
+    // The waiter stays in the queue, so that later answers still find their callers.
     waiter.given_up = true;
     throw TimeoutError({.operation = operation, .text = "no answer before the deadline", .in_doubt = true});
   }
@@ -156,7 +156,7 @@ void ChannelCore::give_back_unsettled() noexcept {
   acks_.settle_all();
   tell_settled();
   or_break_off([&] {
-    // Tag 0 is all that is outstanding, whatever the broker has returned to the queue by itself.
+    // Tag 0 means all outstanding deliveries. The broker may have returned some of them to the queue already.
     outbox_.append(answer_entry(), [&](Bytes& out) {
       wire::basic_nack(out, number_, 0, /*multiple=*/true, /*requeue=*/true);
     });
@@ -179,8 +179,8 @@ std::size_t ChannelCore::most_answers() const {
   return allowed_ == no_consumer ? 0 : bytes_of_answer * most_unsettled(allowed_, /*is_stream=*/false);
 }
 
-// Of a delivery that is beyond the prefetch, with the lock held. Counted is what nobody settled here: of an
-// acknowledgement that is under way the broker may not know yet, which only makes it deliver less.
+// Checks a delivery beyond the prefetch; called with the lock held. Deliveries that this client has not
+// settled are counted. The broker may not have read an acknowledgement yet, but then it only delivers less.
 void ChannelCore::check_prefetch(const Content& content) {
   if (acks_.unsettled() == allowed_ + 1) bytes_beyond_ = 0;
   bytes_beyond_ += content.delivery.body().size();
@@ -206,7 +206,8 @@ ChannelCore::Oldest ChannelCore::oldest_unsettled() const {
                                                                         oldest_since_)};
 }
 
-// Once a batch, and with the first delivery after none: the clock is not read for each message.
+// Called once a batch, and for the first delivery after none was unsettled, so that the clock is not read for
+// each message.
 void ChannelCore::note_oldest() {
   const std::uint64_t oldest = acks_.lowest_unsettled();
   if (oldest == oldest_) return;
@@ -219,7 +220,7 @@ void ChannelCore::close(Deadline deadline) {
   std::shared_ptr<Waiter> waiter;
   try {
     waiter = send_close();
-  } catch (...) {  // the broker would keep the channel, and what it delivered
+  } catch (...) {  // otherwise the broker would keep the channel and its deliveries
     outbox_.break_off();
     throw;
   }
@@ -238,7 +239,7 @@ std::optional<ChannelCore::Settlement> ChannelCore::acknowledge_later(std::uint6
   tell_settled();
   if (acks_.pending() >= at_most) append_acks();
   if (ticking_ || ticker_ == nullptr) return settlement;
-  // Nobody comes by soon: it goes out now, and those behind it wait for a tick.
+  // No tick is due soon. This acknowledgement is sent now, and later ones wait for the tick.
   append_acks();
   ticking_ = true;
   lock.unlock();
@@ -258,7 +259,7 @@ bool ChannelCore::flush_acks() {
 
 void ChannelCore::append_acks() noexcept {
   if (acks_.pending() == 0) return;
-  or_break_off([&] {  // what the broker does not hear of comes again once the connection is lost
+  or_break_off([&] {  // the broker redelivers the unsettled messages once the connection is lost
     merged_.clear();
     acks_.flush(merged_);
     note_oldest();
@@ -299,7 +300,7 @@ void ChannelCore::refuse(std::uint64_t tag, bool requeue, bool reject) {
       }
     });
   } catch (const std::bad_alloc&) {
-    outbox_.break_off();  // it comes again
+    outbox_.break_off();  // the message is redelivered
     throw;
   }
 }
@@ -323,7 +324,7 @@ std::size_t ChannelCore::await_settled(std::uint64_t tag, Deadline deadline) {
   return left();
 }
 
-// With the lock held.
+// Called with the lock held.
 void ChannelCore::check_expected(std::uint32_t method) const {
   if (waiters_.empty() || !answers(method, waiters_.front()->expected)) {
     throw wire::MalformedFrame(fmt::format("an answer {:#010x} that nobody asked for", method));
@@ -339,7 +340,8 @@ void ChannelCore::answer(Reply reply) {
   if (waiter.given_up && reply.content) {
     const std::uint64_t tag = reply.content->delivery.delivery_tag();
     acks_.settle(tag);
-    // Behind our own channel.close it would cost the connection; the broker requeues by itself.
+    // After our own channel.close, a basic.nack would end the connection. The broker then requeues the
+    // message anyway.
     if (waiter.late == LateDelivery::requeue && !closing_) {
       outbox_.append(Outbox::Entry::control,
                      [&](Bytes& out) { wire::basic_nack(out, number_, tag, false, true); });
@@ -354,12 +356,13 @@ void ChannelCore::answer(Reply reply) {
   if (told) told->on_answered();
 }
 
-// False where it is not done, since our own close is on its way.
+// False if nothing was done because our own close is in progress.
 bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) noexcept {
   assembler_.reset();
   std::shared_ptr<ChannelSink> sink;
   {
-    // One lock for both: a close of our own that came in between would follow the close-ok.
+    // Check and change under one lock. Otherwise our own channel.close could come in between, and follow the
+    // close-ok.
     const std::lock_guard lock(mutex_);
     if (closing_ && unless == Unless::closing) return false;
     if (error_) return true;
@@ -368,7 +371,7 @@ bool ChannelCore::refuse_all(const ErrorDetails& error, Unless unless) noexcept 
     tell_settled();
     sink = sink_.lock();
   }
-  or_break_off([&] {  // the sinks of the library need no memory
+  or_break_off([&] {  // the library's own sinks need no memory
     if (sink) sink->on_closed(error);
   });
   return true;
@@ -378,7 +381,8 @@ void ChannelCore::fail_waiters() noexcept {
   const std::lock_guard lock(mutex_);
   for (const auto& waiter : waiters_) {
     waiter->error = kept(*error_);
-    // Of a channel's closing the broker says which call it was; of a lost connection nobody knows.
+    // For a closed channel, the broker tells which call failed. For a lost connection, the outcome of each
+    // call is unknown.
     waiter->error->in_doubt = error_->scope == ErrorScope::connection;
     waiter->done = true;
     waiter->answered.notify_all();
@@ -434,7 +438,7 @@ bool ChannelCore::end_turn() {
     const std::lock_guard lock(mutex_);
     sink = sink_.lock();
     if (!sink) return false;
-    ticking_ = arrived_since_tick_ = true;  // before anybody can acknowledge what came
+    ticking_ = arrived_since_tick_ = true;  // set before any thread can acknowledge these deliveries
   }
   sink->on_turn_end(spare_);
   for (auto& content : spare_) assembler_.recycle(std::move(content));
@@ -454,8 +458,8 @@ bool ChannelCore::tick() {
     sink = sink_.lock();
     const bool gathered = !error_ && !closing_ && acks_.pending() != 0;
     if (gathered) append_acks();
-    // What came since the last tick is still being handled: to stop now would send each of its
-    // acknowledgements alone.
+    // The deliveries since the last tick are still being handled. If the ticks stopped now, each of their
+    // acknowledgements would be sent alone.
     again = ticking_ = std::exchange(arrived_since_tick_, false) || gathered;
   }
   const bool wanted = sink && sink->on_tick();
@@ -473,7 +477,7 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
                            .permanent = wire::is_permanent_channel_close(method.code, method.text)};
   if (std::exchange(closed_by_broker_, true)) throw wire::MalformedFrame("a second channel.close");
   if (refuse_all(error, Unless::closing)) return After::send_close_ok;
-  // Both sides closed at once. The answer to ours is still to come; nothing else is.
+  // Both sides closed at once. Only the answer to our own close is still to come.
   const std::lock_guard lock(mutex_);
   while (waiters_.size() > 1) {
     Waiter& waiter = *waiters_.front();
@@ -485,8 +489,8 @@ ChannelCore::After ChannelCore::on_close(const wire::InboundMethod& method) {
   return After::answer_close;
 }
 
-// Until the broker has opened it. Its first word can't come before it could read the channel.open: so each
-// channel that is opened again since the broker closed the one before costs it one that it reads.
+// Checks a method that arrives before the channel is open. The broker cannot answer before it could read the
+// channel.open. So a broker that closes a channel again and again must read one channel.open each time.
 void ChannelCore::check_opening(const wire::InboundMethod& method) {
   if (method.id != id::channel_open_ok && method.id != id::channel_close &&
       method.id != id::channel_close_ok) {
@@ -503,7 +507,7 @@ void ChannelCore::check_opening(const wire::InboundMethod& method) {
 }
 
 ChannelCore::After ChannelCore::on_method(const wire::InboundMethod& method) {
-  // channel.close may come at any point, even within a content.
+  // channel.close may arrive at any time, even within a content.
   if (method.id == id::channel_close) return on_close(method);
   if (assembler_.open()) throw wire::MalformedFrame("a method within a message on the same channel");
 

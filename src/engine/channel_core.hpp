@@ -23,50 +23,54 @@
 
 namespace warren::inline v0::engine {
 
-/// What a channel tells its publisher or consumer. Called on the I/O thread, with no lock of the channel's
-/// held. Nothing but its end is told before the broker has opened the channel; no delivery and no
-/// cancellation before its basic.consume-ok, and no confirm and no return before its confirm.select-ok.
+/// The events of a channel, for its publisher or consumer. The I/O thread calls these functions, and holds no
+/// lock of the channel.
+/// Before the broker has opened the channel, only on_closed() is called. Deliveries and cancellations follow
+/// the channel's basic.consume-ok; confirms and returns follow its confirm.select-ok.
 class ChannelSink {
  public:
   virtual ~ChannelSink() = default;
   virtual void on_delivery(ContentAssembler::ContentPtr) {}
-  /// After the deliveries of one turn. `spare` takes contents back for their memory.
+  /// Called after the deliveries of one turn. `spare` takes contents back, so that their memory is used
+  /// again.
   virtual void on_turn_end(std::vector<ContentAssembler::ContentPtr>& /*spare*/) {}
-  /// Within ack_delay of a Ticker::request_tick(). True asks for the next one.
+  /// Called within ack_delay of a Ticker::request_tick(). True asks for another tick.
   virtual bool on_tick() { return false; }
   virtual void on_return(ContentAssembler::ContentPtr) {}
-  /// basic.ack and basic.nack. False is a fault of the broker's: such a number was never given out.
+  /// Called for basic.ack and basic.nack. False means that the broker broke the protocol: no publish has this
+  /// number.
   virtual bool on_confirm(std::uint64_t /*tag*/, bool /*multiple*/, bool /*acknowledged*/) { return true; }
-  /// The answer to a ChannelCore::post() that asked for it.
+  /// Called when the broker has answered a ChannelCore::post() with Answer::told.
   virtual void on_answered() {}
   /// The broker ended the subscription (basic.cancel).
   virtual void on_cancel(std::string_view /*consumer_tag*/) {}
-  /// The broker takes publishes again (connection.unblocked).
+  /// The broker accepts publishes again (connection.unblocked).
   virtual void on_unblocked() {}
-  /// The channel takes nothing more. Its last call but on_forgotten(); nothing may be appended for it after
-  /// this has returned. Must not throw, since it is part of losing a connection for a lack of memory.
+  /// The channel is closed. Only on_forgotten() may be called after this. Nothing may be appended for the
+  /// channel after this function has returned. It must not throw, since it also runs when a connection is
+  /// lost because memory ran out.
   virtual void on_closed(const ErrorDetails&) {}
-  /// After on_closed(), where the broker closed the channel: its number is free again.
+  /// Called after on_closed() if the broker closed the channel: the channel's number is free again.
   virtual void on_forgotten() {}
 };
 
-/// How long an acknowledgement may wait for others to be merged with.
+/// The longest time that an acknowledgement waits to be merged with others.
 inline constexpr std::chrono::milliseconds ack_delay{5};
 
 class ChannelCore;
 
-/// Has the I/O thread come by a channel soon.
+/// Asks the I/O thread to call a channel's tick().
 class Ticker {
  public:
-  /// Asks for ChannelCore::tick() within ack_delay. Any thread, with no lock of the channel's held.
-  /// @returns false if there is no memory to ask with
+  /// Asks for ChannelCore::tick() within ack_delay. Any thread may call it, with no lock of the channel held.
+  /// @returns false if there is no memory for the request
   virtual bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept = 0;
 
  protected:
   ~Ticker() = default;
 };
 
-/// What the broker answered to a synchronous method.
+/// The broker's answer to a synchronous method.
 struct Reply {
   std::uint32_t method = 0;
   std::string name{};  ///< queue or consumer tag
@@ -75,28 +79,30 @@ struct Reply {
   ContentAssembler::ContentPtr content{};  ///< of basic.get-ok
 };
 
-/// One channel: its state, who waits for which answer, and what is to be settled. One generation: where it is
-/// gone, another one takes its place, so that what was delivered on this one can't be settled there.
+/// One channel: its state, the calls that wait for an answer, and the deliveries to settle. An object is one
+/// generation. When the channel is lost, another object replaces it, so that deliveries of this one cannot be
+/// settled there.
 ///
-/// Any thread calls, the I/O thread answers. Answers come in the order of the calls (AMQP 0-9-1
-/// section 2.2.1), so that calls of many threads may be under way at once.
+/// Any thread may call; the I/O thread brings the answers. Answers come in the order of the calls (AMQP 0-9-1
+/// section 2.2.1), so calls of many threads may be in flight at once.
 class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   struct Waiter;
 
  public:
   using Deadline = std::chrono::steady_clock::time_point;
 
-  /// @param ticker  sees to it that acknowledgements go out; null: whoever acknowledges flushes
+  /// @param ticker  flushes the acknowledgements within ack_delay; if null, each caller that acknowledges
+  /// flushes
   ChannelCore(Outbox& outbox, std::uint16_t number, std::uint32_t frame_max, Ticker* ticker = nullptr)
       : outbox_(outbox), ticker_(ticker), number_(number), frame_max_(frame_max) {}
 
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] std::uint16_t number() const noexcept { return number_; }
   [[nodiscard]] std::uint32_t frame_max() const noexcept { return frame_max_; }
-  /// Before the first delivery or confirm can come.
+  /// Must be called before the first delivery or confirm can arrive.
   void set_sink(std::weak_ptr<ChannelSink> sink);
 
-  /// What becomes of a message that basic.get brings after its caller gave up.
+  /// How to treat a message that basic.get brings after its caller gave up.
   enum class LateDelivery { keep, requeue };
 
   /// Sends a method and waits for its answer. `encode(Bytes&, channel)` appends one frame or throws.
@@ -109,10 +115,10 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     return finish(begin(operation, expected, encode, late), operation, deadline);
   }
 
-  /// A call that was sent, for finish().
+  /// A call that was sent; finish() takes it.
   using Call = std::shared_ptr<Waiter>;
-  /// The first half of call(): sends the method, and does not wait, so that many are in flight.
-  /// @throws ChannelError, ConnectionError, InvalidArgument  as call()
+  /// The first half of call(): sends the method and does not wait, so that many calls can be in flight.
+  /// @throws ChannelError, ConnectionError, InvalidArgument  for the reasons that call() has
   template <typename Encode>
   Call begin(const std::string& operation, std::uint32_t expected, Encode&& encode,
              LateDelivery late = LateDelivery::keep) {
@@ -137,15 +143,15 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     }
     return waiter;
   }
-  /// The second half of call(): waits for the answer. Where the broker closed the channel, the first call
-  /// without an answer is the one that it refused; it ignored those behind it.
-  /// @throws ChannelError, ConnectionError, TimeoutError  as call()
+  /// The second half of call(): waits for the answer. If the broker closed the channel, it refused the first
+  /// call that has no answer, and ignored the calls after it.
+  /// @throws ChannelError, ConnectionError, TimeoutError  for the reasons that call() has
   Reply finish(const Call& call, const std::string& operation, Deadline deadline);
 
-  /// What becomes of the answer to a post().
+  /// Whether the sink is told of the answer to a post().
   enum class Answer { ignored, told };
   /// Sends a method and does not wait for its answer.
-  /// @returns false where the channel or the connection is gone
+  /// @returns false if the channel or the connection is gone
   template <typename Encode>
   bool post(std::uint32_t expected, Answer answer, Encode&& encode) {
     auto waiter = std::make_shared<Waiter>();
@@ -168,7 +174,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   }
 
   /// Appends frames that have no answer (a raw publish).
-  /// @returns false where the outbox is full
+  /// @returns false if the outbox is full
   template <typename Encode>
   bool send(const std::string& operation, Outbox::Entry entry, Encode&& encode) {
     const std::lock_guard lock(mutex_);
@@ -176,99 +182,103 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     return append(operation, entry, encode);
   }
 
-  /// Sends channel.close, unless somebody did, and refuses what comes later. Does not wait. Without memory
-  /// for the frame it ends the connection (Outbox::break_off).
+  /// Sends channel.close, unless it was sent before, and refuses later calls. Does not wait. If there is no
+  /// memory for the frame, it ends the connection (Outbox::break_off).
   void begin_close() noexcept;
-  /// The same, and its sink hears nothing more: what becomes of the channel is nobody's business.
+  /// Calls begin_close() and detaches the sink, which is then not told how the channel ends.
   void give_up() noexcept;
-  /// The broker cancelled its subscription: nothing that it delivered can be settled any more (the broker may
-  /// have returned it to the queue), its sink hears nothing more, and calls go on.
+  /// The broker cancelled the channel's subscription. Its deliveries cannot be settled any more, since the
+  /// broker may have returned them to the queue. The sink is detached. Calls still work.
   void retire();
-  /// Sends what was acknowledged, then one basic.nack for all that is unsettled: nobody's failure, which a
-  /// quorum queue does not count towards its delivery limit from RabbitMQ 4.3 on, unlike what a closed
-  /// channel returns. On a stream it sends the acknowledgements alone. Does nothing if the channel takes
-  /// nothing more.
+  /// Sends the pending acknowledgements, then one basic.nack that requeues all unsettled deliveries. From
+  /// RabbitMQ 4.3 on, a quorum queue does not count a basic.nack towards its delivery limit, but it counts
+  /// the deliveries that a closed channel returns. On a stream, only the acknowledgements are sent. Does
+  /// nothing if the channel is closed.
   void give_back_unsettled() noexcept;
-  /// What it consumes is a stream, which has no basic.nack and no basic.reject.
+  /// Notes that the channel consumes a stream, which has no basic.nack and no basic.reject.
   void set_stream();
-  /// Before its basic.consume: how many deliveries the broker may leave unsettled. Those that are unsettled
-  /// now, of a subscription before, are left out of account. Far beyond that the broker breaks the protocol.
+  /// Sets how many deliveries the broker may leave unsettled; called before basic.consume. The deliveries
+  /// that are unsettled now belong to an earlier subscription and do not count. If the broker sends far more,
+  /// it breaks the protocol.
   void expect_deliveries(std::uint16_t prefetch);
-  /// How many bytes of acknowledgements and refusals may wait, since the broker reads only later what it has
-  /// caused.
+  /// The most bytes of acknowledgements and refusals that may wait to be written. They wait if the broker
+  /// reads more slowly than it delivers.
   [[nodiscard]] std::size_t most_answers() const;
-  /// The first delivery that nobody settled yet; if there is none, the next one's tag.
+  /// The lowest unsettled delivery tag. If every delivery is settled, the tag of the next one.
   [[nodiscard]] std::uint64_t lowest_unsettled() const;
-  /// For how long the oldest unsettled delivery has been the oldest, which is at most its age.
+  /// How long the oldest unsettled delivery has been the oldest. That is at most its age.
   struct Oldest {
     std::size_t unsettled = 0;
     std::chrono::milliseconds held{0};
   };
   [[nodiscard]] Oldest oldest_unsettled() const;
-  /// As begin_close(), and waits for the answer. Does nothing where the channel is gone.
+  /// Sends channel.close and waits for the answer. Does nothing if the channel is gone.
   /// @throws TimeoutError
   void close(Deadline deadline);
 
   /// Whether calls can still succeed.
   [[nodiscard]] bool is_open() const;
-  /// Why it is closed, in the words as they came: an Error's are escaped. Nothing while it is open.
+  /// Why the channel is closed, in the broker's own words (the text of an Error is escaped). Nullopt while it
+  /// is open.
   [[nodiscard]] std::optional<ErrorDetails> closed_by() const {
     const std::lock_guard lock(mutex_);
     return error_;
   }
-  /// The same, but for a close of our own: without a lock, to be asked with the outbox's held.
+  /// Whether no error has ended the channel; a close by this client does not count. Takes no lock, so it may
+  /// be called with the outbox's lock held.
   [[nodiscard]] bool is_usable() const noexcept { return usable_.load(std::memory_order_acquire); }
-  /// Whether its number will be free soon: a close is under way, from either side. Takes no lock.
+  /// Whether the channel's number will be free soon: a close by either side is in progress. Takes no lock.
   [[nodiscard]] bool is_closing() const noexcept {
     return closing_.load(std::memory_order_acquire) || !is_usable();
   }
-  /// Whether its connection was lost: not the broker's answer to anything done here.
+  /// Whether the channel ended because its connection was lost, and not because the broker refused a call.
   [[nodiscard]] bool is_lost() const;
 
   // --- settling deliveries ---
 
   using Settlement = AckTracker::Settlement;
-  /// Acknowledges now where `at_most` have gathered, or where the I/O thread does not come by within
-  /// ack_delay anyway. Else with its tick(). Nullopt where the channel is gone. The caller keeps the
+  /// Acknowledges now if `at_most` acknowledgements have gathered, or if no tick is due within ack_delay.
+  /// Otherwise the tick() sends the acknowledgement. Nullopt if the channel is gone. The caller keeps the
   /// connection alive.
   std::optional<Settlement> acknowledge_later(std::uint64_t tag, std::size_t at_most);
-  /// Sends what acknowledge_later gathered, merged. False where that is nothing, or the channel is gone.
+  /// Sends the acknowledgements that acknowledge_later() gathered, merged. False if there are none, or the
+  /// channel is gone.
   bool flush_acks();
   /// Acknowledges now. @throws ChannelError, ConnectionError, InvalidArgument (settled before)
   void acknowledge(std::uint64_t tag, bool multiple);
-  /// basic.nack, or basic.reject, now. Throws as acknowledge().
+  /// Sends basic.nack, or basic.reject, now. Throws the errors of acknowledge().
   void refuse(std::uint64_t tag, bool requeue, bool reject);
-  /// The broker counts it as settled: it was sent without asking for an acknowledgement.
+  /// Marks a delivery as settled that was sent in no-ack mode: the broker does not expect an acknowledgement.
   void settled_by_broker(std::uint64_t tag);
-  /// Whether nobody settled it yet.
+  /// Whether the delivery is not settled yet.
   [[nodiscard]] bool is_unsettled(std::uint64_t tag) const;
   /// Blocks until every delivery up to this tag is settled, or until the deadline.
-  /// @returns how many are not; 0 once the channel is gone, since nothing can be settled there
+  /// @returns how many are unsettled; 0 once the channel is gone, since nothing can be settled there
   [[nodiscard]] std::size_t await_settled(std::uint64_t tag, Deadline deadline);
 
-  // --- the I/O thread's ---
+  // --- for the I/O thread ---
 
-  /// What the connection must do after a frame.
+  /// The connection's next step after a frame.
   enum class After {
     nothing,
     send_close_ok,  ///< then forget the channel, then fail_waiters()
-    answer_close,   ///< send close-ok; our own close is still to be answered
+    answer_close,   ///< send close-ok; the answer to our own close is still to come
     closed,         ///< forget the channel, then fail_waiters()
   };
-  /// @throws wire::MalformedFrame  the connection is to be closed
+  /// @throws wire::MalformedFrame  the connection must be closed
   After on_frame(const wire::Frame& frame, wire::MethodDecoder& decoder);
-  /// Whether deliveries came since the last end_turn(), which hands them over.
+  /// Whether deliveries arrived since the last end_turn(), which hands them over.
   [[nodiscard]] bool has_arrivals() const noexcept { return has_arrivals_; }
-  /// True asks for tick().
+  /// Ends a turn. True asks for tick().
   bool end_turn();
-  /// Sends the acknowledgements that have gathered. True asks for the next one.
+  /// Sends the gathered acknowledgements. True asks for another tick.
   bool tick();
   void unblocked();
-  /// Fails everybody who waits: what they see of a closed channel is that its number is free.
+  /// Fails every waiting call. By then the number of the closed channel is free.
   void fail_waiters() noexcept;
-  /// Its number is free, and its end was the broker's.
+  /// Tells the sink that the number is free, if the broker closed the channel.
   void forgotten();
-  /// The connection is gone: fails everybody who waits, and everything that comes.
+  /// Fails every waiting call and every later one, because the connection is gone.
   void fail(const ErrorDetails& error) noexcept;
 
  private:
@@ -276,14 +286,14 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
     std::uint32_t expected = 0;
     LateDelivery late = LateDelivery::keep;
     bool given_up = false;
-    bool told = false;  // of the answer to a post()
+    bool told = false;  // report the answer to a post()
     bool done = false;
     std::optional<ErrorDetails> error{};
     Reply reply{};
     std::condition_variable answered{};
   };
 
-  // Where the end of channel.open is to be noted, if that is what expects this answer.
+  // The place to note where channel.open ends in the outbox; null if another answer is expected.
   [[nodiscard]] std::uint64_t* end_of_open(std::uint32_t expected) noexcept {
     return expected == wire::id::channel_open_ok ? &open_end_ : nullptr;
   }
@@ -305,7 +315,7 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
         {.operation = operation, .text = "the connection is closed", .scope = ErrorScope::connection});
   }
   void check_settles(const char* operation) const;
-  // A step that finds no memory ends the connection: the broker waits for it.
+  // If a step finds no memory, the connection ends, since the broker waits for that step.
   template <typename Step>
   void or_break_off(Step&& step) noexcept {
     try {
@@ -341,30 +351,30 @@ class ChannelCore : public std::enable_shared_from_this<ChannelCore> {
   const std::uint32_t frame_max_;
   mutable std::mutex mutex_;
   std::deque<std::shared_ptr<Waiter>> waiters_;
-  std::optional<ErrorDetails> error_;  // set: closed
-  std::atomic<bool> closing_{false};   // our channel.close is on its way; set under the lock
-  bool retired_ = false;               // nothing that it delivered is settled any more
-  bool is_stream_ = false;             // knows no basic.nack
+  std::optional<ErrorDetails> error_;  // if set, the channel is closed
+  std::atomic<bool> closing_{false};   // our channel.close was sent, or is about to be; set under the lock
+  bool retired_ = false;               // its deliveries cannot be settled any more
+  bool is_stream_ = false;             // it has no basic.nack
   std::atomic<bool> usable_{true};     // error_ is not set
   std::weak_ptr<ChannelSink> sink_;
-  std::uint64_t open_end_ = std::numeric_limits<std::uint64_t>::max();  // of channel.open, in the outbox
+  std::uint64_t open_end_ = std::numeric_limits<std::uint64_t>::max();  // end of channel.open in the outbox
   static constexpr std::size_t no_consumer = std::numeric_limits<std::size_t>::max();
   std::size_t allowed_ = no_consumer;  // unsettled deliveries
-  std::size_t bytes_beyond_ = 0;       // delivered since they were fewer
+  std::size_t bytes_beyond_ = 0;  // delivered since the number of unsettled deliveries was last below that
   AckTracker acks_;
   std::vector<AckTracker::Ack> merged_;
-  bool ticking_ = false;              // the I/O thread comes by within ack_delay: see tick()
+  bool ticking_ = false;              // a tick() follows within ack_delay
   bool arrived_since_tick_ = false;   // deliveries
   bool settlements_awaited_ = false;  // from the first await_settled() on
   std::condition_variable settled_;
   std::uint64_t oldest_ = 0;  // an unsettled tag, as of the last batch of acknowledgements
   Deadline oldest_since_{};
 
-  // The I/O thread's own.
-  bool opened_ = false;            // channel.open-ok came
-  bool consumes_ = false;          // a basic.consume-ok came
-  bool confirms_ = false;          // confirm.select-ok came
-  bool closed_by_broker_ = false;  // channel.close came, while our own was under way
+  // Only the I/O thread uses these.
+  bool opened_ = false;            // channel.open-ok arrived
+  bool consumes_ = false;          // a basic.consume-ok arrived
+  bool confirms_ = false;          // confirm.select-ok arrived
+  bool closed_by_broker_ = false;  // channel.close arrived while our own was in flight
   ContentAssembler assembler_;
   bool assembles_ = false;
   bool has_arrivals_ = false;

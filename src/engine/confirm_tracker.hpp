@@ -7,11 +7,11 @@
 
 namespace warren::inline v0::engine {
 
-/// The publishes of one channel in confirm mode that the broker has not settled yet, by number.
+/// The unsettled publishes of one channel in confirm mode, by their confirm number.
 ///
-/// Numbers count from 1 with each channel (https://www.rabbitmq.com/docs/confirms). Entries stay until they
-/// are settled, even if their caller gave up, so that the numbering never shifts. A ring: a steady stream
-/// allocates nothing. Not synchronised: its publisher's lock guards it.
+/// Numbers count from 1 on each channel (https://www.rabbitmq.com/docs/confirms). Entries stay until they are
+/// settled, even if their caller gave up, so that the numbers never shift. A ring buffer, so that a steady
+/// stream of publishes allocates nothing. Not thread-safe: the publisher's lock guards it.
 template <typename Entry>
 class ConfirmTracker {
  public:
@@ -25,9 +25,9 @@ class ConfirmTracker {
     return tag;
   }
 
-  /// Calls `settled(entry)` for each publish that an ack or nack settles, in ascending order.
-  /// False if the tag was never given out, or was settled before: a protocol error.
-  /// With `multiple`, tag 0 means all that are outstanding (AMQP 0-9-1, basic.ack).
+  /// Calls `settled(entry)` for each publish that an ack or nack settles, in ascending order. False is a
+  /// protocol error: no publish has the tag, or it was settled before. With `multiple`, tag 0 means all
+  /// outstanding publishes (AMQP 0-9-1, basic.ack).
   template <typename Settled>
   bool settle(std::uint64_t tag, bool multiple, Settled&& settled) {
     if (multiple && tag == 0) tag = first_ + count_ - 1;
@@ -47,7 +47,7 @@ class ConfirmTracker {
     return true;
   }
 
-  /// The oldest outstanding entry that `wanted` takes, or a null one.
+  /// The oldest outstanding entry for which `wanted` returns true, or a null one.
   template <typename Wanted>
   Entry find(Wanted&& wanted) {
     for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
@@ -56,7 +56,7 @@ class ConfirmTracker {
     return Entry();
   }
 
-  /// Calls `function(entry)` for all that is outstanding, in ascending order.
+  /// Calls `function(entry)` for each outstanding publish, in ascending order.
   template <typename Function>
   void each(Function&& function) {
     for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
@@ -64,7 +64,7 @@ class ConfirmTracker {
     }
   }
 
-  /// Calls `lost(entry)` for all that is outstanding, and starts again at number 1.
+  /// Calls `lost(entry)` for each outstanding publish, and starts again at number 1.
   template <typename Lost>
   void reset(Lost&& lost) {
     for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
@@ -85,7 +85,7 @@ class ConfirmTracker {
   Slot& slot(std::uint64_t tag) noexcept { return ring_[static_cast<std::size_t>(tag) & (ring_.size() - 1)]; }
 
   void grow() {
-    constexpr std::size_t smallest = 64;  // a power of two, as every size from here
+    constexpr std::size_t smallest = 64;  // a power of two, like every size
     std::vector<Slot> larger(ring_.empty() ? smallest : ring_.size() * 2);
     for (std::uint64_t tag = first_; tag < first_ + count_; ++tag) {
       larger[static_cast<std::size_t>(tag) & (larger.size() - 1)] = std::move(slot(tag));
@@ -101,8 +101,8 @@ class ConfirmTracker {
   }
 
   std::vector<Slot> ring_;   // the slot of a number is its lower bits
-  std::uint64_t first_ = 1;  // of the numbers kept
-  std::size_t count_ = 0;    // of them
+  std::uint64_t first_ = 1;  // the lowest number that is kept
+  std::size_t count_ = 0;    // how many numbers are kept
   std::size_t outstanding_ = 0;
 };
 

@@ -19,7 +19,8 @@ constexpr std::size_t smallest_outbox = 256 * 1024;
 
 ErrorDetails ended(std::string text) { return {.text = std::move(text), .scope = ErrorScope::connection}; }
 
-// A function: an object would be destroyed before a connection that lives until the program's end.
+// A function, not an object: an object would be destroyed before a connection that lives until the program
+// ends.
 ErrorDetails closed_by_us() { return ended("the connection is closed"); }
 
 }  // namespace
@@ -60,7 +61,7 @@ void ConnectionCore::open() {
   }
 }
 
-// All that it ever needs: when it is lost, there may be no thread to be had.
+// Starts all threads that the connection will need. After a loss, the system might have no thread left.
 void ConnectionCore::start_threads() {
   if (options_.recovery.enabled) recovery_ = start_thread("warren-recovery", [this] { recover_loop(); });
   try {
@@ -97,7 +98,7 @@ wire::Negotiated ConnectionCore::negotiated() const {
   return negotiated_;
 }
 
-// False where it is closing, or at its end: no other state follows.
+// False if the connection is closing or has ended: no other state follows.
 bool ConnectionCore::enter(ConnectionState state, const ErrorDetails* error) noexcept {
   {
     const std::lock_guard lock(mutex_);
@@ -106,7 +107,7 @@ bool ConnectionCore::enter(ConnectionState state, const ErrorDetails* error) noe
     if (state_ == ConnectionState::closing && !ending) return false;
     state_ = state;
     changed_.notify_all();
-    // With the lock held, so that states are told in the order in which they came.
+    // Called with the lock held, so that states are reported in their order.
     events_.state(state, {}, error);
   }
   return true;
@@ -175,7 +176,7 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
                                          limit)});
     }
   }
-  channel->set_sink(std::move(sink));  // nothing comes before it is open
+  channel->set_sink(std::move(sink));  // set before any event can arrive
   const auto forget = [&] {
     const std::lock_guard lock(mutex_);
     std::erase_if(channels_, [&](const auto& each) { return each.second == channel; });
@@ -184,15 +185,15 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   try {
     call = channel->begin(operation, id::channel_open_ok, wire::channel_open);
   } catch (...) {
-    // The outbox was closed, or there is no memory: it never began, and who tries again takes another number
-    // each time.
+    // The outbox was closed, or there is no memory: the channel.open was not sent. The number is freed, since
+    // each further attempt takes another one.
     forget();
     throw;
   }
   try {
     channel->finish(call, operation, deadline);
   } catch (const TimeoutError& error) {
-    channel->give_up();  // it may still open: nobody would know
+    channel->give_up();  // the channel may still open, and would have no owner
     raise_timeout(error.details());
   } catch (const ConnectionError&) {
     forget();
@@ -201,7 +202,8 @@ std::shared_ptr<ChannelCore> ConnectionCore::open_channel(Deadline deadline, std
   return channel;
 }
 
-// With the lock held. A number is free only once its close-ok is on its way: it is in the map until then.
+// Called with the lock held. A number is free only once its close-ok was queued to be sent; until then it is
+// in the map.
 std::uint32_t ConnectionCore::free_number() const {
   std::uint32_t number = 1;
   for (const auto& [taken, open] : channels_) {
@@ -224,7 +226,7 @@ std::shared_ptr<ChannelCore> ConnectionCore::start_channel(std::weak_ptr<Channel
   }
   channel->set_sink(std::move(sink));
   using Answer = ChannelCore::Answer;
-  // The broker handles a channel's methods in their order: what follows finds it open.
+  // The broker handles a channel's methods in order, so the next method finds the channel open.
   if (channel->post(id::channel_open_ok, Answer::ignored, wire::channel_open) &&
       channel->post(id::confirm_select_ok, Answer::ignored, wire::confirm_select)) {
     return channel;
@@ -251,7 +253,7 @@ void ConnectionCore::end_trial(const void* who) {
     if (trial_ != who) return;
     trial_ = nullptr;
   }
-  const Recoverables all = recoverables();  // kept: add() may replace it meanwhile
+  const Recoverables all = recoverables();  // a copy: add() may replace the list meanwhile
   for (const auto& each : *all) {
     if (const auto recoverable = each.lock()) recoverable->on_trial_over();
   }
@@ -279,13 +281,13 @@ void ConnectionCore::close(Deadline deadline) noexcept {
   if (enter(ConnectionState::closing)) {
     try {
       for (const auto& channel : open_channels())
-        channel->give_back_unsettled();  // and what a tick would have sent
-    } catch (...) {                      // no memory for the list: the broker gives it back by itself
+        channel->give_back_unsettled();  // also sends the acknowledgements that wait for a tick
+    } catch (...) {                      // no memory for the list: the broker requeues the messages anyway
     }
     try {
       outbox_.append(Outbox::Entry::control,
                      [](Bytes& out) { wire::connection_close(out, reply_code::success, "bye"); });
-    } catch (...) {  // no memory: it ends without a word
+    } catch (...) {  // no memory: the connection ends without a connection.close
       outbox_.break_off();
     }
   }
@@ -312,7 +314,7 @@ void ConnectionCore::fail_channels(const ErrorDetails& error) noexcept {
   for (const auto& [number, channel] : channels) channel->fail(error);
 }
 
-// Null where it was closed by us.
+// `error` is null if this client closed the connection.
 void ConnectionCore::end(const ErrorDetails* error) noexcept {
   ErrorDetails reason = lost_without_memory();
   if (error != nullptr) {
@@ -326,7 +328,7 @@ void ConnectionCore::end(const ErrorDetails* error) noexcept {
     recovering_ = false;
     ended_ = true;
   }
-  // The state first: who is told of its channel's end finds the connection at its own.
+  // The state is set first, so that a sink that hears of its channel's end finds the connection ended.
   if (error != nullptr) {
     events_.log(LogLevel::error,
                 [&] { return fmt::format("the connection has failed: {}", Error(reason).what()); });

@@ -33,54 +33,59 @@ namespace warren::inline v0::engine {
 
 [[nodiscard]] wire::LoginOptions login(const ConnectionOptions& options);
 
-/// What comes back by itself after the connection was lost. Its channel is gone by then.
+/// An object that the connection restores after a loss. By then its channel is gone.
 class Recoverable {
  public:
   virtual ~Recoverable() = default;
-  /// On the I/O thread: the connection is lost, and will be recovered. Its channel's end follows.
+  /// Called on the I/O thread: the connection is lost and will be recovered. The channel's on_closed()
+  /// follows.
   virtual void lost() noexcept {}
-  /// On the recovery thread, once the topology is there again; may block until the deadline.
-  /// @throws Error  ConnectionError where the connection was lost again: the next one is tried
+  /// Called on the recovery thread, once the topology is declared again. May block until the deadline.
+  /// @throws Error  ConnectionError if the connection was lost again: the next recovery tries again
   virtual void recover(std::chrono::steady_clock::time_point deadline) = 0;
-  /// The connection will not come back.
+  /// The connection ended and will not be recovered.
   virtual void abandon(const ErrorDetails& error) noexcept = 0;
-  /// Another one's trial is over (see ConnectionCore::begin_trial). Any thread.
+  /// Another publisher's trial is over (see ConnectionCore::begin_trial). Any thread.
   virtual void on_trial_over() {}
 };
 
-/// A connection and its I/O thread, which alone reads, and owns the transport. Runs no user code.
+/// A connection and its I/O thread. Only the I/O thread reads, and it owns the transport. It runs no user
+/// code.
 ///
-/// Where it is lost, its channels fail, for good: each is one generation. The I/O thread connects again; then
-/// the recovery thread declares the topology and lets publishers send again what is unconfirmed; then it is
-/// open.
+/// When the connection is lost, its channels fail permanently: each is one generation. The I/O thread
+/// connects again. Then the recovery thread declares the topology and lets publishers send their unconfirmed
+/// messages again. After that the connection is open.
 class ConnectionCore : public Ticker, private DirectWriter {
  public:
   using Clock = std::chrono::steady_clock;
   using Deadline = Clock::time_point;
 
   ConnectionCore(std::vector<Endpoint> endpoints, ConnectionOptions options);
-  /// Cuts the connection where close() was not called. Not on the I/O thread.
+  /// Cuts the connection if close() was not called. Must not run on the I/O thread.
   ~ConnectionCore() override;
 
-  /// Tries each endpoint in turn, once or until ConnectionOptions::first_connect's deadline; blocks at most
-  /// `connect_timeout` for each. To be called once.
-  /// @throws ConnectionError  the last endpoint's; not permanent if a stop was requested
+  /// Tries each endpoint in turn, once or until the deadline of ConnectionOptions::first_connect. Blocks at
+  /// most `connect_timeout` for each attempt. Must be called only once.
+  /// @throws ConnectionError  the error of the last endpoint; transient if a stop was requested
   void open();
-  /// Who may open a channel: everybody once it is open, recovery as soon as it is connected.
+  /// Which callers may open a channel: everybody once the connection is open; recovery as soon as it is
+  /// connected.
   enum class Access { everybody, recovery };
-  /// Opens a channel with the lowest free number. Where all are taken and one is being closed, it waits for
-  /// that one until the deadline.
-  /// @throws as ChannelCore::call; ChannelError if all numbers are taken and none is being closed
+  /// Opens a channel with the lowest free number. If all numbers are taken and a channel is closing, it waits
+  /// for that number until the deadline.
+  /// @throws ChannelError  all numbers are taken and no channel is closing
+  /// @throws ChannelError, ConnectionError, TimeoutError  for the reasons that ChannelCore::call() has
   std::shared_ptr<ChannelCore> open_channel(Deadline deadline, std::weak_ptr<ChannelSink> sink = {},
                                             Access access = Access::everybody);
-  /// The same without waiting for the answers, so that the I/O thread may call it, in confirm mode.
-  /// Null where no number is free, or the connection is lost.
+  /// Opens a channel in confirm mode without waiting for the answers, so the I/O thread may call it. Null if
+  /// no number is free, or the connection is lost.
   std::shared_ptr<ChannelCore> start_channel(std::weak_ptr<ChannelSink> sink);
-  /// Returns once it is open: at once, or after recovery. With `stop`, also once that says so (see notify()).
-  /// @throws ConnectionError  it is closed, failed, or not open by the deadline
+  /// Blocks until the connection is open, for example until recovery is over. Returns earlier if `stop`
+  /// returns true (see notify()).
+  /// @throws ConnectionError  the connection is closed, failed, or not open by the deadline
   void await_open(const std::string& operation, Deadline deadline, const std::function<bool()>& stop = {});
-  /// Runs `attempt`, and again where the connection was lost ahead of its sending anything, so that it waits
-  /// for the recovery instead. A TimeoutError becomes a BlockedError where the broker blocks.
+  /// Runs `attempt`. If the connection was lost before anything was sent, it waits for the recovery and runs
+  /// `attempt` again. A TimeoutError becomes a BlockedError if the broker blocks the connection.
   template <typename Attempt>
   std::invoke_result_t<Attempt&> unless_lost(Deadline deadline, Attempt&& attempt) {
     for (;;) {
@@ -90,7 +95,7 @@ class ConnectionCore : public Ticker, private DirectWriter {
         if (error.in_doubt()) throw;
         check_not_ended(error.operation());
         if (Clock::now() >= deadline) throw;
-        std::this_thread::yield();  // the I/O thread is about to say that it is lost
+        std::this_thread::yield();  // the I/O thread is about to report the loss
       } catch (const BlockedError&) {
         throw;
       } catch (const TimeoutError& error) {
@@ -98,54 +103,57 @@ class ConnectionCore : public Ticker, private DirectWriter {
       }
     }
   }
-  /// Whether a recorded queue is still to be declared again in the background, since another connection holds
-  /// it.
+  /// Whether a recorded queue is still declared again in the background, because another connection holds it.
   [[nodiscard]] bool queue_is_pending(std::string_view queue) const { return topology_.is_pending(queue); }
-  /// Returns once queue_is_pending() is false, or `stop` says so (see notify()), or the connection is not
-  /// open any more. Not on the I/O thread.
+  /// Blocks until queue_is_pending() is false, `stop` returns true (see notify()), or the connection is no
+  /// longer open. Must not run on the I/O thread.
   void await_queue(const std::string& queue, const std::function<bool()>& stop);
-  /// The recovery: so many declarations begin, of which so many are answered; 0: none.
+  /// The recovery's progress: how many declarations it has begun, and how many of them are answered. 0 means
+  /// none.
   struct Progress {
     std::size_t done = 0;
     std::size_t total = 0;
   };
   void expect_declarations(std::size_t total);
   Progress count_declaration();
-  /// Everybody in await_open() and await_queue() asks its `stop` again.
+  /// Makes every thread in await_open() and await_queue() ask its `stop` again.
   void notify();
   /// Whether a lost connection is being recovered. Set before its channels fail.
   [[nodiscard]] bool is_recovering() const;
-  /// Whether it is closing, closed or failed: it will not be open again.
+  /// Whether the connection is closing, closed or failed, so that it will not be open again.
   [[nodiscard]] bool has_ended() const;
-  /// Cuts a link on which the broker doesn't answer, so that it is recovered. Any thread.
+  /// Cuts a connection on which the broker does not answer, so that it is recovered. Any thread.
   void drop(std::string_view reason) noexcept;
   void add(std::weak_ptr<Recoverable> recoverable);
-  /// Where the broker closes the connection over a message, several publishers may have had one in flight.
-  /// One of them at a time sends its own again, so that it can tell. True where that is `who`, until its
-  /// end_trial(). May be called with a publisher's lock held.
+  /// Begins the trial of a publisher. When the broker closes the connection over a message, several
+  /// publishers may have had messages in flight. One publisher at a time sends its own again, so that the
+  /// cause can be found. True if it is `who`'s turn, which lasts until end_trial(). May be called with a
+  /// publisher's lock held.
   [[nodiscard]] bool begin_trial(const void* who);
-  /// Lets the others have their turn. With no publisher's lock held.
+  /// Ends the trial, so that other publishers get their turn. Must be called with no publisher's lock held.
   void end_trial(const void* who);
-  /// Why it is not open, while it is not.
+  /// Why the connection is not open; nullopt while it is open.
   [[nodiscard]] std::optional<ErrorDetails> why_not_open() const noexcept;
-  /// Says connection.close and waits for the answer until the deadline, then cuts. Ends the I/O thread. Does
-  /// nothing in a child of fork().
+  /// Sends connection.close, waits for the answer until the deadline, then cuts the connection and ends the
+  /// I/O thread. Does nothing in a child of fork().
   void close(Deadline deadline) noexcept;
 
   [[nodiscard]] ConnectionState state() const;
-  /// The broker's reason, while it blocks this connection for a resource alarm.
+  /// The broker's reason while it blocks this connection because of a resource alarm.
   [[nodiscard]] std::optional<std::string> blocked() const;
   [[nodiscard]] bool is_blocked() const noexcept { return is_blocked_.load(std::memory_order_relaxed); }
-  /// The error for a call that ran out of time here: BlockedError while the broker blocks, else TimeoutError.
+  /// Throws the error for a call that timed out: BlockedError while the broker blocks the connection, else
+  /// TimeoutError.
   [[noreturn]] void raise_timeout(ErrorDetails details) const;
 
   bool request_tick(std::shared_ptr<ChannelCore> channel) noexcept override;
 
-  /// What consumers share over this connection, in a room above: what one of them holds, else what `make`
-  /// returns. Nothing is kept here once nobody holds it. Any thread; `make` must not block.
+  /// An object that the consumers of this connection share, of a type that higher layers define. Returns the
+  /// object that one of them holds, else the result of `make`. The connection itself does not keep it alive.
+  /// Any thread; `make` must not block.
   [[nodiscard]] std::shared_ptr<void> shared(const std::function<std::shared_ptr<void>()>& make);
 
-  /// The one that made it.
+  /// The process that made the connection.
   [[nodiscard]] const OwnProcess& process() const noexcept { return process_; }
   [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
@@ -155,7 +163,7 @@ class ConnectionCore : public Ticker, private DirectWriter {
   [[nodiscard]] Outbox& outbox() noexcept { return outbox_; }
   [[nodiscard]] Events& events() noexcept { return events_; }
   [[nodiscard]] Topology& topology() noexcept { return topology_; }
-  /// Of the present connection, or the latest one.
+  /// The values negotiated for the present connection, or for the latest one.
   [[nodiscard]] wire::Negotiated negotiated() const;
 
  private:
@@ -171,7 +179,8 @@ class ConnectionCore : public Ticker, private DirectWriter {
   void fail_channels(const ErrorDetails& error) noexcept;
   void end(const ErrorDetails* error) noexcept;
   [[noreturn]] void raise(const std::string& operation) const;
-  /// @throws ConnectionError  the cause, where it has ended: who met the closed outbox was told none
+  /// @throws ConnectionError  the cause, if the connection has ended. A closed outbox does not tell the
+  /// cause.
   void check_not_ended(const std::string& operation) const;
 
   // io_loop.cpp
@@ -216,11 +225,11 @@ class ConnectionCore : public Ticker, private DirectWriter {
   Events events_;
   Outbox outbox_;
   Topology topology_;
-  std::unique_ptr<wire::Transport> transport_;  // the I/O thread's, and its end
-  wire::Negotiated current_;                    // the I/O thread's, of transport_
-  wire::MethodDecoder decoder_;                 // the I/O thread's
-  Backoff backoff_;                             // the I/O thread's
-  std::size_t next_endpoint_ = 0;               // the I/O thread's: whose turn it is to be tried
+  std::unique_ptr<wire::Transport> transport_;  // used by the I/O thread, also at its end
+  wire::Negotiated current_;                    // of transport_; used by the I/O thread
+  wire::MethodDecoder decoder_;                 // used by the I/O thread
+  Backoff backoff_;                             // used by the I/O thread
+  std::size_t next_endpoint_ = 0;               // used by the I/O thread: the endpoint to try next
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -228,14 +237,14 @@ class ConnectionCore : public Ticker, private DirectWriter {
   bool connected_ = false;
   bool recovering_ = false;
   bool reconnected_ = false;  // for the recovery thread
-  bool ended_ = false;        // likewise
+  bool ended_ = false;        // for the recovery thread
   std::optional<std::string> drop_reason_;
-  std::uint64_t generation_ = 0;  // of connections: one more with each loss
+  std::uint64_t generation_ = 0;  // the number of the connection; each loss adds one
   Progress progress_;
-  Recoverables recoverables_;    // replaced rather than changed: who looks at it needs no memory
-  const void* trial_ = nullptr;  // whose it is
+  Recoverables recoverables_;    // replaced, never changed: a reader needs no memory
+  const void* trial_ = nullptr;  // the publisher that is on trial
   ConnectionState state_ = ConnectionState::connecting;
-  std::optional<ErrorDetails> error_;  // why it is not open; set ahead of the state that it explains
+  std::optional<ErrorDetails> error_;  // why it is not open; set before the state that it explains
   std::optional<std::string> blocked_;
   std::atomic<bool> is_blocked_{false};
   std::map<std::uint16_t, std::shared_ptr<ChannelCore>> channels_;
@@ -246,10 +255,10 @@ class ConnectionCore : public Ticker, private DirectWriter {
   std::mutex shared_mutex_;
   std::weak_ptr<void> shared_;
 
-  std::mutex join_mutex_;  // several may close at once
+  std::mutex join_mutex_;  // several threads may close at once
   std::thread io_;
   std::thread recovery_;          // if recovery is enabled
-  std::size_t pending_turn_ = 0;  // the recovery thread's: which pending queue is asked for first
+  std::size_t pending_turn_ = 0;  // used by the recovery thread: the pending queue to ask for first
 };
 
 }  // namespace warren::inline v0::engine

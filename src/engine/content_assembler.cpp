@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint16_t basic_class = 60;
 constexpr std::size_t kept_body = 64 * 1024;
 constexpr std::size_t most_spare = 1'024;
-// What a header claims is reserved only up to a sane first step.
+// A header may announce any size. Only this much is reserved before the body arrives.
 constexpr std::uint64_t first_reserve = std::uint64_t{16} << 20;
 
 }  // namespace
@@ -71,12 +71,12 @@ void ContentAssembler::reset() noexcept { content_.reset(); }
 
 void ContentAssembler::recycle(ContentPtr content) {
   if (content == nullptr || spare_.size() >= most_spare) return;
-  if (!DeliveryAccess::is_of(content->delivery, channel_)) return;  // of a generation before
+  if (!DeliveryAccess::is_of(content->delivery, channel_)) return;  // it belongs to an earlier generation
   Message& message = DeliveryAccess::message(content->delivery);
   if (message.body_buffer().capacity() > kept_body) std::string().swap(message.body_buffer());
   FieldTable& headers = message.properties().headers;
   if (wire::TableAccess::is_large(headers)) headers = {};
-  headers.clear();  // what was decoded of it; its bytes' room is used again
+  headers.clear();  // drops decoded headers; the memory of the bytes is used again
   spare_.push_back(std::move(content));
 }
 

@@ -5,7 +5,7 @@
 
 namespace warren::inline v0::engine {
 
-/// `timeout` after `now`, or the end of time if the clock can't tell so far.
+/// `timeout` after `now`, or the largest time point if the clock cannot represent that.
 [[nodiscard]] inline std::chrono::steady_clock::time_point deadline_after(
     std::chrono::milliseconds timeout,
     std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now()) noexcept {

@@ -11,7 +11,7 @@
 
 namespace warren::inline v0::engine {
 
-/// Fills a Delivery, which is read-only to everybody else.
+/// Fills a Delivery, which is read-only for all other code.
 class DeliveryAccess {
  public:
   [[nodiscard]] static Message& message(Delivery& delivery) noexcept { return delivery.message_; }
@@ -32,17 +32,18 @@ class DeliveryAccess {
   static void redelivered(Delivery& delivery, bool redelivered) noexcept {
     delivery.redelivered_ = redelivered;
   }
-  /// From here on its copies share its body, of whatever size.
+  /// Copies of the delivery share its body from now on, whatever its size.
   static void share_body(Delivery& delivery) {
     Message& message = delivery.message_;
     if (message.shared_ || message.body_.empty()) return;
     message.shared_ = std::make_shared<const std::string>(std::move(message.body_));
     message.body_.clear();
   }
-  /// Lets go of a body that it shares, which may be somebody else's by now.
+  /// Releases the delivery's reference to a shared body. Other deliveries may still refer to it.
   static void drop_body(Delivery& delivery) noexcept { delivery.message_.shared_.reset(); }
   static void runs_before(Delivery& delivery, std::uint32_t runs) noexcept { delivery.runs_before_ = runs; }
-  /// What basic.deliver, basic.get-ok or basic.return says, into the strings that are there.
+  /// Copies the fields of basic.deliver, basic.get-ok or basic.return; the existing strings keep their
+  /// memory.
   static void method(Delivery& delivery, const wire::InboundMethod& method) {
     delivery.exchange_.assign(method.exchange);
     delivery.routing_key_.assign(method.routing_key);

@@ -18,7 +18,7 @@
 namespace warren::inline v0::engine {
 namespace {
 
-// The broker's words and a publisher's come here as they are.
+// Escapes the texts, since they may contain the broker's or a publisher's words.
 ErrorDetails to_print(const ErrorDetails& error) noexcept {
   ErrorDetails details = kept(error);
   try {
@@ -30,19 +30,20 @@ ErrorDetails to_print(const ErrorDetails& error) noexcept {
   return details;
 }
 
-// What is logged if the program has no callback. Standard error is not buffered: a line is one write, mostly.
+// Prints log events if the program has no callback. Standard error is not buffered, so a line is usually one
+// write.
 void print(const LogEvent& event) {
   const std::string line = std::string("warren: ") + to_string(event.level) + ": " + event.text + '\n';
   (void)std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 constexpr std::size_t most_queued = 1'024;
-constexpr std::size_t kept_room = 16;            // events, for when there is no memory
-constexpr std::chrono::milliseconds grace{100};  // for what is queued, if the time for closing is used up
+constexpr std::size_t kept_room = 16;            // events that can be queued without memory
+constexpr std::chrono::milliseconds grace{100};  // to deliver queued events after the closing deadline
 
 }  // namespace
 
-// Owned by its thread, too, so that a callback that never returns keeps what it stands on.
+// The events' thread owns it too, so a callback that never returns keeps its data valid.
 struct Events::Shared {
   LogLevel level = LogLevel::info;
   LogCallback on_log;
@@ -51,7 +52,7 @@ struct Events::Shared {
   std::mutex mutex;
   std::condition_variable changed;
   std::list<Event> queue;
-  std::list<Event> room = std::list<Event>(kept_room);  // for what must be told without memory
+  std::list<Event> room = std::list<Event>(kept_room);  // for events that must be delivered without memory
   std::multimap<std::chrono::steady_clock::time_point, std::function<void()>> timers;
   std::thread thread;
   bool closed = false;
@@ -70,7 +71,7 @@ struct Events::Shared {
         leave(queue.begin());
         lock.unlock();
         tell(event);
-      }  // a callback is destroyed without the lock
+      }  // callbacks are destroyed without the lock
       lock.lock();
     }
     finished = true;
@@ -81,7 +82,7 @@ struct Events::Shared {
     return !timers.empty() && timers.begin()->first <= std::chrono::steady_clock::now();
   }
 
-  // Calls the first timer if its time is past, else sleeps until then or until something changes.
+  // Calls the first timer if its time has passed. Otherwise sleeps until then, or until something changes.
   void run_timers(std::unique_lock<std::mutex>& lock) noexcept {
     if (timers.empty()) return changed.wait(lock);
     if (const auto first = timers.begin()->first; first > std::chrono::steady_clock::now()) {
@@ -92,13 +93,13 @@ struct Events::Shared {
     lock.unlock();
     try {
       due.mapped()();
-    } catch (...) {  // nobody is there to tell
+    } catch (...) {  // no caller could receive the error
     }
     due = {};
     lock.lock();
   }
 
-  // With the lock held. The event was moved from, or is not to be told.
+  // Called with the lock held. The event was moved from, or must not be delivered.
   void leave(std::list<Event>::iterator event) noexcept {
     if (room.size() < kept_room) {
       room.splice(room.end(), queue, event);
@@ -107,7 +108,7 @@ struct Events::Shared {
     }
   }
 
-  // With the lock held: the oldest one but for calls. False if there is none.
+  // Drops the oldest event that is not a call; called with the lock held. False if there is none.
   bool drop_oldest() noexcept {
     const auto oldest = std::ranges::find_if(
         queue, [](const Event& each) { return !std::holds_alternative<std::function<void()>>(each); });
@@ -125,7 +126,7 @@ struct Events::Shared {
       } else {
         std::get<std::function<void()>>(event)();
       }
-    } catch (...) {  // nobody is there to tell
+    } catch (...) {  // no caller could receive the error
     }
   }
 };
@@ -195,7 +196,7 @@ bool Events::push(Event event) noexcept {
   if (shared_->closed) return false;
   if (shared_->queue.size() >= most_queued) shared_->drop_oldest();
   std::list<Event>& room = shared_->room;
-  // A line of the log leaves the room that is kept to what must be told.
+  // A log line must not use the reserved room, which is for events that must be delivered.
   const bool may_use_room = !std::holds_alternative<LogEvent>(event);
   try {
     if (room.size() < kept_room || !may_use_room) room.emplace_back();
@@ -218,17 +219,18 @@ void Events::close(std::chrono::steady_clock::time_point deadline) noexcept {
   shared_->changed.notify_all();
   if (!shared_->thread.joinable()) return;
   if (shared_->thread.get_id() == std::this_thread::get_id())
-    return;  // from a callback, which can't await its end
+    return;  // called from a callback, which cannot wait for its own end
   deadline = std::max(deadline, std::chrono::steady_clock::now() + grace);
   shared_->changed.wait_until(lock, deadline, [&] { return shared_->finished; });
-  // No callback begins after this: what it refers to may be gone. One that runs can't be ended from outside.
+  // No callback starts after this: objects that it refers to may be gone. A running callback cannot be
+  // stopped.
   const auto untold =
-      std::exchange(shared_->queue, {});  // destroyed without the lock, as what they hold may log
+      std::exchange(shared_->queue, {});  // destroyed without the lock, since the callbacks' objects may log
   const auto timers = std::exchange(shared_->timers, {});
   std::thread thread = std::move(shared_->thread);
   const bool finished = shared_->finished;
   lock.unlock();
-  if (!thread.joinable()) return;  // another one, closing at the same time, was first
+  if (!thread.joinable()) return;  // another thread closes this object too, and was first
   if (finished) {
     thread.join();
   } else {

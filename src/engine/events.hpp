@@ -15,26 +15,27 @@
 
 namespace warren::inline v0::engine {
 
-/// Carries log and state events, and calls of other callbacks, to the user's code on a thread of their own,
-/// which start() makes, or the first event. Without a callback for log events, it prints warnings and errors
-/// to standard error. Any thread.
+/// Runs the user's callbacks for log events, state events and other calls on a thread of its own. start()
+/// makes that thread, or the first event does. If no log callback is set, warnings and errors are printed to
+/// standard error. Any thread.
 ///
-/// Without memory a log line is dropped; a state and a call are not, but for the texts of a state.
+/// If memory runs out, a log line is dropped. States and calls are still delivered, but a state may lose its
+/// texts.
 class Events {
  public:
   Events(LogLevel level, LogCallback on_log, StateCallback on_state);
-  /// As close(now).
+  /// Closes with the current time as the deadline.
   ~Events();
   Events(const Events&) = delete;
   Events& operator=(const Events&) = delete;
 
-  /// Makes the thread, unless it is there, so that no event needs one that the system no longer has.
+  /// Makes the thread if it does not exist yet, so that no later event fails for want of a thread.
   /// @throws ConnectionError if the system has no thread left
   void start();
-  /// Whether anybody listens at this level, so that a text need not be made in vain.
+  /// Whether events of this level are reported; if not, the caller need not make the text.
   [[nodiscard]] bool wants(LogLevel level) const noexcept;
   void log(LogLevel level, std::string text) noexcept;
-  /// The same with a text that is made only if anybody listens.
+  /// Logs the text that `make` returns. `make` is called only if the level is reported.
   template <std::invocable Make>
   void log(LogLevel level, Make&& make) noexcept {
     if (!wants(level)) return;
@@ -45,18 +46,19 @@ class Events {
   }
   void state(ConnectionState state, const std::optional<std::string>& blocked = {},
              const ErrorDetails* error = nullptr, std::vector<NotRecovered> not_recovered = {}) noexcept;
-  /// Calls `callback` on that thread, behind what is queued. What it throws is dropped. A slow callback
-  /// before it does not drop it. False if this is closed already: then it is not called.
+  /// Calls `callback` on the events' thread, after the queued events. An exception from it is dropped. A
+  /// callback is not dropped when earlier callbacks are slow. False if this object is closed: then `callback`
+  /// is not called.
   bool call(std::function<void()> callback) noexcept;
-  /// Calls `callback` on that thread once `when` is past, unless this is closed before. What it throws is
-  /// dropped.
+  /// Calls `callback` on the events' thread once `when` has passed, unless this object is closed before. An
+  /// exception from it is dropped.
   void call_at(std::chrono::steady_clock::time_point when, std::function<void()> callback);
-  /// Whether the calling thread is that thread.
+  /// Whether the calling thread is the events' thread.
   [[nodiscard]] bool is_own_thread() const;
 
-  /// Takes no more, and waits until what is queued was told: at most until the deadline, or a tenth of a
-  /// second if that has passed. Then nothing is told any more; a callback that still runs is left to its
-  /// thread. From within a callback it doesn't wait.
+  /// Accepts no more events, and waits until the queued ones are delivered: until the deadline, or 100 ms if
+  /// it has passed. After that, no callback starts. A callback that still runs is left to its thread. When
+  /// called from a callback, it does not wait.
   void close(std::chrono::steady_clock::time_point deadline) noexcept;
 
  private:

@@ -1,5 +1,5 @@
-// ConnectionCore's first connect: once over all endpoints, or until ConnectionOptions::first_connect's
-// deadline.
+// The first connect of a ConnectionCore: each endpoint once, or until the deadline of
+// ConnectionOptions::first_connect.
 
 #include <fmt/format.h>
 
@@ -16,9 +16,9 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
-constexpr auto shortest_try = 20ms;  // less is not worth a try
+constexpr auto shortest_try = 20ms;  // a shorter attempt is not worthwhile
 
-// The pauses of a recovery, whose other limits are not the first connect's.
+// Uses only the delays of RecoveryOptions. Its other limits do not apply to the first connect.
 RecoveryOptions pauses_of(RecoveryOptions options) {
   options.max_tries.reset();
   options.give_up_after.reset();
@@ -27,12 +27,12 @@ RecoveryOptions pauses_of(RecoveryOptions options) {
 
 }  // namespace
 
-// Of one connect_first().
+// The state of one connect_first().
 struct ConnectionCore::FirstConnect {
   std::optional<Deadline> until;
   std::function<bool()> stopped;
   std::optional<ErrorDetails> last;
-  bool all_permanent = true;  // of this round over the endpoints
+  bool all_permanent = true;  // in this round over the endpoints
 
   [[nodiscard]] milliseconds left() const {
     return until ? std::chrono::ceil<milliseconds>(*until - Clock::now()) : milliseconds::max();
@@ -49,7 +49,7 @@ void ConnectionCore::connect_first() {
   for (;;) {
     if (try_each_endpoint(first)) return;
     if (!first.until || first.all_permanent || first.left() < shortest_try) break;
-    // The last try is a while before the deadline, so that it can succeed.
+    // The last attempt starts some time before the deadline, so that it can succeed.
     const auto left = first.left();
     const auto delay =
         std::min(backoff.next(Clock::now()).value_or(0ms), std::max<milliseconds>(left - 1s, left / 2));
@@ -71,7 +71,7 @@ bool ConnectionCore::try_each_endpoint(FirstConnect& first) {
   for (std::size_t i = 0; i < endpoints_.size(); ++i) {
     if (first.stopped()) return false;
     wire::LoginOptions options = login(options_);
-    if (first.until) {  // one endpoint that says nothing must leave time for the others
+    if (first.until) {  // an endpoint that does not answer must leave time for the others
       const auto share = first.left() / static_cast<milliseconds::rep>(endpoints_.size() - i);
       options.timeout = std::min(options.timeout, std::max<milliseconds>(share, shortest_try));
     }

@@ -1,4 +1,4 @@
-// ConnectionCore's I/O thread: what it writes, reads and hands over in each turn.
+// The I/O thread of a ConnectionCore: how it writes, reads and dispatches in each turn.
 
 #include <fmt/format.h>
 
@@ -19,12 +19,13 @@ namespace {
 namespace id = wire::id;
 using namespace std::chrono_literals;
 
-// Of each turn, so that neither direction starves the other.
+// The most bytes of each direction in one turn, so that neither direction starves the other.
 constexpr std::size_t bytes_per_turn = 512 * 1024;
 constexpr std::size_t read_ahead = 64 * 1024;
-// Of the buffer to read into: a whole frame with RabbitMQ's default frame_max, and read_ahead.
+// The first size of the read buffer: a whole frame with RabbitMQ's default frame_max, and read_ahead.
 constexpr std::size_t first_input = std::size_t{192} << 10;
-// Bytes of answers that the broker caused and did not read, beside those of the consumers' deliveries.
+// The most bytes of answers that the broker has caused and not read, in addition to the answers for
+// consumers' deliveries.
 constexpr std::size_t most_answers = std::size_t{1} << 20;
 
 ErrorDetails lost(std::string text, std::uint16_t code = 0) {
@@ -33,15 +34,16 @@ ErrorDetails lost(std::string text, std::uint16_t code = 0) {
 
 }  // namespace
 
-// What one run of the loop keeps between its turns.
+// The data that one run of the loop keeps between its turns.
 struct ConnectionCore::Turn {
   Turn(Outbox& from, std::size_t frame_max)
       : outbox(from), usual_size(frame_max + read_ahead), input(std::min(usual_size, first_input)) {}
-  ~Turn() { outbox.discard(output); }  // under its lock, as take() lets go of frames
+  ~Turn() { outbox.discard(output); }  // under the outbox's lock, since take() releases frames
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
-  // Moves what is not dispatched to the front. The buffer grows with what has come of a frame, since its
-  // length alone says little. It shrinks again behind a header above frame_max.
+  // Moves the bytes that are not dispatched to the front. The buffer grows with the bytes that have arrived
+  // for a frame, since a frame's length field alone is no proof. It shrinks again after a header above
+  // frame_max.
   void keep(std::string_view rest) {
     const std::size_t needed = wire::frame_size(rest);
     std::size_t size = std::min(input.size(), std::max(usual_size, needed));
@@ -61,9 +63,9 @@ struct ConnectionCore::Turn {
   bool outbox_empty = false;
   const std::size_t usual_size;
   std::vector<char> input;
-  std::size_t end = 0;                   // of what was read and not dispatched
-  bool more_to_read = true;              // what came behind the login, too
-  std::shared_ptr<ChannelCore> channel;  // of the last frame: the next one is mostly its, too
+  std::size_t end = 0;                   // the end of the bytes that were read and not dispatched
+  bool more_to_read = true;              // bytes may already have followed the login
+  std::shared_ptr<ChannelCore> channel;  // the channel of the last frame, and usually of the next
   std::set<std::uint16_t> refused;       // numbers that the broker closed, until their next open-ok
   std::vector<std::shared_ptr<ChannelCore>> arrivals;
   std::vector<std::shared_ptr<ChannelCore>> ticking;
@@ -72,7 +74,7 @@ struct ConnectionCore::Turn {
   Deadline last_received = last_sent;
 };
 
-// Called by the appending thread, with the outbox's lock held.
+// Called by the thread that appends, with the outbox's lock held.
 std::size_t ConnectionCore::write(std::span<const std::string_view> chunks) noexcept {
   const auto result = transport_->write(chunks);
   return result.status == wire::Transport::Status::ok ? result.bytes : 0;
@@ -82,11 +84,11 @@ void ConnectionCore::run() noexcept {
   for (;;) {
     std::optional<ErrorDetails> error = run_until_lost();
     outbox_.close();
-    transport_.reset();  // nobody writes any more
+    transport_.reset();  // no thread writes any more
     if (error && lose(*error)) {
       error = reconnect(std::move(*error));
       if (!error && state() != ConnectionState::closing) continue;
-      outbox_.close();  // close() may have come behind the login
+      outbox_.close();  // close() may have been called after the login
       transport_.reset();
     }
     if (state() == ConnectionState::closing) error.reset();
@@ -94,7 +96,7 @@ void ConnectionCore::run() noexcept {
   }
 }
 
-// Returns nothing if this client closed it.
+// Returns nullopt if this client closed the connection.
 std::optional<ErrorDetails> ConnectionCore::run_until_lost() noexcept {
   std::optional<ErrorDetails> error = lost_without_memory();
   try {
@@ -105,7 +107,7 @@ std::optional<ErrorDetails> ConnectionCore::run_until_lost() noexcept {
   } catch (const ConnectionError& failure) {
     error = kept(failure.details());
   } catch (const std::bad_alloc&) {
-  } catch (const std::exception& failure) {  // what the broker caused here ends this connection, and no more
+  } catch (const std::exception& failure) {  // an error that the broker caused ends only this connection
     error->text = text_or_no_memory([&] { return failure.what(); });
   }
   if (state() == ConnectionState::closing) error.reset();
@@ -146,14 +148,14 @@ void ConnectionCore::write_pending(Turn& turn) {
       total += result.bytes;
       turn.last_sent = Clock::now();
       continue;
-    }  // closed: what the broker said before it closed is still to be read, and the reader meets the end
+    }  // closed: the broker's last bytes must still be read, and the reader then meets the end
     outbox_.discard(turn.output);
     return;
   }
 }
 
-// The broker has caused more answers than it reads. What consumers acknowledge may wait while the broker
-// blocks, but for no more deliveries than it may have made.
+// Throws if the broker causes more answers than it reads. While the broker blocks, consumers'
+// acknowledgements may wait, but not for more deliveries than a correct broker may have made.
 void ConnectionCore::check_answers() {
   std::size_t most = most_answers;
   for (const auto& channel : open_channels()) most += channel->most_answers();
@@ -163,13 +165,13 @@ void ConnectionCore::check_answers() {
 }
 
 void ConnectionCore::keep_alive(Turn& turn) {
-  const std::chrono::milliseconds heartbeat = current_.heartbeat;  // in finer units, as it is halved
+  const std::chrono::milliseconds heartbeat = current_.heartbeat;  // in finer units, since it is halved
   if (heartbeat == 0s) return;
   const auto now = Clock::now();
   if (now - turn.last_received > 2 * heartbeat) {
     throw ConnectionError(lost("the broker was silent for two heartbeats"));
   }
-  // While bytes wait for the broker to read them, a heartbeat would say nothing.
+  // While bytes wait for the broker to read them, a heartbeat would have no effect.
   if (now - turn.last_sent < heartbeat / 2 || !turn.output.empty()) return;
   outbox_.append(Outbox::Entry::control, [](Bytes& out) { wire::append_heartbeat(out); });
   turn.last_sent = now;
@@ -241,8 +243,8 @@ void ConnectionCore::hand_over(Turn& turn) {
   turn.tick_at = turn.ticking.empty() ? Deadline::max() : now + ack_delay;
 }
 
-// Behind its own channel.close RabbitMQ 4.3 still sends deliveries, for instance. What comes for a number
-// that it closed, up to that number's next open-ok, is meant for a channel that is gone.
+// Whether a frame is for a channel that is gone. For example, RabbitMQ 4.3 still sends deliveries after its
+// own channel.close. Frames for a number that the broker closed are late until the number's next open-ok.
 bool ConnectionCore::is_late(Turn& turn, const wire::Frame& frame) {
   const auto refused = turn.refused.find(frame.channel);
   if (refused == turn.refused.end()) return false;

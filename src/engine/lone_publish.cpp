@@ -24,19 +24,19 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* operation = "basic.publish";
-constexpr auto slice = 200ms;  // how often `stop` is asked
+constexpr auto slice = 200ms;  // the interval at which `stop` is asked
 
-// What becomes of the only message that its channel ever publishes.
+// The outcome of the only message that its channel publishes.
 class Outcome final : public ChannelSink {
  public:
   enum class State : std::uint8_t { pending, confirmed, nacked, returned, closed };
 
-  // False if it is still pending.
+  // False if the outcome is still pending.
   bool wait_until(Clock::time_point until) {
     std::unique_lock lock(mutex_);
     return settled_.wait_until(lock, until, [&] { return is_settled_; });
   }
-  // Returns if it is confirmed.
+  // Throws unless the message is confirmed.
   void check() const {
     const std::lock_guard lock(mutex_);
     switch (state_) {
@@ -57,7 +57,7 @@ class Outcome final : public ChannelSink {
  private:
   void on_return(ContentAssembler::ContentPtr content) override {
     const std::lock_guard lock(mutex_);
-    state_ = State::returned;  // its confirm follows
+    state_ = State::returned;  // the message's confirm follows
     error_ = {
         .operation = operation,
         .code = content->code,
@@ -92,11 +92,10 @@ class Outcome final : public ChannelSink {
   ErrorDetails error_;
 };
 
-// Closes it, whatever happens.
+// Closes the channel in its destructor, also after an exception.
 class Opened {
  public:
-  Opened(ConnectionCore& connection, Clock::time_point deadline,
-         const std::shared_ptr<Outcome>& outcome)
+  Opened(ConnectionCore& connection, Clock::time_point deadline, const std::shared_ptr<Outcome>& outcome)
       : channel(connection.open_channel(deadline, outcome)) {}
   ~Opened() { channel->give_up(); }
   Opened(const Opened&) = delete;

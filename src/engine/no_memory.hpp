@@ -1,7 +1,7 @@
 #pragma once
 
-// What the engine does without memory: a step that can't be finished ends the connection, and its loss needs
-// no memory.
+// How the engine behaves when memory runs out: a step that cannot be finished ends the connection. The loss
+// of a connection needs no memory.
 
 #include <string>
 #include <utility>
@@ -10,7 +10,7 @@
 
 namespace warren::inline v0::engine {
 
-/// The text of an error whose own text found no memory. A string of this length allocates nothing.
+/// The text of an error if there is no memory for its own text. A string of this length allocates nothing.
 inline constexpr const char* no_memory = "no memory";
 
 /// What `make` returns, or `no_memory`.
@@ -23,12 +23,13 @@ template <typename Make>
   }
 }
 
-/// The loss of a connection for a lack of memory.
+/// The error of a connection that is lost because memory ran out.
 [[nodiscard]] inline ErrorDetails lost_without_memory() noexcept {
   return {.text = no_memory, .scope = ErrorScope::connection};
 }
 
-/// A copy. If there is no memory for the texts, the text is `no_memory`, and all else is kept.
+/// A copy of the error. If there is no memory for its texts, `text` is `no_memory`, and the other members are
+/// kept.
 [[nodiscard]] inline ErrorDetails kept(const ErrorDetails& error) noexcept {
   try {
     return error;

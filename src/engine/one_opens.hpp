@@ -9,10 +9,10 @@
 
 namespace warren::inline v0::engine {
 
-/// One thread opens what several need, and the others wait for it: a channel, a connection.
+/// Lets one thread open a channel or a connection while the other threads that need it wait.
 ///
-/// It holds no resource. Its owner keeps what was opened, and guards it and this object with one lock. Each
-/// function is called with that lock held. The owner's loop looks like this:
+/// It holds no resource. Its owner keeps the opened object, and guards that object and this one with one
+/// lock. Each function is called with that lock held. The owner's loop looks like this:
 ///
 ///     while (!channel_) {
 ///       if (opening_.is_running()) {
@@ -23,8 +23,8 @@ namespace warren::inline v0::engine {
 ///       if (!closed_) channel_ = std::move(opened);
 ///     }
 ///
-/// run() ends the wait of all others under the lock that its caller then goes on to hold. So nobody sees the
-/// attempt ended before the caller has stored what it opened.
+/// run() ends the wait of the other threads while it holds the lock, and its caller keeps holding it. So no
+/// thread sees the attempt ended before the caller has stored the opened object.
 class OneOpens {
  public:
   using Clock = std::chrono::steady_clock;
@@ -32,12 +32,12 @@ class OneOpens {
 
   /// Whether a thread is within run().
   [[nodiscard]] bool is_running() const noexcept { return running_; }
-  /// How many attempts have ended, with or without success. A thread that waited compares it, and so knows
-  /// whether the latest failure is that of the attempt for which it waited.
+  /// How many attempts have ended, with or without success. A waiting thread compares it to find out whether
+  /// the latest failure belongs to the attempt that it waited for.
   [[nodiscard]] std::uint64_t ended() const noexcept { return ended_; }
 
-  /// Runs `open` without the lock, and returns what it returned, with the lock held again. Not while
-  /// is_running(). Whatever `open` throws is passed on, with the lock held again.
+  /// Runs `open` without the lock, and returns its result with the lock held again. Must not be called while
+  /// is_running(). An exception from `open` is passed on, with the lock held again.
   template <std::invocable Open>
   std::invoke_result_t<Open&> run(Lock& lock, Open&& open) {
     struct End {
@@ -56,9 +56,9 @@ class OneOpens {
     return open();
   }
 
-  /// Blocks until the attempt that runs now has ended, or until `leave` is true. `leave` is asked at the
+  /// Blocks until the running attempt has ended, or until `leave` returns true. `leave` is asked at the
   /// beginning, and after each wake(). Returns at once if no attempt runs.
-  /// @returns false at the deadline; Clock::time_point::max() is none
+  /// @returns false at the deadline; Clock::time_point::max() means no deadline
   template <std::predicate Leave>
   bool wait(Lock& lock, Clock::time_point deadline, Leave&& leave) {
     const std::uint64_t before = ended_;
@@ -68,7 +68,7 @@ class OneOpens {
     return true;
   }
 
-  /// Everybody in wait() asks its `leave` again.
+  /// Every thread in wait() asks its `leave` again.
   void wake() noexcept { changed_.notify_all(); }
 
  private:

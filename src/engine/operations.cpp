@@ -13,8 +13,8 @@
 namespace warren::inline v0::engine {
 namespace {
 
-// RabbitMQ may be told to deny queues that are neither durable nor exclusive (a deprecated feature, still
-// permitted by default in 4.3.6): it declares nothing, and closes the connection.
+// RabbitMQ can be configured to deny queues that are neither durable nor exclusive (a deprecated feature,
+// still permitted by default in 4.3.6). Then it declares nothing, and closes the connection.
 [[noreturn]] void refuse_transient(const ConnectionError& error) {
   if (!wire::is_denied_transient_queue(error.code(), error.text())) throw error;
   ErrorDetails details = error.details();

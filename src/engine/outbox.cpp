@@ -5,9 +5,9 @@
 namespace warren::inline v0::engine {
 namespace {
 
-// After this long without a send, a bulk entry stands alone (measured in the prototype of the threading).
+// If nothing was sent for this long, a bulk entry is written at once (measured in the threading prototype).
 constexpr std::chrono::microseconds lone_after{50};
-// Beyond the bound: the entry that is admitted whole. A buffer that a larger one blew up is not kept.
+// The memory kept beyond the bound, for the entry that is admitted whole. A buffer that grew larger is freed.
 constexpr std::size_t slack = std::size_t{128} << 10;
 
 }  // namespace
@@ -36,14 +36,16 @@ void Outbox::close() noexcept {
 }
 
 void Outbox::appended(Entry entry, bool was_empty) noexcept {
-  // Awake, it takes what is here before it sleeps; not empty, the first writer has woken it.
+  // If the I/O thread is awake, it takes the entry before it sleeps. If the outbox was not empty, the first
+  // writer has woken the thread.
   if (!asleep_.load(std::memory_order_relaxed) || !was_empty || pending_.empty()) return;
   if (writer_ != nullptr && may_write_now(entry) && write_now()) return;
   asleep_.store(false, std::memory_order_relaxed);
   wakeup_.wake();
 }
 
-// One message alone is fastest if its own thread writes it. Of many, the I/O thread writes a batch at once.
+// A single message is fastest if its own thread writes it. Many messages are fastest if the I/O thread writes
+// them in a batch.
 bool Outbox::may_write_now(Entry entry) noexcept {
   const auto now = std::chrono::steady_clock::now();
   const bool alone =
@@ -54,7 +56,7 @@ bool Outbox::may_write_now(Entry entry) noexcept {
   return true;
 }
 
-// False if the socket did not take all of it: the rest is the I/O thread's.
+// False if the socket did not take all bytes: the I/O thread writes the rest.
 bool Outbox::write_now() noexcept {
   Output::Chunks chunks;
   const std::size_t count = pending_.chunks(chunks);
@@ -74,11 +76,12 @@ bool Outbox::wait_for_space(std::chrono::steady_clock::time_point deadline) {
 }
 
 void Outbox::discard(Output& out) {
-  const std::lock_guard lock(mutex_);  // as in take()
+  const std::lock_guard lock(mutex_);  // under the lock, like take()
   out.clear(bound_ + slack);
 }
 
-// A thread that wrote past it may not have counted it yet: the lock is held until that is done.
+// The writing thread may not have counted its bytes yet. It holds the lock until it has, so this function
+// waits for the lock.
 bool Outbox::is_written(std::uint64_t end) {
   if (written_.load(std::memory_order_relaxed) >= end) return true;
   const std::lock_guard lock(mutex_);
@@ -89,8 +92,9 @@ bool Outbox::take(Output& out) noexcept {
   bool made_space = false;
   {
     const std::lock_guard lock(mutex_);
-    out.clear(bound_ + slack);  // under the lock: whose frames were referred to sees here that they are free
-    taken_answers_ = answers_;  // what was taken before is written
+    // Under the lock, so that a thread that checks its frames sees here that they are free.
+    out.clear(bound_ + slack);
+    taken_answers_ = answers_;  // the earlier output was written
     count_answers(0);
     if (pending_.empty()) {
       asleep_.store(true, std::memory_order_relaxed);

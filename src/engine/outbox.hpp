@@ -18,44 +18,47 @@ namespace warren::inline v0::engine {
 class DirectWriter {
  public:
   virtual ~DirectWriter() = default;
-  /// How many bytes were taken of them all. An error reads as 0: the I/O thread meets it again and reports
-  /// it.
+  /// Returns how many bytes of all the chunks were written. An error returns 0: the I/O thread meets that
+  /// error too and reports it.
   virtual std::size_t write(std::span<const std::string_view> chunks) noexcept = 0;
 };
 
-/// What waits to be written on a connection: the only thing of the I/O thread's that others write into.
+/// The bytes that wait to be written on a connection. Other threads write only into this object of the I/O
+/// thread.
 ///
-/// Order in the outbox is order on the wire, so what must agree with it (confirm numbers) is taken inside
-/// `encode`, under the outbox's lock. Bounded in bytes: one entry that finds it below its bound is admitted
-/// whole. A caller whose entry stands alone sends it itself; else the I/O thread is woken, if it sleeps.
+/// The order in the outbox is the order on the wire. Numbers that must follow that order (confirm numbers)
+/// are taken inside `encode`, under the outbox's lock. The size is bounded in bytes: an entry is admitted
+/// whole if the outbox is below its bound. If the outbox was empty, the caller may write the entry itself;
+/// else the I/O thread is woken if it sleeps.
 class Outbox {
  public:
   enum class Admission { accepted, full, closed };
   enum class Entry {
-    control,  ///< never refused for want of space
-    answer,   ///< as control, and caused by the broker: see unread_answers()
-    lone,     ///< refused while full; sent at once if nothing is queued before it
-    bulk,     ///< refused while full; sent at once after a pause or a word of the broker's, else batched
+    control,  ///< never refused when the outbox is full
+    answer,   ///< like control, but caused by the broker: see unread_answers()
+    lone,     ///< refused while full; written at once if nothing is queued before it
+    /// Refused while full. Written at once after a pause or after bytes from the broker, else batched.
+    bulk,
   };
 
   explicit Outbox(std::size_t bound) : bound_(bound) {}
 
-  /// Opens it for a connection. `writer` may be null (TLS: only the I/O thread writes).
+  /// Opens the outbox for a connection. `writer` may be null (with TLS only the I/O thread writes).
   void open(DirectWriter* writer) noexcept;
-  /// Refuses all that comes from now on, drops what is in it, and wakes the threads that wait for space.
+  /// Refuses later entries, drops the pending ones, and wakes the threads that wait for space.
   void close() noexcept;
-  /// Something that has to be sent can't be, for a lack of memory: the I/O thread is to end this connection,
-  /// so that the broker does not wait for it. Any thread; never blocks.
+  /// Asks the I/O thread to end this connection, because memory ran out and a necessary frame cannot be sent.
+  /// Otherwise the broker would wait for that frame. Any thread; never blocks.
   void break_off() noexcept {
     broken_off_.store(true, std::memory_order_release);
     wakeup_.wake();
   }
-  /// The I/O thread: whether break_off() was called since open().
+  /// Whether break_off() was called since open(). For the I/O thread.
   [[nodiscard]] bool is_broken_off() const noexcept { return broken_off_.load(std::memory_order_acquire); }
 
-  /// Calls `encode(Bytes&)`, which appends whole frames or throws with the buffer as it was.
-  /// Any thread; blocks for a lock only. May be called with a channel's or a publisher's lock held.
-  /// @param end  set to where the entry ends on the wire, for is_written()
+  /// Calls `encode(Bytes&)`, which appends whole frames; if it throws, it leaves the buffer unchanged. Any
+  /// thread; blocks only for a lock. May be called with the lock of a channel or of a publisher held.
+  /// @param end  set to the entry's end on the wire, for is_written()
   template <typename Encode>
   Admission append(Entry entry, Encode&& encode, std::uint64_t* end = nullptr) {
     return admit(entry, [&] {
@@ -65,9 +68,9 @@ class Outbox {
     });
   }
 
-  /// The same for whole frames that are there already. Large ones are not copied: they must not change before
-  /// they are written, which is when nobody here refers to them any more. `admitted` is called with the lock
-  /// held, and says whether they are to be sent; if it throws, nothing is.
+  /// Appends frames that are encoded already. Large frames are not copied: they must not change until they
+  /// are written and the outbox no longer refers to them. `admitted` is called with the lock held and returns
+  /// whether to send them. If it throws, nothing is sent.
   template <typename Admitted>
   Admission append(Entry entry, const ContentFrames& frames, Admitted&& admitted) {
     return admit(entry, [&] {
@@ -78,33 +81,36 @@ class Outbox {
     });
   }
 
-  /// Waits until there is space, the outbox is closed, or the deadline passes (false). No other lock may be
-  /// held: the I/O thread may need it before it makes space.
+  /// Waits until there is space, the outbox is closed, or the deadline passes (false). The caller must hold
+  /// no other lock, since the I/O thread may need it before it makes space.
   bool wait_for_space(std::chrono::steady_clock::time_point deadline);
 
-  /// The I/O thread: swaps what is pending into an empty buffer. If there is nothing, it counts as asleep
-  /// from this moment on, and is woken by the next entry. True if there is something to write.
+  /// Swaps the pending output into an empty buffer; for the I/O thread. If there is none, the thread counts
+  /// as asleep from now on, and the next entry wakes it. True if there is something to write.
   bool take(Output& out) noexcept;
-  /// The I/O thread: drops what it took, since nobody reads it.
+  /// Drops the output that the I/O thread took, since no peer reads it. For the I/O thread.
   void discard(Output& out);
-  /// The I/O thread: so many bytes of what it took are written.
+  /// Counts `size` more bytes of the taken output as written. For the I/O thread.
   void wrote(std::size_t size) noexcept { written_.fetch_add(size, std::memory_order_relaxed); }
-  /// Whether all up to that end is written to the socket, and so can be answered. Not with the lock held.
+  /// Whether everything up to `end` is written to the socket, so that the broker can answer it. Must not be
+  /// called with the lock held.
   [[nodiscard]] bool is_written(std::uint64_t end);
-  /// Bytes of answers that the broker has caused, and that are not written yet since it reads too little.
+  /// Bytes of answers that the broker has caused and that are not written yet, because the broker reads too
+  /// slowly.
   [[nodiscard]] std::size_t unread_answers() const noexcept {
     return unread_answers_.load(std::memory_order_relaxed);
   }
-  /// The I/O thread: back from its sleep. Takes no lock, as somebody may be writing under it.
+  /// The I/O thread is awake again. Takes no lock, since another thread may be writing under it.
   void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
 
-  /// The I/O thread: the broker said something. What follows is an answer rather than one more of a stream.
+  /// The broker sent something; for the I/O thread. The next entry is likely an answer to it, and not one of
+  /// a stream of publishes.
   void heard() noexcept { heard_.store(true, std::memory_order_relaxed); }
 
   [[nodiscard]] Wakeup& wakeup() noexcept { return wakeup_; }
 
  private:
-  template <typename Add>  // says whether there is more than before
+  template <typename Add>  // returns whether it added anything
   Admission admit(Entry entry, Add&& add) {
     if (process_.seems_left()) return Admission::closed;  // the socket is the parent's
     const std::lock_guard lock(mutex_);
@@ -133,13 +139,13 @@ class Outbox {
   bool open_ = false;
   std::uint64_t passed_ = 0;  // bytes that have left pending_, since open()
   std::atomic<std::uint64_t> written_{0};
-  std::size_t answers_ = 0;        // bytes of them in pending_
-  std::size_t taken_answers_ = 0;  // and in what the I/O thread took
+  std::size_t answers_ = 0;        // bytes of answers in pending_
+  std::size_t taken_answers_ = 0;  // bytes of answers in the output that the I/O thread took
   std::atomic<std::size_t> unread_answers_{0};
-  // Set under the lock; cleared under it, or by the I/O thread, which looks into the outbox again before it
+  // Set under the lock. Cleared under it, or by the I/O thread, which looks into the outbox again before it
   // sleeps.
   std::atomic<bool> asleep_{false};
-  std::atomic<bool> heard_{false};  // since the last direct write
+  std::atomic<bool> heard_{false};  // the broker sent something since the last direct write
   std::atomic<bool> broken_off_{false};
   std::chrono::steady_clock::time_point last_direct_{};
   Wakeup wakeup_;

@@ -13,25 +13,25 @@ namespace warren::inline v0::engine {
 using wire::Bytes;
 using wire::ContentFrames;
 
-/// Whether Output refers to frames, rather than copying them.
+/// Whether Output refers to these frames, instead of copying them.
 [[nodiscard]] inline bool is_referred_to(const ContentFrames& frames) noexcept {
   constexpr std::size_t large = std::size_t{64} << 10;
   return frames.body || frames.size() >= large;
 }
 
-/// What goes out, in order: small frames by value, side by side, and large ones by reference, as copying
-/// those costs as much as sending them. Written from the front.
+/// The output, in order. Small frames are copied into one buffer; large frames are referred to, since copying
+/// them costs as much as sending them. It is written from the front.
 class Output {
  public:
-  /// To fill for one write.
+  /// The chunks of one write.
   using Chunks = std::array<std::string_view, 16>;
 
   [[nodiscard]] std::size_t size() const noexcept { return bytes_.size() + referred_ - taken_; }
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
-  /// To append to.
+  /// The buffer to append to.
   [[nodiscard]] Bytes& bytes() noexcept { return bytes_; }
-  /// So that add() doesn't throw.
+  /// Reserves memory, so that add() does not throw.
   void make_room_for(const ContentFrames& frames) {
     if (is_referred_to(frames)) {
       reserve(references_, references_.size() + 1);
@@ -49,7 +49,7 @@ class Output {
     }
   }
 
-  /// From the front, each as much as lies together; how many of them there are.
+  /// Fills `out` from the front with contiguous chunks, and returns their number.
   std::size_t chunks(Chunks& out) const noexcept {
     std::size_t count = 0;
     Place place = front_;
@@ -60,7 +60,7 @@ class Output {
     }
     return count;
   }
-  /// `size` bytes, at most size(), were written. What was referred to is let go of by clear().
+  /// Counts `size` bytes, at most size(), as written. clear() releases the references to frames.
   void advance(std::size_t size) noexcept {
     taken_ += size;
     while (size != 0) {
@@ -70,14 +70,15 @@ class Output {
     }
   }
 
-  /// Drops all that is in it. Under the lock of those who look whether frames are still referred to: a count
-  /// alone does not order what was read before it. Keeps no more than `capacity` bytes to use again.
+  /// Drops the whole content. Must be called under the lock of the threads that check whether frames are
+  /// still referred to: a reference count alone does not order earlier reads before later writes. Keeps at
+  /// most `capacity` bytes of memory for later use.
   void clear(std::size_t capacity) noexcept {
     bytes_.clear();
     if (bytes_.capacity() > capacity) Bytes().swap(bytes_);
     try {
-      if (bytes_.capacity() < capacity) bytes_.reserve(capacity);  // what is never touched costs nothing
-    } catch (...) {  // no memory for it now: it grows when it is needed
+      if (bytes_.capacity() < capacity) bytes_.reserve(capacity);  // untouched memory costs nothing
+    } catch (...) {  // no memory now: the buffer grows when needed
     }
     references_.clear();
     referred_ = taken_ = 0;
@@ -86,7 +87,7 @@ class Output {
 
  private:
   struct Reference {
-    std::size_t at;  // before this byte of bytes_
+    std::size_t at;  // offset in bytes_ at which the frames are inserted
     ContentFrames frames;
   };
   struct Place {
@@ -105,7 +106,7 @@ class Output {
         place.reference < references_.size() ? references_[place.reference].at : bytes_.size();
     return {bytes_.data() + place.in_bytes, end - place.in_bytes};
   }
-  // `size` is at most that chunk's.
+  // `size` is at most the size of chunk(place).
   void pass(Place& place, std::size_t size) const noexcept {
     if (!at_reference(place)) {
       place.in_bytes += size;
@@ -123,8 +124,8 @@ class Output {
 
   Bytes bytes_;
   std::vector<Reference> references_;
-  std::size_t referred_ = 0;  // bytes by reference
-  std::size_t taken_ = 0;     // bytes of either kind
+  std::size_t referred_ = 0;  // bytes of the frames in references_
+  std::size_t taken_ = 0;     // bytes already written, copied or referred to
   Place front_;
 };
 

@@ -1,4 +1,4 @@
-// PublishWindow once its channel or its connection is lost: what fails, and what is sent again.
+// PublishWindow after its channel or its connection is lost: which publishes fail, and which are sent again.
 
 #include <fmt/format.h>
 
@@ -25,7 +25,7 @@ void PublishWindow::on_closed(const ErrorDetails& error) noexcept {
   Lock lock(mutex_);
   fence_ = draining_ = false;
   fences_ = 0;
-  // Over one of the publishes: nothing else is done on this channel.
+  // The broker closed the channel because of one of the publishes, since the channel has no other purpose.
   const bool by_broker = error.scope == ErrorScope::channel && error.code != 0 && channel_ != nullptr;
   if (state_ == PublisherState::closed || !(recovering || by_broker)) {
     step(PublisherEvent::ended);
@@ -46,8 +46,8 @@ void PublishWindow::on_closed(const ErrorDetails& error) noexcept {
   finish(lock);
 }
 
-// Empties the tracker. What was returned has its outcome, though the ack that follows a return never came;
-// what is past its deadline has ended, since nobody can confirm it now.
+// Empties the tracker. A returned message has its outcome, even though the ack that follows a return never
+// arrived. A publish past its deadline has ended, since the broker cannot confirm it any more.
 void PublishWindow::take_outstanding() noexcept {
   const auto now = Clock::now();
   expire(now);
@@ -59,7 +59,8 @@ void PublishWindow::take_outstanding() noexcept {
   });
 }
 
-// Puts what was in flight back to be sent again, but what is to blame, or what OnLoss::fail ends.
+// Puts the publishes that were in flight back to be sent again. Excluded are the cause of the close, and the
+// publishes that OnLoss::fail ends.
 void PublishWindow::keep(const ErrorDetails& error) noexcept {
   take_outstanding();
   if (options_.on_loss == OnLoss::fail) return fail_outstanding(error);
@@ -70,8 +71,8 @@ void PublishWindow::keep(const ErrorDetails& error) noexcept {
 
 void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
   const bool by_broker = error.scope == ErrorScope::channel && error.code != 0;
-  // A lone message is the one that the broker closed the channel for. Of several it is the one that names the
-  // exchange which the broker names, if no other does.
+  // A single message in flight is the one for which the broker closed the channel. Of several, it is the one
+  // that publishes to the exchange that the broker names, if no other one does.
   const PublishSlot* culprit = nullptr;
   if (by_broker && outstanding_.size() == 1) {
     culprit = outstanding_.front();
@@ -91,7 +92,7 @@ void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
                          error.text);
     });
   } else if (error.code != 0 && outstanding_.size() > 1) {
-    innocent.permanent = false;  // whatever it is, it need not be this one's
+    innocent.permanent = false;  // another publish may have caused the error
   }
   ErrorDetails guilty = kept(error);
   guilty.operation = operation;
@@ -104,11 +105,11 @@ void PublishWindow::fail_outstanding(const ErrorDetails& error) noexcept {
   outstanding_.clear();
 }
 
-// Sends what was in flight when the connection was lost, and what was published since, before everything
-// else.
+// Sends the messages that were in flight when the connection was lost, and those published since, before all
+// later messages.
 void PublishWindow::recover(Deadline deadline) {
   Lock lock(mutex_);
-  // A caller that opens a channel now fails at once, or has one.
+  // A caller that is opening a channel now either fails at once or has opened one.
   changed_.wait(lock, [&] { return !is_opening(state_); });
   std::exception_ptr failure;
   while (!channel_ && state_ != PublisherState::closed && !failure) {
@@ -125,7 +126,8 @@ void PublishWindow::recover(Deadline deadline) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// One try. There may be no channel afterwards without a failure, if the try was overtaken by a loss.
+// One attempt. Afterwards there may be no channel and no error, if the connection was lost during the
+// attempt.
 std::exception_ptr PublishWindow::open_for_recovery(Lock& lock, Deadline deadline) {
   step(PublisherEvent::recovery_begins);
   lock.unlock();
@@ -150,7 +152,8 @@ std::exception_ptr PublishWindow::open_for_recovery(Lock& lock, Deadline deadlin
   return failure;
 }
 
-// Behind the close-ok of a channel that the broker closed: the next one is opened at once, without waiting.
+// Called after the close-ok of a channel that the broker closed. The next channel is opened at once, without
+// waiting.
 void PublishWindow::on_forgotten() {
   Lock lock(mutex_);
   if (state_ != PublisherState::reopening) return;
@@ -185,7 +188,7 @@ void PublishWindow::fail_resend(const ErrorDetails& error) noexcept {
   if (open_publishes() == 0) idle_.notify_all();
 }
 
-// Of one that waits to be sent, or sent again, when its deadline comes.
+// The error of a message that waits to be sent, or sent again, when its deadline passes.
 ErrorDetails PublishWindow::expired_in_queue(const PublishSlot& slot) const noexcept {
   ErrorDetails details{.operation = operation, .in_doubt = slot.sent};
   const std::optional<ErrorDetails> cause = connection_->why_not_open();

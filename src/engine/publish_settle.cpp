@@ -1,4 +1,4 @@
-// PublishWindow: how publishes are settled, who waits for that, and who is told.
+// PublishWindow: how publishes are settled, and how the waiting callers and callbacks are told.
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto log_interval = 1s;  // between two lines on failures that nobody saw
+constexpr auto log_interval = 1s;  // between two log lines on failures that no caller saw
 
 [[noreturn]] void throw_failure(PublishOutcome outcome, const ErrorDetails& error) {
   switch (outcome) {
@@ -29,7 +29,7 @@ constexpr auto log_interval = 1s;  // between two lines on failures that nobody 
   }
 }
 
-// What the caller is told of a slot that failed.
+// The error of a failed slot, for its caller.
 ErrorDetails error_of(const PublishSlot& slot) noexcept {
   if (slot.error) return kept(*slot.error);
   return {.operation = "basic.publish", .text = no_memory, .in_doubt = slot.sent};
@@ -54,13 +54,13 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
   if (slot.expired) {
     slot.expired = false;
     --expired_;
-    // Better late than unknown, if nobody was told yet.
+    // A late outcome replaces "unknown" if no caller was told of that yet.
     if (!slot.final && outcome != PublishOutcome::unknown && slot.outcome == PublishOutcome::unknown) {
       slot.outcome = PublishOutcome::pending;
       slot.error.reset();
     }
   }
-  if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack says nothing more
+  if (slot.outcome == PublishOutcome::pending) {  // else it was returned, and the ack adds nothing
     slot.outcome = outcome;
     if (error != nullptr) slot.error = try_to_keep([&] { return *error; });
   }
@@ -69,14 +69,14 @@ void PublishWindow::settle(PublishSlot& slot, PublishOutcome outcome, const Erro
   drop(slot);
 }
 
-// Has the callback called with the outcome, which is final by that.
+// Has the callback called with the outcome, which is then final.
 void PublishWindow::tell(PublishSlot& slot) noexcept {
   slot.seen = true;
   slot.final = true;
   slot.call->outcome = slot.outcome;
   if (has_failed(slot.outcome)) slot.call->error = error_of(slot);
   --untold_;
-  slot.call.reset();  // `tell` has it
+  slot.call.reset();  // `tell` owns the call now
   (void)connection_->events().call(std::exchange(slot.tell, nullptr));
 }
 
@@ -111,19 +111,19 @@ void PublishWindow::on_settled(PublishSlot& slot,
   if (connection_->events().call(tell_it)) return;
   try {
     tell_it();
-  } catch (...) {  // as on the events' thread
+  } catch (...) {  // dropped, as on the events' thread
   }
 }
 
-// With the lock held. Nobody may wait for a publish that has a callback, and while the connection is lost
-// nothing ticks: so the events' thread ends it at its deadline.
+// Lets the events' thread end publishes at their deadline; called with the lock held. A publish with a
+// callback may have no waiting thread, and there are no ticks while the connection is lost.
 void PublishWindow::watch_deadlines(Deadline first) {
   if (first >= next_watch_) return;
   connection_->events().call_at(first, [weak = weak_from_this(), first] {
     const auto window = weak.lock();
     if (!window) return;
     const std::lock_guard lock(window->mutex_);
-    if (window->next_watch_ != first) return;  // an earlier one came since
+    if (window->next_watch_ != first) return;  // an earlier deadline was set since
     window->next_watch_ = Deadline::max();
     window->expire(Clock::now());
     if (window->untold_ != 0) window->watch_deadlines(window->next_expiry_);
@@ -132,8 +132,9 @@ void PublishWindow::watch_deadlines(Deadline first) {
 }
 
 bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledged) {
-  // Who is woken under the lock runs into it and sleeps again, so most are told after it. Slots live as long
-  // as the window: the worst is to wake another publish's waiter, who looks for himself.
+  // A thread that is woken while the lock is held blocks on it and sleeps again. So most threads are notified
+  // after the lock is released. Slots live as long as the window. At worst, the waiter of another publish
+  // wakes, and checks its own slot.
   std::array<PublishSlot*, 16> awaited;
   std::size_t count = 0;
   Lock lock(mutex_);
@@ -144,14 +145,14 @@ bool PublishWindow::on_confirm(std::uint64_t tag, bool multiple, bool acknowledg
   }
   const bool known = tracker_.settle(tag, multiple, [&](PublishSlot* slot) {
     if (slot->waiting && count < awaited.size()) {
-      slot->waiting = false;  // told below
+      slot->waiting = false;  // notified below
       awaited[count++] = slot;
     }
-    if (!missing_.empty()) std::erase(missing_, exchange_of(slot->frames));  // it is there again
+    if (!missing_.empty()) std::erase(missing_, exchange_of(slot->frames));  // the exchange exists again
     settle(*slot, acknowledged ? PublishOutcome::confirmed : PublishOutcome::nacked,
            refused ? &*refused : nullptr);
   });
-  // At half a window rather than at the first free slot: a publisher woken for each message costs more.
+  // A publisher is woken at half a window, not at the first free slot: waking it for each message costs more.
   const bool room = takes_next(options_.window / 2, options_.window_bytes / 2);
   const bool idle = open_publishes() == 0;
   if ((fence_ || draining_) && tracker_.outstanding() == 0) pass();
@@ -183,7 +184,7 @@ void PublishWindow::on_return(ContentAssembler::ContentPtr content) {
 PublishOutcome PublishWindow::outcome(PublishSlot& slot) {
   const std::lock_guard lock(mutex_);
   if (slot.in_window) expire(Clock::now());
-  // A return is followed by the ack of its message: until then nothing is settled.
+  // A return is followed by the ack of its message. Until then the publish is not settled.
   if (slot.in_window && !slot.expired) return PublishOutcome::pending;
   slot.seen = true;
   slot.final = true;
@@ -198,10 +199,10 @@ bool PublishWindow::wait(PublishSlot& slot, Deadline until) {
   const bool settled = slot.settled.wait_until(lock, until, [&] { return !slot.in_window; });
   slot.waiting = false;
   const auto now = Clock::now();
-  // Of a mere look ahead of the deadline nothing is known: how it ends is still to be seen.
+  // If the wait ended before the slot's deadline, the caller does not know the outcome yet.
   slot.seen = settled || now >= slot.deadline;
   if (!settled) expire(now);
-  // What was never sent has ended here and says why.
+  // A message that was never sent has ended here, with its own error.
   if (settled || (!slot.in_window && !slot.sent)) {
     if (slot.outcome == PublishOutcome::confirmed) return true;
     throw_failure(slot.outcome, error_of(slot));
@@ -249,8 +250,8 @@ std::size_t PublishWindow::in_flight() {
   return open_publishes();
 }
 
-// Ends what is past its deadline. Those that the broker may still confirm stay in the window until it does,
-// or can't any more; the others leave it.
+// Ends the publishes that are past their deadline. Those that the broker may still confirm stay in the window
+// until it confirms them, or cannot any more. The others leave the window.
 void PublishWindow::expire(Deadline now) noexcept {
   if (now < next_expiry_) return;
   const ErrorDetails too_late{.operation = operation,
@@ -287,7 +288,7 @@ void PublishWindow::expire(Deadline now) noexcept {
   if (open_publishes() == 0) idle_.notify_all();
 }
 
-// Nobody looks at this failure any more: the next flush() throws it, if it is the first, and the log tells.
+// No caller will read this failure. The next flush() throws it if it is the first, and the log reports it.
 void PublishWindow::note_unseen(PublishSlot& slot) noexcept {
   slot.seen = true;
   ErrorDetails error = error_of(slot);
@@ -297,7 +298,7 @@ void PublishWindow::note_unseen(PublishSlot& slot) noexcept {
   unlogged_reason_ = std::move(error.text);
   const auto now = Clock::now();
   if (now >= next_log_) return log_unseen(now);
-  // Not one line for each: the tick tells how many there were.
+  // Not one log line for each failure: the tick reports their number.
   if (channel_) connection_->request_tick(channel_);
 }
 

@@ -1,20 +1,22 @@
-// PublishWindow where the broker closed the channel, or the whole connection, over one of several publishes.
+// How a PublishWindow finds the culprit if the broker closed the channel, or the whole connection, because of
+// one of several publishes.
 //
-// The broker handles a channel's publishes in their order, and none behind the one that it closes for. Which
-// one that is it doesn't say. So all that were in flight become suspects, and are sent again in groups.
-// Behind each group goes a fence, a second confirm.select: its answer says that the broker has handled all
-// before it, however long their confirms take. Where the broker closes again, the culprit is in that group;
-// alone in it, it is found.
+// The broker handles a channel's publishes in order, and none after the one for which it closes. It does not
+// tell which one that was. So all publishes in flight become suspects, and are sent again in groups. After
+// each group follows a fence, a second confirm.select. Its answer shows that the broker has handled
+// everything before it, even if the confirms take longer. If the broker closes again, the culprit is in that
+// group. If it was alone in the group, it is found.
 //
-// - A channel that is closed costs a round trip, so its suspects are halved.
-// - A connection costs a reconnect with its backoff, so the groups are a sixteenth. Other publishers may have
-//   had something in flight too: one of them at a time has its trial (ConnectionCore::begin_trial). One close
-//   with nothing else in flight could be a coincidence: the second one is proof. Codes below 500, 320 among
-//   them, and links that are lost blame nobody.
-// - The exchange that a 403 or 404 names is a hint of where to look first, and no more. What goes there
-//   later is sent alone, too, until one is confirmed: else each would be searched for among its neighbours.
-// - A close also takes the confirms that were still to come. So what may bring one waits for them, longer
-//   each time that some were taken. It does not wait for ever: a queue without a quorum confirms nothing.
+// - A closed channel costs a round trip, so a group is half of the suspects.
+// - A closed connection costs a reconnect with backoff, so a group is a sixteenth. Other publishers may have
+//   had messages in flight too, so one publisher at a time has its trial (ConnectionCore::begin_trial). One
+//   close with nothing else in flight may be a coincidence; the second one is proof. Codes below 500, such as
+//   320, and lost links blame no publish.
+// - The exchange that a 403 or 404 names only tells where to search first. Later publishes to it are also
+//   sent alone, until one is confirmed. Otherwise each would be searched for among its neighbours.
+// - A close also loses the confirms that were still to come. So a group that may cause a close waits for
+//   them, and waits longer each time that some were lost. The wait is limited, since a queue without a quorum
+//   confirms nothing.
 
 #include <fmt/format.h>
 
@@ -33,7 +35,7 @@ namespace {
 
 constexpr std::size_t most_missing = 16;
 constexpr std::size_t connection_parts = 16;
-constexpr std::uint8_t proof = 2;  // closes of a connection
+constexpr std::uint8_t proof = 2;  // how many closes of a connection prove the cause
 constexpr std::chrono::milliseconds most_patience{5'000};
 
 }  // namespace
@@ -45,7 +47,8 @@ std::string_view exchange_of(const ContentFrames& frames) noexcept {
   return {bytes.data() + at + 1, static_cast<unsigned char>(bytes[at])};
 }
 
-// Decides which of what was in flight are suspects; takes out, and fails, the one that is found.
+// Decides which publishes that were in flight are suspects. If the culprit is found, takes it out and fails
+// it.
 void PublishWindow::blame(const ErrorDetails& error) noexcept {
   const bool of_channel = error.scope == ErrorScope::channel;
   if (!of_channel && (error.code < 500 || error.code > 599)) {
@@ -55,12 +58,12 @@ void PublishWindow::blame(const ErrorDetails& error) noexcept {
   const auto passed = [](const PublishSlot* slot) { return slot->passed; };
   for (PublishSlot* slot : outstanding_) slot->lost = slot->lost || slot->passed;
   if (std::ranges::any_of(outstanding_, passed)) patience_ = std::min(2 * patience_, most_patience);
-  if (of_channel && std::ranges::all_of(outstanding_, passed)) {  // it took them before, and now does not
+  if (of_channel && std::ranges::all_of(outstanding_, passed)) {  // handled before, refused now
     for (PublishSlot* slot : outstanding_) slot->passed = false;
   }
   const auto unknown =
       std::ranges::count_if(outstanding_, [&](const PublishSlot* slot) { return !passed(slot); });
-  if (unknown == 0) return;  // it was something else on this connection
+  if (unknown == 0) return;  // something else on this connection caused the close
   for (PublishSlot* slot : resend_) slot->suspect = false;
   try {
     if (of_channel) note_named(error);
@@ -111,7 +114,7 @@ bool PublishWindow::is_careful(const PublishSlot& slot) const {
   return slot.suspect || (!missing_.empty() && is_missing(exchange_of(slot.frames)));
 }
 
-// How many to send from the front of resend_, up to a fence where one of them is careful.
+// How many publishes to send from the front of resend_, up to a fence if one of them is_careful().
 std::size_t PublishWindow::next_group() {
   const auto careful = [&](const PublishSlot* slot) { return is_careful(*slot); };
   const auto first = std::ranges::find_if(resend_, careful);
@@ -126,12 +129,13 @@ std::size_t PublishWindow::next_group() {
   return std::max<std::size_t>(1, suspects / (on_trial_ ? connection_parts : 2));
 }
 
-// Whether the broker has handled all that was sent.
+// Whether the broker has handled all sent publishes.
 bool PublishWindow::all_passed() {
   return tracker_.find([](const PublishSlot* slot) { return !slot->passed; }) == nullptr;
 }
 
-// Sends what may be sent of resend_. Without memory for it the connection is lost, and the next one sends it.
+// Sends the part of resend_ that may be sent now. If there is no memory, the connection is dropped, and the
+// next one sends it.
 void PublishWindow::advance() noexcept {
   try {
     send_queued();
@@ -156,19 +160,19 @@ void PublishWindow::send_queued() {
   if (resend_.empty()) draining_ = false;
 }
 
-// False where the channel takes nothing more.
+// False if the channel is closed.
 bool PublishWindow::send_front(std::size_t count) {
   for (; count != 0 && !resend_.empty(); --count) {
     PublishSlot& slot = *resend_.front();
     const std::size_t before = slot.frames.size();
     try {
-      // What is referred to rather than copied may still be written for the channel before.
+      // Frames that the outbox refers to may still be written for the previous channel.
       if (slot.sent && is_referred_to(slot.frames)) {
         slot.frames.bytes = std::make_shared<Bytes>(*slot.frames.bytes);
       }
       slot.frames.refit(channel_->number(), channel_->frame_max());
-      bytes_ += slot.frames.size() - before;  // a smaller frame_max lets them grow
-    } catch (const InvalidArgument& error) {  // its header fitted the frames of the broker before
+      bytes_ += slot.frames.size() - before;  // with a smaller frame_max the frames grow
+    } catch (const InvalidArgument& error) {  // its header fitted the previous broker's frame_max
       const ErrorDetails details{
           .operation = operation,
           .text = std::string("the connection was lost, and it can't be sent again: ") + error.what(),
@@ -180,7 +184,7 @@ bool PublishWindow::send_front(std::size_t count) {
     }
     bool usable = false;
     const auto admission = connection_->outbox().append(Outbox::Entry::control, slot.frames, [&] {
-      // The outbox may be the next connection's by now, where the channel's number is nobody's.
+      // The outbox may already belong to the next connection, on which this channel does not exist.
       usable = channel_->is_usable();
       if (usable) tracker_.add(&slot);
       return usable;
@@ -194,13 +198,14 @@ bool PublishWindow::send_front(std::size_t count) {
   return true;
 }
 
-// Nothing more is sent until the broker has handled what was. Where the channel is gone, on_closed follows.
+// Nothing more is sent until the broker has handled all sent publishes. If the channel is gone, on_closed()
+// follows.
 void PublishWindow::fence() {
   fence_ = true;
   if (channel_->post(wire::id::confirm_select_ok, ChannelCore::Answer::told, wire::confirm_select)) ++fences_;
 }
 
-// Whether nothing is unconfirmed, or that was waited for long enough.
+// Whether no publish is unconfirmed, or the wait has lasted long enough.
 bool PublishWindow::is_drained() {
   const auto now = Clock::now();
   if (tracker_.outstanding() == 0) {
@@ -223,7 +228,7 @@ void PublishWindow::on_answered() {
   finish(lock);
 }
 
-// All that is in flight was handled, or is settled.
+// Every publish in flight was handled, or is settled.
 void PublishWindow::pass() {
   fence_ = false;
   tracker_.each([](PublishSlot* slot) {
@@ -241,7 +246,7 @@ void PublishWindow::on_trial_over() {
   finish(lock);
 }
 
-// Before the lock is let go: a trial that is over is another publisher's turn.
+// Called before the lock is released: if the trial is over, it lets another publisher have its turn.
 void PublishWindow::finish(Lock& lock) {
   if (!on_trial_ || fence_ || draining_) return;
   if (std::ranges::any_of(resend_, [](const PublishSlot* slot) { return slot->suspect; })) return;

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t large_buffer = 64 * 1024;  // one above that is kept only within window_bytes
+constexpr std::size_t large_buffer = 64 * 1024;  // a larger buffer is kept only within window_bytes
 
 }  // namespace
 
@@ -25,12 +25,12 @@ PublishWindow::PublishWindow(std::shared_ptr<ConnectionCore> connection, Publish
 PublishWindow::~PublishWindow() { log_unseen(Clock::now()); }
 
 void PublishWindow::open() {
-  connection_->add(weak_from_this());  // before the first loss that it could miss
+  connection_->add(weak_from_this());  // before the first loss, so that none is missed
   Lock lock(mutex_);
   ensure_channel(lock, connection_->operation_deadline());
 }
 
-// In confirm mode.
+// Opens a channel in confirm mode.
 std::shared_ptr<ChannelCore> PublishWindow::open_channel(Deadline deadline, ConnectionCore::Access access) {
   auto channel = connection_->open_channel(deadline, weak_from_this(), access);
   try {
@@ -74,7 +74,7 @@ void PublishWindow::ensure_channel(Lock& lock, Deadline deadline) {
   }
 }
 
-// One try. There is no channel afterwards if the connection was lost meanwhile.
+// One attempt. Afterwards there is no channel if the connection was lost meanwhile.
 void PublishWindow::open_for_caller(Lock& lock, Deadline deadline) {
   step(PublisherEvent::open_begins);
   lock.unlock();
@@ -85,15 +85,15 @@ void PublishWindow::open_for_caller(Lock& lock, Deadline deadline) {
                            ConnectionCore::Access::everybody);
   } catch (const ConnectionError& error) {
     ErrorDetails details = kept(error.details());
-    details.in_doubt = false;  // whatever became of the channel: nothing was published
+    details.in_doubt = false;  // in any case nothing was published
     if (Clock::now() >= deadline) {
       try {
         throw ConnectionError(std::move(details));
-      } catch (...) {  // no memory for it, maybe
+      } catch (...) {  // for example no memory for it
         failure = std::current_exception();
       }
     }
-    std::this_thread::yield();  // the I/O thread is about to say that it is lost, and why
+    std::this_thread::yield();  // the I/O thread is about to report the loss, with its reason
   } catch (...) {
     failure = std::current_exception();
   }
@@ -103,10 +103,10 @@ void PublishWindow::open_for_caller(Lock& lock, Deadline deadline) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// Uses a channel that was opened without the lock. False if it is null, or of no use any more.
+// Uses a channel that was opened without the lock. False if it is null, or unusable by now.
 bool PublishWindow::take(std::shared_ptr<ChannelCore> channel) {
   if (!channel) return false;
-  // If it was closed in the meantime, on_closed came and found nothing to do.
+  // If the channel was closed in the meantime, on_closed() was called and found nothing to do.
   if (state_ == PublisherState::closed || !channel->is_open()) {
     channel->give_up();
     return false;
@@ -116,8 +116,8 @@ bool PublishWindow::take(std::shared_ptr<ChannelCore> channel) {
   return true;
 }
 
-// Whether the next channel comes without a caller's doing. A recovery that failed may have passed this one
-// by.
+// Whether the next channel is opened without a caller. A recovery that failed may have left this publisher
+// without one.
 bool PublishWindow::is_coming() {
   if (comes_by_itself(state_) && state_ != PublisherState::reopening &&
       connection_->state() == ConnectionState::open) {
@@ -126,8 +126,8 @@ bool PublishWindow::is_coming() {
   return comes_by_itself(state_);
 }
 
-// What waits to be sent has no channel, and none comes, since no number was free, say: whoever waits opens
-// one.
+// Opens a channel if messages wait to be sent and no channel is coming, for example because no number was
+// free. The waiting thread opens it.
 void PublishWindow::revive(Lock& lock, Deadline deadline) {
   if (channel_ || is_opening(state_) || state_ == PublisherState::closed) return;
   if (resend_.empty() || is_coming()) return;
@@ -143,7 +143,7 @@ bool PublishWindow::has_room(std::size_t bytes) const noexcept {
   return in_flight == 0 || (in_flight < options_.window && bytes_ + bytes <= options_.window_bytes);
 }
 
-// Returns with a channel, or where one comes; with room in the window, and no alarm.
+// Returns once there is a channel or one is coming, the window has room, and there is no alarm.
 void PublishWindow::admit(Lock& lock, std::size_t bytes, Deadline deadline) {
   for (;;) {
     if (!channel_ && !is_coming()) ensure_channel(lock, deadline);
@@ -174,7 +174,7 @@ PublishSlot* PublishWindow::publish(const Message& message, const PublishOptions
   const std::uint16_t number = channel_number_.load(std::memory_order_relaxed);
   const std::uint32_t frame_max = frame_max_.load(std::memory_order_relaxed);
 
-  wire::Scratch<ContentFrames> scratch;  // swapped with a slot's, so that neither allocates for long
+  wire::Scratch<ContentFrames> scratch;  // swapped with a slot's frames, so that their memory is used again
   ContentFrames& frames = *scratch;
   frames.assign(number, options.exchange.value_or(options_.exchange),
                 options.routing_key.value_or(options_.routing_key), options_.mandatory, message,
@@ -207,7 +207,7 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
     const auto [admission, slot] = append(frames, frame_max, stamp, deadline);
     if (slot != nullptr) return slot;
     if (admission == Outbox::Admission::closed) {
-      // The connection is lost, and on_closed on its way: what follows depends on what becomes of it.
+      // The connection is lost, and on_closed() follows. The next step depends on the channel's new state.
       changed_.wait(lock, [&, channel = channel_] { return channel_ != channel; });
       continue;
     }
@@ -220,7 +220,8 @@ PublishSlot* PublishWindow::send(ContentFrames& frames, std::uint16_t number, st
   }
 }
 
-// Numbers and appends it. Without a slot the outbox did not take it, and `frames` are as they were.
+// Numbers and appends a message. If it returns no slot, the outbox refused the message, and `frames` is
+// unchanged.
 std::pair<Outbox::Admission, PublishSlot*> PublishWindow::append(ContentFrames& frames,
                                                                  std::uint32_t frame_max, std::int64_t stamp,
                                                                  Deadline deadline) {
@@ -235,12 +236,12 @@ std::pair<Outbox::Admission, PublishSlot*> PublishWindow::append(ContentFrames& 
     drop(slot);
   };
   const auto entry = tracker_.outstanding() == 0 ? Outbox::Entry::lone : Outbox::Entry::bulk;
-  // Numbered where it is appended: the order on the wire and that of the numbers can't differ.
+  // The number is taken when the message is appended, so that the numbers follow the order on the wire.
   auto admission = Outbox::Admission::closed;
   try {
     admission = connection_->outbox().append(entry, slot.frames, [&] {
       tracker_.add(&slot);
-      // Those of the slot's last message: it may still be written.
+      // These are the frames of the slot's last message, which may still be written.
       if (frames.bytes.use_count() > 1) frames.bytes.reset();
       return true;
     });
@@ -259,13 +260,13 @@ std::pair<Outbox::Admission, PublishSlot*> PublishWindow::append(ContentFrames& 
   return {admission, &slot};
 }
 
-// For the next channel, or once those before it have been sent.
+// Queues a message for the next channel, or until the messages before it were sent.
 PublishSlot* PublishWindow::enqueue(ContentFrames& frames, std::uint32_t frame_max, std::int64_t stamp,
                                     Deadline deadline) {
   PublishSlot& slot = acquire();
   resend_.push_back(&slot);
   std::swap(slot.frames, frames);
-  frames.bytes.reset();  // those of the slot's last message may still be written
+  frames.bytes.reset();  // the frames of the slot's last message may still be written
   slot.stamp = stamp;
   slot.frame_max = frame_max;
   slot.deadline = deadline;
@@ -276,7 +277,7 @@ PublishSlot* PublishWindow::enqueue(ContentFrames& frames, std::uint32_t frame_m
   return &slot;
 }
 
-// So that neither drop() nor the loss of the channel allocates.
+// Reserves memory, so that neither drop() nor the loss of the channel allocates.
 void PublishWindow::make_room_for_slots(std::size_t count) {
   if (free_.capacity() >= count && outstanding_.capacity() >= count) return;
   const std::size_t room = std::max<std::size_t>(2 * slots_.size(), 16);
@@ -306,7 +307,7 @@ PublishSlot& PublishWindow::acquire() {
   return slot;
 }
 
-// Puts a slot back once neither the broker's answer nor its caller refers to it.
+// Frees a slot once neither the broker's answer nor its caller refers to it.
 void PublishWindow::drop(PublishSlot& slot) noexcept {
   if (slot.in_window || slot.held) return;
   if (has_failed(slot.outcome) && !slot.seen) note_unseen(slot);
@@ -320,9 +321,10 @@ void PublishWindow::drop(PublishSlot& slot) noexcept {
   free_.push_back(&slot);
 }
 
-// Whether to wake one of those that wait for room, where no more than that is in flight. One at a time: who
-// is woken goes on until the window is full again, mostly, and to wake all for it costs more than it brings.
-// Who has no use for the room passes it on, and so does who waits for a confirm; else the next confirm does.
+// Whether to wake one of the threads that wait for room, if no more than the given amount is in flight. One
+// thread is enough: it usually publishes until the window is full again, and waking all of them costs more. A
+// thread that does not need the room, or that waits for a confirm, passes it on. Otherwise the next confirm
+// does.
 bool PublishWindow::takes_next(std::size_t most_in_flight, std::size_t most_bytes) noexcept {
   if (waiting_for_room_ == 0 || next_is_woken_) return false;
   next_is_woken_ = open_publishes() <= most_in_flight && bytes_ <= most_bytes;
@@ -365,7 +367,7 @@ void PublishWindow::begin_close() noexcept {
     const auto channel = take_channel();
     connection_->end_trial(this);
     if (channel) channel->begin_close();
-  } catch (...) {  // no memory for a frame: the connection's end closes it
+  } catch (...) {  // no memory for a frame: the channel closes with its connection
   }
 }
 
@@ -374,7 +376,7 @@ void PublishWindow::close() noexcept {
     const auto channel = take_channel();
     connection_->end_trial(this);
     if (channel) channel->close(connection_->operation_deadline());
-  } catch (...) {  // no answer in time: likewise
+  } catch (...) {  // no answer in time: the channel closes with its connection
   }
 }
 

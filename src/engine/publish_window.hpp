@@ -28,38 +28,40 @@ namespace warren::inline v0::engine {
 
 class PublishWindow;
 
-/// What a caller wants to be told of a publish. Made before it is settled, so that telling needs no memory.
+/// A caller's callback for a publish. Made before the publish is settled, so that calling it needs no memory.
 struct SettledCall {
   std::function<void(PublishOutcome, const ErrorDetails*)> callback{};
   PublishOutcome outcome = PublishOutcome::pending;
   std::optional<ErrorDetails> error{};
-  /// Keeps the window until the callback was called: publisher and Confirmation may be gone.
+  /// Keeps the window alive until the callback was called; the publisher and the Confirmation may be gone by
+  /// then.
   std::shared_ptr<PublishWindow> window{};
 };
 
-/// One publish in flight. Guarded by its window's lock; used again once nobody refers to it.
+/// One publish in flight. Its window's lock guards it. It is used again once nothing refers to it.
 struct PublishSlot {
   ContentFrames frames{};  ///< as they were sent; the outbox may refer to them until they are written
   std::int64_t stamp = 0;
-  std::uint32_t frame_max = 0;  ///< that the frames were made for
+  std::uint32_t frame_max = 0;  ///< the frame_max for which the frames were made
   PublishOutcome outcome = PublishOutcome::pending;
-  std::unique_ptr<ErrorDetails> error{};  ///< where it failed; null if there was no memory for it
+  std::unique_ptr<ErrorDetails> error{};  ///< the error if it failed; null if there was no memory for it
   std::chrono::steady_clock::time_point deadline{};
   bool in_window = false;  ///< the broker's answer is still to come
-  bool held = false;       ///< a Confirmation, or a publish that waits, will look
+  bool held = false;       ///< a Confirmation, or a waiting publish, will ask for the outcome
   bool seen = false;       ///< its caller knows that it failed
   bool waiting = false;
-  bool sent = false;     ///< at least once
-  bool resent = false;   ///< more than once: what was sent before may have been taken
-  bool lost = false;     ///< in flight when a link was lost, or passed: it may have been taken
-  bool passed = false;   ///< the broker has handled it, and closed nothing over it; the confirm is to come
-  bool suspect = false;  ///< the channel or connection was closed over it, or over another one
-  bool expired = false;  ///< past its deadline, and still in the window
-  bool final = false;    ///< its caller was told that it is unknown: no late answer changes that
+  bool sent = false;    ///< it was sent at least once
+  bool resent = false;  ///< it was sent more than once, so the broker may have accepted an earlier copy
+  /// It was in flight when a connection was lost, or it was `passed`, so the broker may have accepted it.
+  bool lost = false;
+  bool passed = false;   ///< the broker has handled it without closing anything; the confirm is still to come
+  bool suspect = false;  ///< the broker closed the channel or connection because of it or of another publish
+  bool expired = false;  ///< its deadline has passed, and it is still in the window
+  bool final = false;    ///< its caller was told that the outcome is unknown: it does not change any more
   std::uint8_t strikes = 0;  ///< how often the connection was closed with nothing else in flight
   bool listened = false;     ///< a callback was set
   std::condition_variable settled{};
-  std::shared_ptr<SettledCall> call{};  ///< whom to tell once it is settled; null: nobody, or it was told
+  std::shared_ptr<SettledCall> call{};  ///< the callback for its outcome; null: none, or already called
   std::function<void()> tell{};         ///< runs `call`
 
   [[nodiscard]] std::size_t capacity() const noexcept { return frames.bytes ? frames.bytes->capacity() : 0; }
@@ -69,13 +71,14 @@ struct PublishSlot {
   return outcome != PublishOutcome::pending && outcome != PublishOutcome::confirmed;
 }
 
-/// Where frames go.
+/// The exchange to which the frames publish.
 [[nodiscard]] std::string_view exchange_of(const ContentFrames& frames) noexcept;
 
-/// The publishes of one Publisher: its channel in confirm mode, the window in flight, who waits for what.
+/// The publishes of one Publisher: its channel in confirm mode, the window in flight, and the threads that
+/// wait.
 ///
-/// Any thread publishes, the I/O thread settles. Lock order: this one's, then the outbox's. Nothing waits for
-/// the outbox or for the window while it holds this lock.
+/// Any thread publishes; the I/O thread settles. Lock order: this object's lock, then the outbox's. No thread
+/// waits for the outbox or for the window while it holds this object's lock.
 class PublishWindow final : public ChannelSink,
                             public Recoverable,
                             public std::enable_shared_from_this<PublishWindow> {
@@ -90,21 +93,22 @@ class PublishWindow final : public ChannelSink,
 
   [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
   [[nodiscard]] const PublisherOptions& options() const noexcept { return options_; }
-  /// Opens the channel ahead of the first publish; once. @throws as Publisher's constructor
+  /// Opens the channel before the first publish. Must be called once. @throws as the constructor of Publisher
+  /// does
   void open();
-  /// Numbers and sends a message. Throws where it was not sent. The slot is held for the caller.
+  /// Numbers and sends a message. Throws if it was not sent. The slot is held for the caller.
   PublishSlot* publish(const Message& message, const PublishOptions& options);
-  /// Waits until it is settled, at most until `until`. True once confirmed; false if it is open then, and not
-  /// past its own deadline; else throws.
+  /// Waits until the publish is settled, at most until `until`. True if it is confirmed. False if its outcome
+  /// is open at `until` and its own deadline has not passed. Otherwise throws.
   [[nodiscard]] bool wait(PublishSlot& slot, Deadline until);
-  /// Tells `callback` once, on the events' thread.
+  /// Calls `callback` once with the outcome, on the events' thread.
   void on_settled(PublishSlot& slot, std::function<void(PublishOutcome, const ErrorDetails*)> callback);
-  /// The caller looks no more.
+  /// The caller no longer needs the slot.
   void release(PublishSlot& slot) noexcept;
   [[nodiscard]] PublishOutcome outcome(PublishSlot& slot);
   void flush(Deadline deadline);
   [[nodiscard]] std::size_t in_flight();
-  /// Closes the channel, without waiting for the answer, or waiting for it.
+  /// Closes the channel; begin_close() does not wait for the answer, close() waits.
   void begin_close() noexcept;
   void close() noexcept;
 
@@ -136,7 +140,7 @@ class PublishWindow final : public ChannelSink,
   void open_for_caller(Lock& lock, Deadline deadline);
   [[nodiscard]] bool take(std::shared_ptr<ChannelCore> channel);
   void step(PublisherEvent event) noexcept { state_ = next(state_, event); }
-  // Those in the window, and those of them whose outcome is open.
+  // How many publishes are in the window, and how many of them have an open outcome.
   [[nodiscard]] std::size_t in_window() const noexcept { return tracker_.outstanding() + resend_.size(); }
   [[nodiscard]] std::size_t open_publishes() const noexcept { return in_window() - expired_; }
   void admit(Lock& lock, std::size_t bytes, Deadline deadline);
@@ -190,43 +194,43 @@ class PublishWindow final : public ChannelSink,
   const std::shared_ptr<ConnectionCore> connection_;
   const PublisherOptions options_;
   std::atomic<std::int64_t> next_stamp_{1};
-  // To encode for, before the lock; looked at again within it.
+  // The values to encode for, read before the lock and checked again under it.
   std::atomic<std::uint16_t> channel_number_{0};
   std::atomic<std::uint32_t> frame_max_{0};
 
   mutable std::mutex mutex_;
-  std::condition_variable room_;     // in the window; no channel, or no alarm any more
-  std::condition_variable changed_;  // the channel, or who opens one
+  std::condition_variable room_;     // the window has room, the channel is gone, or an alarm is over
+  std::condition_variable changed_;  // the channel changed, or an attempt to open one begins or ends
   std::condition_variable idle_;
   std::size_t waiting_for_room_ = 0;
-  bool next_is_woken_ = false;  // of those that wait for room
+  bool next_is_woken_ = false;  // one of the threads that wait for room was woken
   std::shared_ptr<ChannelCore> channel_;
-  PublisherState state_ = PublisherState::idle;  // never without step()
+  PublisherState state_ = PublisherState::idle;  // changed only by step()
   ConfirmTracker<PublishSlot*> tracker_;
-  // These have room for all slots: what becomes of them once the channel is lost needs no memory.
-  SlotQueue<PublishSlot> resend_;          // to be sent, in their order: again, or for the first time
-  std::vector<PublishSlot*> outstanding_;  // in flight on the channel that was lost; empty between two losses
-  std::size_t bytes_ = 0;                  // in the window
-  std::size_t expired_ = 0;                // of those in tracker_
-  Deadline next_expiry_ = Deadline::max();  // no deadline of one in the window is before it
-  std::size_t untold_ = 0;                  // callbacks to come
-  Deadline next_watch_ = Deadline::max();   // when the events' thread looks for what has expired
+  // These have room for all slots, so that handling a lost channel needs no memory.
+  SlotQueue<PublishSlot> resend_;           // to be sent in this order, for the first time or again
+  std::vector<PublishSlot*> outstanding_;   // in flight on the lost channel; empty between two losses
+  std::size_t bytes_ = 0;                   // in the window
+  std::size_t expired_ = 0;                 // expired slots in tracker_
+  Deadline next_expiry_ = Deadline::max();  // no deadline in the window is earlier
+  std::size_t untold_ = 0;                  // callbacks that are still to be called
+  Deadline next_watch_ = Deadline::max();   // when the events' thread looks for expired publishes
   // Sending carefully: see publish_trial.cpp.
-  bool fence_ = false;      // nothing is sent until the broker has handled all before it
-  std::size_t fences_ = 0;  // answers to come
-  bool draining_ = false;   // nothing is sent until all before it is confirmed, or until then:
+  bool fence_ = false;      // nothing is sent until the broker has handled all earlier publishes
+  std::size_t fences_ = 0;  // answers that are still to come
+  bool draining_ = false;  // nothing is sent until all earlier publishes are confirmed, or until drain_until_
   Deadline drain_until_{};
   std::chrono::milliseconds patience_ = least_patience;
-  bool on_trial_ = false;             // its suspects are those of a connection that was closed
-  std::vector<std::string> missing_;  // exchanges that the broker closed a channel over
-  std::size_t kept_ = 0;              // of the large buffers of free slots
+  bool on_trial_ = false;             // its suspects were in flight when the broker closed the connection
+  std::vector<std::string> missing_;  // exchanges for which the broker closed a channel
+  std::size_t kept_ = 0;              // bytes of the large buffers of free slots
   std::deque<PublishSlot> slots_;
   std::vector<PublishSlot*> free_;
-  std::optional<Failure> unseen_;  // the first failure that nobody saw
-  // Those that nobody saw, by outcome, which are not logged yet, and all of them.
+  std::optional<Failure> unseen_;  // the first failure that no caller saw
+  // Failures that no caller saw: by outcome, those not logged yet; then the number of all of them.
   std::array<std::size_t, 6> unlogged_{};
   std::size_t unseen_count_ = 0;
-  std::string unlogged_reason_;  // of the latest
+  std::string unlogged_reason_;  // the reason of the latest
   Deadline next_log_ = Deadline::min();
 };
 

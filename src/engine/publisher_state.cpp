@@ -12,7 +12,7 @@ S when_lost(S state) noexcept {
   return state;
 }
 
-// No recovery is to be waited for: what somebody opens goes on.
+// There is no recovery to wait for: an attempt to open a channel goes on.
 S without_recovery(S state) noexcept {
   if (state == S::losing) return S::open;
   if (state == S::opening_lost || state == S::recovering) return S::opening;

@@ -15,9 +15,9 @@
 namespace warren::inline v0::engine {
 namespace {
 
-constexpr int most_questions = 10;  // as many arguments a queue may have that hide the one that is asked for
+constexpr int most_questions = 10;  // the most arguments of a queue that may hide the one that is asked for
 
-// What a stream has and other queues do not, and what is compared before those of other queues.
+// Arguments that a stream has and other queues lack, or that a stream compares before other queues do.
 constexpr std::array of_streams = {std::string_view("x-max-age"),
                                    std::string_view("x-stream-max-segment-size-bytes"),
                                    std::string_view("x-max-length-bytes"),
@@ -25,8 +25,8 @@ constexpr std::array of_streams = {std::string_view("x-max-age"),
                                    std::string_view("x-initial-cluster-size"),
                                    std::string_view("x-queue-leader-locator")};
 
-// Declares on a channel of its own, past the record of what is to be declared again. The broker's refusal;
-// nothing if it agrees.
+// Declares the queue on a channel of its own, without recording it for recovery. Returns the broker's
+// refusal; nullopt if it accepts.
 std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::string& queue,
                                     wire::QueueFlags flags, const FieldTable& arguments) {
   const QueueRecord record{.name = queue, .flags = flags, .arguments = arguments};
@@ -37,7 +37,7 @@ std::optional<ErrorDetails> refusal(ConnectionCore& connection, const std::strin
     try {
       ask(*channel, request::declare_queue(record), deadline);
     } catch (const ChannelError& error) {
-      return channel->closed_by().value_or(error.details());  // in the words as they came
+      return channel->closed_by().value_or(error.details());  // the raw text
     } catch (...) {
       channel->give_up();
       throw;
@@ -54,8 +54,8 @@ std::optional<QueueRecord> record_of(ConnectionCore& connection, const std::stri
   return std::nullopt;
 }
 
-// Of a text that was cut (a long name) the value is missing; any other kind of queue is told by
-// x-dead-letter-exchange.
+// If the text was cut (because of a long name), the value is missing. Any queue that is not a stream reports
+// x-dead-letter-exchange first.
 bool names_stream(const wire::Inequivalent& told) {
   if (told.argument == "x-queue-type") return !told.current || told.current == FieldValue("stream");
   return std::ranges::find(of_streams, told.argument) != of_streams.end();
@@ -69,13 +69,13 @@ bool is_stream(const std::shared_ptr<ConnectionCore>& connection, const std::str
     if (const FieldValue* type = record->arguments.find("x-queue-type"))
       return type->as_string() == std::string_view("stream");
     if (!record->flags.durable || record->flags.exclusive || record->flags.auto_delete) return false;
-    // Its type is the virtual host's default, which is mostly classic: then the broker agrees, and logs
-    // nothing.
+    // The queue has the virtual host's default type, which is usually classic. In that case the broker
+    // accepts the declaration, and logs nothing.
     record->arguments.set("x-queue-type", "classic");
     if (!refusal(*connection, name, record->flags, record->arguments)) return false;
   }
-  // A quorum queue has no priorities, so that none is created; every queue but a stream is compared by its
-  // dead-letter exchange first.
+  // A quorum queue cannot have priorities, so this declaration creates no queue. For every queue but a
+  // stream, the broker compares the dead-letter exchange first.
   const auto refused = refusal(*connection, name, {.durable = true},
                                {{"x-queue-type", "quorum"},
                                 {"x-dead-letter-exchange", "warren asks for the type"},
@@ -95,7 +95,7 @@ bool is_declared_as(const std::shared_ptr<ConnectionCore>& connection, const std
 std::optional<DeliveryLimit> delivery_limit(const std::shared_ptr<ConnectionCore>& connection,
                                             const std::string& queue) {
   const std::string name = connection->topology().current_name(queue);
-  // A limit that no queue has, and priorities, which no quorum queue has: so none is created.
+  // No queue has this limit. No quorum queue can have priorities, so this declaration creates no queue.
   constexpr std::int64_t nobodys_limit = 1'234'567'891;
   FieldTable arguments{
       {"x-queue-type", "quorum"}, {"x-delivery-limit", nobodys_limit}, {"x-max-priority", std::int64_t{1}}};
@@ -107,12 +107,12 @@ std::optional<DeliveryLimit> delivery_limit(const std::shared_ptr<ConnectionCore
       const auto limit = told.current ? told.current->as_integer() : std::nullopt;
       return DeliveryLimit{.is_quorum = true, .limit = limit};
     }
-    // Whose priorities are compared is no quorum queue; nor is one that is not durable.
+    // If the broker compares priorities, the queue is not a quorum queue. Neither is it if it is not durable.
     if (told.argument.empty() || told.argument == "x-queue-type" || told.argument == "x-max-priority" ||
         told.argument == "durable" || told.argument == "auto_delete")
       return DeliveryLimit{};
     if (!told.current) return std::nullopt;
-    arguments.set(told.argument, *told.current);  // it hides what is asked for
+    arguments.set(told.argument, *told.current);  // it hides the limit: ask again with the queue's value
   }
   return std::nullopt;
 }

@@ -1,4 +1,4 @@
-// ConnectionCore once its connection is lost: connecting again, and putting back what was there.
+// ConnectionCore after its connection is lost: how it connects again and restores the rest.
 
 #include <fmt/format.h>
 
@@ -85,7 +85,7 @@ void ConnectionCore::await_open(const std::string& operation, Deadline deadline,
   throw ConnectionError(std::move(error));
 }
 
-// True where the connection is to be recovered: then the error is one that passes.
+// True if the connection will be recovered. The error is then marked as transient.
 bool ConnectionCore::lose(ErrorDetails& error) noexcept {
   if (!options_.recovery.enabled) return false;
   const ErrorDetails of_the_call = kept(error);
@@ -94,7 +94,7 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
     return fmt::format("the connection was lost, and is tried again: {}", Error(error).what());
   });
   backoff_.lost(Clock::now());
-  const Recoverables all = recoverables();  // kept: add() may replace it meanwhile
+  const Recoverables all = recoverables();  // a copy: add() may replace the list meanwhile
   for (const auto& each : *all) {
     if (const auto recoverable = each.lock()) recoverable->lost();
   }
@@ -102,33 +102,33 @@ bool ConnectionCore::lose(ErrorDetails& error) noexcept {
   return true;
 }
 
-// False if the error is one that each try would meet again. Else the error is one that passes from here on.
+// False if each attempt would meet the error again. Otherwise marks the error as transient.
 bool ConnectionCore::begin_outage(ErrorDetails& error) noexcept {
   const std::lock_guard lock(mutex_);
-  // What somebody asked for here and can't have is his error: the connection goes on without it. What
-  // recovery itself asks for again would end each try. A publish that is on trial is found, and given up.
-  // Whether user and virtual host are refused (402, 403, 530), the next login tells.
+  // If a call of the program caused the error, the connection recovers without that call. If recovery's own
+  // requests caused it, each attempt would fail. A publish that is on trial is found and given up. For 402,
+  // 403 and 530, the next login shows whether user and virtual host are refused.
   const bool asked_again = recovering_ && trial_ == nullptr && wire::ends_recovery(error.code);
   if (error.permanent && asked_again) return false;
   error.permanent = false;
   error_ = kept(error);
-  // What logged in and did not come to be open, was not stable: the outage goes on.
+  // A connection that logged in but was never open was not stable, so the outage continues.
   if (recovering_) backoff_.connected(Clock::now());
   recovering_ = true;
-  reconnected_ = false;  // where the recovery thread did not come to it
+  reconnected_ = false;  // if the recovery thread has not reset it
   ++generation_;
   return true;
 }
 
-// Of one reconnect().
+// The state of one reconnect().
 struct ConnectionCore::Attempts {
-  ErrorDetails last;                      // of the latest try
-  std::optional<Deadline> refused_until;  // since the first refused login
-  bool all_permanent = true;              // of this round over the endpoints
+  ErrorDetails last;                      // of the latest attempt
+  std::optional<Deadline> refused_until;  // counted from the first refused login
+  bool all_permanent = true;              // in this round over the endpoints
 };
 
-// Returns once connected, or closing; else the error that ends it all. `last` is the loss: where the
-// connection before was not stable, the tries may be used up.
+// Returns nullopt once connected or closing, else the error that ends recovery. `last` is the loss's error:
+// if the connection was not stable, no attempts may be left.
 std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcept {
   Attempts attempts{.last = std::move(last), .refused_until = {}};
   for (;;) {
@@ -138,7 +138,7 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcep
           text_or_no_memory([&] { return "recovery gave up; the last try: " + attempts.last.text; });
       return std::move(attempts.last);
     }
-    if (attempts.refused_until) {  // the last try is at the end of that time
+    if (attempts.refused_until) {  // the last attempt is at the end of that time
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(*attempts.refused_until - Clock::now());
       delay = std::clamp(left, 0ms, *delay);
     }
@@ -148,7 +148,7 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcep
     for (std::size_t i = 0; i < endpoints_.size(); ++i) {
       try {
         if (connect_again(endpoints_[next_endpoint_ % endpoints_.size()], attempts)) return std::nullopt;
-      } catch (...) {  // no memory; the next try may have some
+      } catch (...) {  // no memory; the next attempt may have some
         attempts.last = lost_without_memory();
         attempts.last.operation = "connect";
         attempts.all_permanent = false;
@@ -160,7 +160,7 @@ std::optional<ErrorDetails> ConnectionCore::reconnect(ErrorDetails last) noexcep
   }
 }
 
-// True once connected, or if close() came.
+// True once connected, or if close() was called.
 bool ConnectionCore::connect_again(const Endpoint& endpoint, Attempts& attempts) {
   const auto patience = options_.recovery.retry_refused_login;
   const auto closing = [this] { return state() == ConnectionState::closing; };
@@ -193,7 +193,7 @@ bool ConnectionCore::connect_again(const Endpoint& endpoint, Attempts& attempts)
   }
 }
 
-// False if given up, which wakes it (see Outbox::wakeup()).
+// False if `given_up` returned true. The change must wake the thread (see Outbox::wakeup()).
 bool ConnectionCore::pause(std::chrono::milliseconds delay, const std::function<bool()>& given_up) {
   const auto until = Clock::now() + delay;
   for (auto now = Clock::now(); now < until; now = Clock::now()) {
@@ -203,7 +203,7 @@ bool ConnectionCore::pause(std::chrono::milliseconds delay, const std::function<
   return !given_up();
 }
 
-// Null if given up: that ends the try at once.
+// Null if the attempt was given up, which ends it at once.
 std::unique_ptr<wire::Transport> ConnectionCore::attempt(const Endpoint& endpoint, wire::LoginOptions options,
                                                          const std::function<bool()>& given_up) {
   options.wait = [&](int descriptor, bool for_writing, Deadline deadline) {
@@ -253,8 +253,8 @@ void ConnectionCore::recover_loop() noexcept {
   }
 }
 
-// While the broker blocks it reads nothing, since something was published again: on another connection that
-// would be so, too.
+// A blocking broker reads nothing once a message was published again. That would be so on another connection
+// too, so the recovery waits here.
 void ConnectionCore::recover(Recoverable& recoverable) {
   for (;;) {
     try {
@@ -269,7 +269,7 @@ void ConnectionCore::recover(Recoverable& recoverable) {
   }
 }
 
-// False where the connection was lost again.
+// False if the connection was lost again.
 bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
   try {
     {
@@ -277,7 +277,7 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
       replay.declare_all();
       missing = std::move(replay.refused());
     }
-    const Recoverables all = recoverables();  // kept: add() may replace it meanwhile
+    const Recoverables all = recoverables();  // a copy: add() may replace the list meanwhile
     for (const auto& each : *all) {
       const auto recoverable = each.lock();
       if (!recoverable) continue;
@@ -287,7 +287,7 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
         return false;
       } catch (const TimeoutError&) {
         throw;
-      } catch (const Error& error) {  // it has told its own callers
+      } catch (const Error& error) {  // the object has told its own callers
         events_.log(LogLevel::error, [&] { return fmt::format("not recovered: {}", error.what()); });
       }
     }
@@ -298,7 +298,7 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
     drop(text_or_no_memory(
         [&] { return fmt::format("the broker did not answer during recovery: {}", error.what()); }));
     return false;
-  } catch (const std::bad_alloc&) {  // another try may do better
+  } catch (const std::bad_alloc&) {  // another attempt may have memory
     drop(no_memory);
     return false;
   } catch (const std::exception& error) {
@@ -308,7 +308,8 @@ bool ConnectionCore::restore(std::vector<NotRecovered>& missing) noexcept {
   }
 }
 
-// One round of the queues that another connection still holds, mostly the lost one, until the broker notices.
+// One round over the queues that another connection still holds. Usually that is the lost connection, until
+// the broker notices the loss.
 void ConnectionCore::declare_pending() noexcept {
   constexpr std::size_t log_every = 64;  // rounds
   try {
@@ -326,10 +327,10 @@ void ConnectionCore::declare_pending() noexcept {
                                 "are tried again",
                                 left.front().name, left.size() - 1));
       }
-    } catch (const ConnectionError&) {  // lost: the next recovery declares all
+    } catch (const ConnectionError&) {  // lost: the next recovery declares all queues
     } catch (const TimeoutError& error) {
       drop(fmt::format("the broker did not answer: {}", error.what()));
-    } catch (const Error& error) {  // all channels are open, say
+    } catch (const Error& error) {  // for example, all channel numbers are taken
       if (turn % log_every == 1) {
         events_.log(LogLevel::warning, fmt::format("queue \"{}\" is not declared again yet: {}",
                                                    queues.front().name, error.what()));
@@ -361,7 +362,7 @@ ConnectionCore::Progress ConnectionCore::count_declaration() {
   return progress_;
 }
 
-// How far the recovery is. With the lock held.
+// Describes the recovery's progress; called with the lock held.
 std::string ConnectionCore::progress() const {
   if (state_ == ConnectionState::waiting) return "it waits for its next try to connect";
   if (!connected_) return "it is connecting";

@@ -16,11 +16,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Calls in flight. What is behind a refused one goes out again, so that refusals narrow it.
+// The most calls in flight. Calls after a refused one are sent again, so each refusal narrows the window.
 constexpr std::size_t widest_window = 256;
 constexpr std::size_t narrowest_window = 4;
 constexpr auto progress_every = 2s;
-// Locked queues mostly belong to one lost connection: a round does not ask for all of them in vain.
+// Locked queues usually belong to one lost connection, so a round stops after this many of them.
 constexpr std::size_t most_locked_a_round = 8;
 
 }  // namespace
@@ -51,13 +51,13 @@ void Replay::run(const std::vector<Declaration>& all, const Answered& answered, 
         in_flight.push_back({next, begin(*channel_, declaration.request)});
         ++next;
       }
-    } catch (const InvalidArgument& failure) {  // it no longer fits a frame
+    } catch (const InvalidArgument& failure) {  // the declaration no longer fits a frame
       ++next;
       count_answer();
       if (!refused(all[culprit], failure.details())) return;
       continue;
     } catch (const ChannelError& failure) {
-      // The broker closed the channel: of those in flight the first one without an answer is to blame.
+      // The broker closed the channel. The first declaration in flight without an answer is the cause.
       error = failure.details();
       if (in_flight.empty()) {
         channel_.reset();
@@ -101,7 +101,7 @@ void Replay::count_answer() {
 }
 
 void Replay::refuse(NotRecovered what) {
-  // A queue whose node is down is there, and comes back with its node.
+  // A queue whose node is down still exists, and is available again with its node.
   const bool passing = what.pending || wire::is_node_down(what.error.code, what.error.text);
   connection_.events().log(
       passing ? LogLevel::warning : LogLevel::error,
@@ -127,7 +127,7 @@ void Replay::declare_all() {
   if (total == 0) return;
   declare_exchanges(known.exchanges);
   declare_queues(known.queues, Locked::set_pending);
-  std::vector<BindingRecord> bindings = topology.snapshot().bindings;  // with the new names
+  std::vector<BindingRecord> bindings = topology.snapshot().bindings;  // with the queues' new names
   std::erase_if(bindings, [&](const BindingRecord& each) {
     return each.to_queue && topology.is_pending(each.destination);
   });
@@ -145,7 +145,7 @@ void Replay::declare_pending(const std::vector<QueueRecord>& queues) {
     return !each.to_queue || std::ranges::find(declared_, each.destination) == declared_.end();
   });
   declare_bindings(bindings);
-  // Only now: consumers go on as soon as it is not pending.
+  // Only now, since consumers continue as soon as the queue is not pending.
   for (const std::string& name : declared_) {
     topology.clear_pending(name);
     connection_.events().log(

@@ -19,10 +19,11 @@ namespace warren::inline v0::engine {
 
 class ConnectionCore;
 
-/// Declares recorded entities again: many declarations are in flight on one channel. A declaration that the
-/// broker refuses closes that channel; those behind it were ignored, and go out again on another one.
+/// Declares recorded entities again, with many declarations in flight on one channel. When the broker refuses
+/// a declaration, it closes that channel and ignores the declarations after it. Those are sent again on
+/// another channel.
 ///
-/// One thread, which is not the I/O thread.
+/// Must be used by one thread, which is not the I/O thread.
 class Replay {
  public:
   explicit Replay(ConnectionCore& connection) : connection_(connection) {}
@@ -31,16 +32,16 @@ class Replay {
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 
-  /// All that is recorded, in this order: exchanges, queues, bindings. A queue that is locked (405) becomes
-  /// pending, and its bindings wait for it.
+  /// Declares all recorded entities, in this order: exchanges, queues, bindings. A queue that is locked (405)
+  /// becomes pending, and its bindings wait for it.
   /// @throws ConnectionError, TimeoutError
   void declare_all();
-  /// One round of the queues that are pending: `queues`, up to the first ones that are still locked. Those
-  /// that are there, with their bindings, or that were refused for good, are pending no more.
+  /// Runs one round over the pending queues `queues`, and stops after the first ones that are still locked. A
+  /// queue is no longer pending if it was declared, with its bindings, or if it was refused permanently.
   /// @throws ConnectionError, TimeoutError
   void declare_pending(const std::vector<QueueRecord>& queues);
 
-  /// What was refused so far, in the order of the answers.
+  /// The refused entities so far, in the order of the answers.
   [[nodiscard]] std::vector<NotRecovered>& refused() noexcept { return refused_; }
 
  private:
@@ -49,9 +50,9 @@ class Replay {
     std::size_t index = 0;  // of its record
     Request request{};
   };
-  enum class Locked { set_pending, keep_pending };  // a queue that another connection holds (405)
+  enum class Locked { set_pending, keep_pending };  // for a queue that another connection holds (405)
   using Answered = std::function<void(const Declaration&, const Reply&)>;
-  /// False ends the run: what is behind it is not declared.
+  /// Returning false ends the run: the remaining entities are not declared.
   using Refused = std::function<bool(const Declaration&, const ErrorDetails&)>;
 
   void run(const std::vector<Declaration>& all, const Answered& answered, const Refused& refused);

@@ -27,7 +27,7 @@ Request declare_exchange(const ExchangeRecord& exchange) {
 Request find_exchange(std::string_view name) {
   return {fmt::format("exchange.declare \"{}\"", name), id::exchange_declare_ok,
           [name](Bytes& out, std::uint16_t channel) {
-            // The type is not looked at, but must be one that exists.
+            // The broker ignores the type here, but it must be an existing one.
             wire::exchange_declare(out, channel, name, "direct", {.passive = true}, {});
           }};
 }

@@ -15,7 +15,7 @@ bool Session::is_usable() const {
   return !ended_ && (channel_->is_open() || channel_->is_lost());
 }
 
-// With the lock held.
+// Called with the lock held.
 bool Session::needs_another() const {
   if (declarer_) return !channel_ || !channel_->is_open();
   return channel_->is_lost();
@@ -31,7 +31,7 @@ std::shared_ptr<ChannelCore> Session::channel_for(const std::string& operation,
   if (declarer_ && declarer_->is_usable()) {
     try {
       return declarer_->channel_for(operation, deadline);
-    } catch (const ChannelError&) {  // the program closed it meanwhile
+    } catch (const ChannelError&) {  // the program closed the channel meanwhile
       if (declarer_->is_usable()) throw;
     }
   }
@@ -69,13 +69,13 @@ std::shared_ptr<ChannelCore> Session::open_channel(ChannelCore::Deadline deadlin
   try {
     if (prefetch) ask(*channel, request::set_prefetch(*prefetch), deadline);
   } catch (...) {
-    channel->begin_close();  // nobody would know it
+    channel->begin_close();  // the session would not know this channel
     throw;
   }
   return channel;
 }
 
-// Not the error's text, which is safe to print: a name in it may be escaped.
+// Uses the raw text, not the text of the Error, in which a name may be escaped.
 void Session::forget_gone(const ChannelCore& channel) {
   const auto closed = channel.closed_by();
   if (!closed) return;
@@ -97,7 +97,7 @@ Reply Session::call(const std::function<Request()>& make) {
         try {
           sent = begin(*asked, request);
         } catch (const ChannelError&) {
-          // It was closed since, and nothing was sent: another one takes its place.
+          // The channel was closed meanwhile, and nothing was sent: another one replaces it.
           if (!declarer_ || std::chrono::steady_clock::now() >= deadline) throw;
           continue;
         }

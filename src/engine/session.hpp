@@ -15,19 +15,19 @@
 
 namespace warren::inline v0::engine {
 
-/// A channel and the connection it needs to be alive. There are two kinds.
+/// A channel and its connection, which the session keeps alive. There are two kinds.
 ///
-/// A Channel has one. If its channel is lost with the connection, the next call opens another one. If the
-/// broker closes it, or the program, it stays closed.
+/// A Channel has a session of its own. If its channel is lost with the connection, the next call opens
+/// another one. If the broker or the program closes the channel, it stays closed.
 ///
-/// A Queue or an Exchange shares one with its copies. Its calls go over the channel that declared it while
-/// that is open. Later they go over a channel of its own, which the first such call opens, and which is
-/// closed with the session. If the broker closes that channel, the next call opens another one.
+/// A Queue or an Exchange shares a session with its copies. While the channel that declared it is open, its
+/// calls use that channel. Later they use a channel of the session's own, which the first such call opens and
+/// the session closes at its end. If the broker closes that channel, the next call opens another one.
 class Session {
  public:
   Session(std::shared_ptr<ConnectionCore> connection, std::shared_ptr<ChannelCore> channel) noexcept
       : connection_(std::move(connection)), channel_(std::move(channel)) {}
-  /// The session of what was declared through `declarer`, which is a Channel's.
+  /// The session of a Queue or an Exchange. `declarer` is the session of the Channel that declared it.
   explicit Session(std::shared_ptr<Session> declarer) noexcept
       : connection_(declarer->connection_), declarer_(std::move(declarer)) {}
   /// Closes a channel of its own, without waiting.
@@ -37,27 +37,31 @@ class Session {
 
   [[nodiscard]] ConnectionCore& connection() const noexcept { return *connection_; }
   [[nodiscard]] const OwnProcess& process() const noexcept { return connection_->process(); }
-  /// The channel of this moment, whatever became of it; null before a session of the second kind opens one.
+  /// The current channel, in any state. Null if a Queue's or an Exchange's session has not opened its own
+  /// yet.
   [[nodiscard]] std::shared_ptr<ChannelCore> channel() const;
-  /// The channel to use: another one, once the connection is open again, if this one can't be used and may be
-  /// replaced.
+  /// The channel to use. If the current one is unusable and may be replaced, it waits until the connection is
+  /// open, and opens another one.
   /// @throws ConnectionError, ChannelError, TimeoutError
   [[nodiscard]] std::shared_ptr<ChannelCore> channel_for(const std::string& operation,
                                                          ChannelCore::Deadline deadline);
   void set_prefetch(std::uint16_t count);
-  /// No other channel takes the place of this one any more.
+  /// Ends the session: its channel is not replaced any more. Returns the channel.
   std::shared_ptr<ChannelCore> end();
 
-  /// Sends what `make` makes and waits for the answer, with the connection's deadline; BlockedError where the
-  /// broker blocks. `make` is called again ahead of each try: a recovery may have given queues other names.
+  /// Sends the request that `make` returns and waits for the answer, at most the connection's
+  /// `operation_timeout`. `make` is called before each attempt, since a recovery may have renamed
+  /// server-named queues.
   /// @throws ChannelError, ConnectionError, TimeoutError, InvalidArgument
+  /// @throws BlockedError  the time ran out while the broker blocked the connection
   Reply call(const std::function<Request()>& make);
 
  private:
-  /// Whether a call can still succeed here: over this channel, or over the one that takes its place.
+  /// Whether a call can still succeed, over this channel or over its replacement.
   [[nodiscard]] bool is_usable() const;
   [[nodiscard]] bool needs_another() const;
-  /// Of a 404 that closed it: a queue that is gone is not declared again by a recovery.
+  /// After a 404 closed the channel: removes the missing queue from the record, so that recovery does not
+  /// declare it.
   void forget_gone(const ChannelCore& channel);
   [[nodiscard]] std::shared_ptr<ChannelCore> open_channel(ChannelCore::Deadline deadline,
                                                           std::optional<std::uint16_t> prefetch);
@@ -65,7 +69,7 @@ class Session {
   const std::shared_ptr<ConnectionCore> connection_;
   const std::shared_ptr<Session> declarer_;  // null: this is a Channel's
   mutable std::mutex mutex_;
-  OneOpens opening_;  // of another channel
+  OneOpens opening_;  // of a replacement channel
   std::shared_ptr<ChannelCore> channel_;
   std::optional<std::uint16_t> prefetch_;
   bool ended_ = false;

@@ -6,8 +6,7 @@
 
 namespace warren::inline v0::engine {
 
-/// A queue of pointers that never allocates once reserve() was called for as many as it is to hold. Not
-/// synchronised.
+/// A queue of pointers that never allocates if reserve() was called for its largest size. Not thread-safe.
 template <typename Entry>
 class SlotQueue {
  public:
@@ -37,7 +36,7 @@ class SlotQueue {
     pop_front();
     return begin();
   }
-  /// Puts `before` in front, in its order.
+  /// Inserts `before` at the front, in its order.
   void push_front(const std::vector<Entry*>& before) {
     clear_taken();
     entries_.insert(entries_.begin(), before.begin(), before.end());

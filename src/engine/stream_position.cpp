@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* offset_key = "x-stream-offset";
 
-// How far back an interval reaches: "5m", "1h", as RabbitMQ reads them
+// The length of an interval: "5m", "1h", as RabbitMQ reads them
 // (https://www.rabbitmq.com/docs/streams#consuming).
 std::optional<std::chrono::seconds> interval(std::string_view text) {
   std::int64_t count = 0;
@@ -60,8 +60,8 @@ FieldTable StreamPosition::arguments(Moment now) {
     return arguments;
   }
   if (first || !(is_stream() || asked_.contains(offset_key))) return arguments;
-  // Nothing was received: what the first subscription meant by "next", or by "5m", is a moment by now.
-  // "first", "last", an offset and a timestamp still mean the same.
+  // No message was received. "next" or "5m" meant a moment at the first subscription, so this moment is used
+  // now. "first", "last", an offset and a timestamp keep their meaning.
   const FieldValue* asked = asked_.find(offset_key);
   const auto text = asked == nullptr ? std::optional<std::string_view>("next") : asked->as_string();
   if (!text) return arguments;
@@ -70,7 +70,7 @@ FieldTable StreamPosition::arguments(Moment now) {
   return arguments;
 }
 
-// With the lock held.
+// Called with the lock held.
 void StreamPosition::take_dropped() {
   if (dropped_) resume_ = std::min(resume_.value_or(*dropped_), *dropped_);
   dropped_.reset();
@@ -90,7 +90,7 @@ bool StreamPosition::delivered(std::uint64_t tag, const FieldTable* headers) {
     set_kind(Kind::stream);
   }
   const std::lock_guard lock(mutex_);
-  if (!offset && latest_) offset = *latest_ + 1;  // its headers can't be read: it is at least this one
+  if (!offset && latest_) offset = *latest_ + 1;  // unreadable headers: the offset is at least this one
   if (offset) latest_ = offset;
   if (unsettled_ == Unsettled::comes_again) {
     if (offsets_.empty()) first_ = tag;
@@ -118,7 +118,7 @@ void StreamPosition::left(std::uint64_t lowest_unsettled) {
   settled_below(lowest_unsettled);
   const std::lock_guard lock(mutex_);
   if (!offsets_.empty()) {
-    // Those below the first one that could be read follow each other, too.
+    // The deliveries before the first readable one have consecutive offsets too.
     const auto before = static_cast<std::int64_t>(first_ - std::min(first_, lowest_unsettled));
     if (offsets_.front()) resume_ = std::max<std::int64_t>(*offsets_.front() - before, 0);
   } else if (latest_) {

@@ -11,42 +11,44 @@
 
 namespace warren::inline v0::engine {
 
-/// How far a consumer has come in a stream, so that it resumes behind what it settled: RabbitMQ keeps no
-/// position for a consumer over AMQP 0-9-1 (https://www.rabbitmq.com/docs/streams#consuming).
+/// A consumer's position in a stream, so that it resumes after the last settled message. RabbitMQ keeps no
+/// position for consumers over AMQP 0-9-1 (https://www.rabbitmq.com/docs/streams#consuming).
 ///
-/// Of a queue that is no stream it knows that alone, and costs a branch. The I/O thread tells what comes; any
-/// thread asks.
+/// For a queue that is not a stream, it stores only that fact. The I/O thread reports deliveries; any thread
+/// may ask.
 class StreamPosition {
  public:
   enum class Kind : std::uint8_t { unknown, stream, other };
   using Moment = std::chrono::system_clock::time_point;
 
-  /// What a delivery that was received and is not settled means once its channel is gone.
+  /// How to treat the received but unsettled deliveries of a channel that is gone.
   enum class Unsettled : std::uint8_t {
-    kept,        ///< it is handled all the same, as nobody else gets it: on with the next one
-    comes_again  ///< nobody can settle it any more: on with the first of them
+    /// They are still handled, since no other consumer gets them. Consuming resumes at the next message.
+    kept,
+    /// They cannot be settled any more. Consuming resumes at the first of them.
+    comes_again
   };
-  /// @param arguments  what is consumed with at first; `x-stream-offset` may be among them
+  /// @param arguments  the arguments of the first subscription; may contain `x-stream-offset`
   StreamPosition(FieldTable arguments, Unsettled unsettled)
       : asked_(std::move(arguments)), unsettled_(unsettled) {}
 
-  /// What was declared; the first delivery tells if nobody knows.
+  /// Sets the kind of the queue from its declaration. If it is not set, the first delivery shows the kind.
   void set_kind(Kind kind) noexcept { kind_.store(kind, std::memory_order_release); }
   [[nodiscard]] bool is_known() const noexcept { return kind() != Kind::unknown; }
   [[nodiscard]] bool is_stream() const noexcept { return kind() == Kind::stream; }
 
-  /// The arguments to consume with now: those of the beginning, then with the offset that was reached. The
-  /// moment of the first call stands for "next" as long as nothing is received.
+  /// The arguments for basic.consume: first the original ones, later with the offset that was reached. Until
+  /// a message is received, "next" means the time of the first call.
   [[nodiscard]] FieldTable arguments(Moment now);
 
-  /// A delivery came; null if its headers can't be read. True if it is the first that shows the queue to be a
-  /// stream.
+  /// Records a delivery; `headers` is null if they are unreadable. True if this delivery is the first that
+  /// shows the queue to be a stream.
   bool delivered(std::uint64_t tag, const FieldTable* headers);
   /// No delivery below this tag is unsettled.
   void settled_below(std::uint64_t lowest_unsettled);
-  /// A delivery was dropped that is to come again.
+  /// Records that a delivery was dropped and must be consumed again.
   void dropped(const FieldTable& headers);
-  /// The channel is gone; another one resumes.
+  /// Records that the channel is gone. Another channel will resume.
   void left(std::uint64_t lowest_unsettled);
 
  private:
@@ -58,9 +60,9 @@ class StreamPosition {
   std::atomic<Kind> kind_{Kind::unknown};
   mutable std::mutex mutex_;
   std::optional<Moment> began_;
-  std::optional<std::int64_t> resume_;               // at this offset, once a channel was left
-  std::optional<std::int64_t> latest_;               // received
-  std::optional<std::int64_t> dropped_;              // the lowest that is to come again
+  std::optional<std::int64_t> resume_;               // the offset to resume at, once a channel is gone
+  std::optional<std::int64_t> latest_;               // the latest received offset
+  std::optional<std::int64_t> dropped_;              // the lowest dropped offset
   std::deque<std::optional<std::int64_t>> offsets_;  // of the tags first_, first_ + 1, …
   std::uint64_t first_ = 1;
 };

@@ -63,10 +63,10 @@ void Subscription::open_channel() {
   if (position_.is_stream()) opened->set_stream();
   ask(*opened, request::set_prefetch(prefetch_), connection_->operation_deadline());
   const bool wanted = apply(SubscriptionEvent::opened) == SubscriptionAction::subscribe;
-  if (wanted || state().is_to_reopen()) subscribe();  // on a channel that is gone it throws why
+  if (wanted || state().is_to_reopen()) subscribe();  // if the channel is gone, this throws the reason
 }
 
-// The one place where the state changes.
+// The only place that changes the state.
 SubscriptionAction Subscription::apply(SubscriptionEvent event) noexcept {
   const std::lock_guard lock(mutex_);
   return apply_locked(event);
@@ -88,7 +88,7 @@ void Subscription::pause() {
   std::string tag;
   {
     const std::lock_guard lock(mutex_);
-    // Without a subscription it is lost, or the broker cancelled it.
+    // If the subscription is not active, its channel is lost, or the broker cancelled it.
     if (apply_locked(SubscriptionEvent::pause) == SubscriptionAction::unsubscribe) open = channel_;
     tag = consumer_tag_.value_or("");
   }
@@ -102,9 +102,9 @@ void Subscription::pause() {
 
 void Subscription::resume(std::uint16_t prefetch) {
   prefetch_ = prefetch;
-  // Without a channel, open_again() subscribes.
+  // If there is no channel, open_again() subscribes.
   if (apply(SubscriptionEvent::resume) != SubscriptionAction::subscribe) return;
-  // What was dropped is unsettled on the channel: from another one it comes again.
+  // The deliveries that were given up are unsettled on this channel. Another channel gets them again.
   if (position_.is_stream()) {
     leave_stream();
     return open_again();
@@ -158,7 +158,7 @@ void Subscription::end(std::exception_ptr reason) noexcept {
     reason_ = std::move(reason);
     apply_locked(SubscriptionEvent::end);
   }
-  connection_->notify();  // it may wait there to be open again
+  connection_->notify();  // open_again() may be waiting there for the connection
 }
 
 std::exception_ptr Subscription::reason() const {
@@ -181,8 +181,8 @@ bool Subscription::cancel(Deadline deadline) noexcept {
   } catch (const TimeoutError&) {
     answered = false;
   } catch (const std::bad_alloc&) {
-    connection_->drop(no_memory);  // else the broker would go on delivering
-  } catch (...) {                  // the channel is gone: so is the subscription
+    connection_->drop(no_memory);  // otherwise the broker would go on delivering
+  } catch (...) {                  // the channel is gone, and the subscription with it
   }
   give_back_waiting();
   return answered;
@@ -196,20 +196,20 @@ void Subscription::close(Deadline deadline) noexcept {
     }
   } catch (const std::bad_alloc&) {
     connection_->drop(no_memory);
-  } catch (...) {  // no answer: it was sent, and the connection's end closes the channel, too
+  } catch (...) {  // no answer: the channel ends with its connection at the latest
   }
 }
 
-// The broker may have returned what it delivered to the queue (a consumer timeout), keeps the consumer even
-// so until it is cancelled, and would close the channel for the next timeout: all that is left of it is to be
-// left.
+// After a cancellation, the channel must be closed. The broker may have returned the deliveries to the queue
+// (consumer timeout). It still keeps the consumer until basic.cancel, and would close the channel at the next
+// timeout.
 void Subscription::on_cancel(std::string_view consumer_tag) {
   const auto open = channel();
   if (connection_->negotiated().takes_cancel_ok) {
     try {
       open->send("basic.cancel-ok", Outbox::Entry::answer,
                  [&](Bytes& out, std::uint16_t number) { wire::basic_cancel_ok(out, number, consumer_tag); });
-    } catch (const Error&) {  // a close of our own is on its way, which says the same
+    } catch (const Error&) {  // our own channel.close is in flight, which also ends the consumer
     }
   }
   tell_cancelled(*open);
@@ -231,7 +231,7 @@ SubscriptionEvent closed_by(const ErrorDetails& error, bool overdue, bool recove
 }  // namespace
 
 void Subscription::on_closed(const ErrorDetails& error) noexcept {
-  // The broker's acknowledgement timeout closes the channel, too (https://www.rabbitmq.com/docs/consumers).
+  // The broker's acknowledgement timeout also closes the channel (https://www.rabbitmq.com/docs/consumers).
   const bool overdue = wire::is_overdue_acknowledgement(error.code, error.text);
   const bool recovering = error.scope == ErrorScope::connection && connection_->is_recovering();
   drop_arrivals();

@@ -25,17 +25,18 @@ struct SubscriptionOptions {
   std::uint16_t prefetch = 64;
   bool exclusive = false;
   FieldTable arguments{};
-  /// After a lost connection: how long somebody else may take to declare the queue.
+  /// How long to wait, after a lost connection, for another client to declare the queue.
   std::chrono::milliseconds queue_wait{30'000};
-  /// Of a stream's deliveries whose channel is gone.
+  /// How to treat a stream's unsettled deliveries when their channel is gone.
   StreamPosition::Unsettled unsettled_on_stream = StreamPosition::Unsettled::comes_again;
 };
 
-/// One subscription of a consumer: its channel, what was delivered and not yet handled, and why it ends.
+/// One subscription of a consumer: its channel, its deliveries that wait for a worker, and the reason for its
+/// end.
 ///
-/// The I/O thread gathers deliveries and hands them over once a turn; workers take them, and settle; a
-/// watcher opens another channel when one is lost. Once it has ended it is never begun again. What it is at a
-/// moment is one value, SubscriptionState, which changes by next() alone.
+/// The I/O thread collects deliveries and hands them over once a turn. Workers take and settle them. The
+/// watcher opens another channel when one is lost. A subscription that has ended never starts again. Its
+/// state is one value, SubscriptionState, which only next() changes.
 class Subscription final : public ChannelSink, public std::enable_shared_from_this<Subscription> {
  public:
   using ContentPtr = ContentAssembler::ContentPtr;
@@ -44,77 +45,84 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
 
   Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options);
 
-  /// The name that its queue has now: a server-named one gets another with each recovery.
+  /// The queue's current name. A server-named queue gets a new name with each recovery.
   [[nodiscard]] std::string current_queue() const {
     return connection_->topology().current_name(options_.queue);
   }
 
-  // --- whoever watches over it ---
+  // --- for the watcher ---
 
   /// Opens the channel, sets the prefetch and subscribes.
   /// @throws ChannelError, ConnectionError, TimeoutError
   void open();
-  /// After Event::lost and Event::cancelled, and once the connection is open again: another channel, with the
-  /// same prefetch and subscription. A channel whose subscription the broker cancelled is left before, with
-  /// what it had delivered given back. What passes with time is tried again, with backoff, and logged each
-  /// time. Returns at once if it has ended. @throws as open(); ConsumerCancelledError if the broker cancelled
-  /// the subscription, and the queue is gone
+  /// Opens another channel and subscribes again, with the current prefetch. Called after Event::lost and
+  /// Event::cancelled, once the connection is open again. If the broker cancelled the subscription, its
+  /// channel is closed first, and its unsettled deliveries are given back. Transient errors are tried again
+  /// with backoff, and each is logged. Returns at once if the subscription has ended.
+  /// @throws ChannelError, ConnectionError, TimeoutError
+  /// @throws ConsumerCancelledError  the broker cancelled the subscription, and the queue is gone
   void open_again();
-  /// Blocks until it has ended, the broker cancelled the subscription, or the channel was lost: with its
-  /// connection, or for an acknowledgement that was overdue. Also until hold(), or until the deadline: woken.
+  /// Blocks until the subscription has ended, the broker cancelled it, or its channel was lost (with the
+  /// connection, or because an acknowledgement was overdue). Returns Event::woken after hold(), or at the
+  /// deadline.
   Event wait(Deadline deadline = Deadline::max());
-  /// No worker takes any more, until resume(); whoever watches is to see to it. Any thread.
+  /// Workers take no more deliveries until resume(), and the watcher is woken. Any thread.
   void hold() noexcept;
-  /// Since hold() or pause().
+  /// Whether hold() or pause() was called and resume() was not called since.
   [[nodiscard]] bool is_paused() const noexcept { return state().is_paused(); }
-  /// basic.cancel, and what no worker has taken goes back to the queue. Workers take no more, and no
-  /// recovery subscribes, before resume(). @throws as open()
+  /// Sends basic.cancel, and requeues the deliveries that no worker has taken. Until resume(), workers take
+  /// nothing, and no recovery subscribes. @throws ChannelError, ConnectionError, TimeoutError
   void pause();
-  /// Subscribes again after pause(), with another prefetch. @throws as open()
+  /// Subscribes again after pause(), with another prefetch. @throws ChannelError, ConnectionError,
+  /// TimeoutError
   void resume(std::uint16_t prefetch);
-  /// Ends it: no worker takes any more. The first reason stays; none is a stop. Any thread.
+  /// Ends the subscription: workers take no more deliveries. The first reason is kept; null means a normal
+  /// stop. Any thread.
   void end(std::exception_ptr reason) noexcept;
   [[nodiscard]] std::exception_ptr reason() const;
-  /// After end(): basic.cancel, and what no worker has taken goes back to the queue. False where the broker
-  /// did not answer in time.
+  /// Called after end(): sends basic.cancel, and requeues the deliveries that no worker has taken.
+  /// False if the broker did not answer in time.
   bool cancel(Deadline deadline) noexcept;
-  /// Sends what is left to settle, gives back what is unsettled (on a stream: nothing), and closes the
-  /// channel.
+  /// Sends the pending acknowledgements, gives back the unsettled deliveries (except on a stream), and closes
+  /// the channel.
   void close(Deadline deadline) noexcept;
 
   [[nodiscard]] bool is_subscribed() const noexcept { return state().link == SubscriptionLink::subscribed; }
   [[nodiscard]] bool is_ending() const noexcept { return state().link == SubscriptionLink::ending; }
-  /// Received, and not taken.
+  /// How many received deliveries no worker has taken yet.
   [[nodiscard]] std::size_t waiting() const;
-  /// Taken from the channel that is open now, and not settled; 0 once that channel is gone.
+  /// How many deliveries that workers took from the open channel are unsettled; 0 once that channel is gone.
   [[nodiscard]] std::size_t unsettled() const { return await_settled(Deadline()); }
-  /// After end(): blocks until that is 0, or until the deadline, and returns it.
+  /// Called after end(): blocks until unsettled() is 0, or until the deadline. Returns unsettled().
   [[nodiscard]] std::size_t await_settled(Deadline deadline) const;
 
-  // --- workers ---
+  // --- for the workers ---
 
-  /// Gives back the content handled before, for its memory, and takes the next one, blocking until there is
-  /// one. False once it is ending.
+  /// Takes the next delivery, and blocks until there is one. It also takes back the content that was handled
+  /// before, for its memory. False once the subscription is ending.
   bool take(ContentPtr& content) noexcept;
-  /// After a step that failed for a lack of memory: ends the connection, whose recovery does it again, and
-  /// waits a moment, so that nothing spins.
+  /// Called after a step failed because memory ran out. Ends the connection, so that its recovery repeats the
+  /// step. Waits a moment, so that the worker does not spin.
   void lack_memory() noexcept;
-  /// Each settles one delivery, on the channel that brought it; false where that is gone (the message comes
-  /// again), or where somebody settled it before. Acknowledgements are merged, and go out within ack_delay.
+  /// Acknowledges one delivery on the channel that brought it. False if that channel is gone (the message is
+  /// redelivered), or if the delivery is already settled. Acknowledgements are merged, and sent within
+  /// ack_delay.
   bool acknowledge(const Delivery& delivery);
-  /// The handler's wish, or its failure. Back to the queue is basic.reject, which a quorum queue counts
-  /// towards its delivery limit (from RabbitMQ 4.3 on basic.nack does not count). A stream has neither: a
-  /// consumer that resumes gets it again, and Requeue::no acknowledges it.
+  /// Refuses a delivery, because the handler asked for it or failed. Requeue::yes sends basic.reject, which a
+  /// quorum queue counts towards its delivery limit (from RabbitMQ 4.3 on it does not count basic.nack). A
+  /// stream has neither method. There a consumer that resumes gets the message again, and Requeue::no
+  /// acknowledges it.
   bool refuse(const Delivery& delivery, Requeue requeue) noexcept;
-  /// Nobody's failure: basic.nack. A stream has none: a consumer that resumes gets it again.
+  /// Gives a delivery back with basic.nack, which from RabbitMQ 4.3 on counts as no failure. A stream has no
+  /// basic.nack: a consumer that resumes gets the message again.
   bool give_back(const Delivery& delivery) noexcept;
-  /// Whether the queue is known to be a stream, which no message can go back to.
+  /// Whether the queue is known to be a stream, to which no message can be requeued.
   [[nodiscard]] bool is_stream() const noexcept { return position_.is_stream(); }
-  /// On a stream: waits a moment before the handler runs again with this delivery. False if it is not to: the
-  /// subscription ends or is paused, or the delivery's channel is gone.
+  /// For a stream: waits a moment before the handler runs again with this delivery. False if it must not run
+  /// again: the subscription is ending or paused, or the delivery's channel is gone.
   bool wait_to_run_again(const Delivery& delivery);
   [[nodiscard]] bool is_unsettled(const Delivery& delivery) const;
-  /// False where its channel is gone: the message comes again.
+  /// False if the delivery's channel is gone; the message is then redelivered.
   [[nodiscard]] bool can_settle(const Delivery& delivery) const;
 
  private:
@@ -136,7 +144,7 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   [[nodiscard]] bool keeps_deliveries() const noexcept {
     return is_stream() && options_.unsettled_on_stream == StreamPosition::Unsettled::kept;
   }
-  template <std::invocable Make>  // of the line behind the consumer's name
+  template <std::invocable Make>  // makes the line that follows the consumer's name
   void log(LogLevel level, Make&& make) noexcept {
     connection_->events().log(
         level, [&] { return "consumer of \"" + current_queue() + "\": " + std::string(make()); });
@@ -173,14 +181,14 @@ class Subscription final : public ChannelSink, public std::enable_shared_from_th
   std::shared_ptr<ChannelCore> channel_;
   std::vector<ContentPtr> queue_;
   std::size_t taken_ = 0;       // from the front of queue_
-  std::uint64_t last_tag_ = 0;  // of what was taken from channel_; all before it was taken, too
+  std::uint64_t last_tag_ = 0;  // the last tag taken from channel_; all lower tags were taken too
   std::vector<ContentPtr> spare_;
   std::size_t idle_workers_ = 0;
   std::optional<std::string> consumer_tag_;  // from the first basic.consume-ok on, until cancel()
   std::atomic<SubscriptionState> state_{};   // written with the lock held
   std::exception_ptr reason_;
 
-  // The I/O thread's own.
+  // Only the I/O thread uses these.
   std::vector<ContentPtr> arrivals_;
 };
 

@@ -1,4 +1,4 @@
-// What a Subscription does with deliveries: the I/O thread's side, and the workers'.
+// How a Subscription handles deliveries, on the I/O thread and on the workers.
 
 #include <algorithm>
 #include <iterator>
@@ -12,10 +12,10 @@
 namespace warren::inline v0::engine {
 namespace {
 
-// Of a stream's message that its handler wants to have again: what always comes back must not spin.
+// The pause before a stream's message is handled again, so that a message that always fails does not spin.
 constexpr std::chrono::milliseconds run_again_pause{100};
 constexpr std::chrono::milliseconds no_memory_pause{500};
-constexpr std::size_t most_taken = 1'024;  // how many may lie at the front before they are cleared away
+constexpr std::size_t most_taken = 1'024;  // the most taken entries at the front before they are erased
 
 }  // namespace
 
@@ -30,9 +30,9 @@ void Subscription::give_back_waiting() noexcept {
   for (const ContentPtr& content : left) give_back(content->delivery);
 }
 
-// What has not begun comes again; what runs is settled on a channel that is gone, and counted as stale. A
-// stream's deliveries are nobody else's: they stay, at most as many as the prefetch, and those behind them
-// come again.
+// Drops the deliveries of a lost channel that no worker has taken: the broker redelivers them. Taken ones are
+// settled on a channel that is gone, and are counted as stale. Deliveries of a stream go to no other
+// consumer, so they are kept, at most as many as the prefetch. The rest is consumed again.
 void Subscription::left(const ChannelCore& channel) noexcept {
   {
     const std::lock_guard lock(mutex_);
@@ -67,12 +67,13 @@ std::size_t Subscription::await_settled(Deadline deadline) const {
   return open ? open->await_settled(last_tag, deadline) : 0;
 }
 
-// One at a time: what a worker held ahead of its handler could not go back at once when the run ends.
+// Takes one delivery at a time. Deliveries that a worker held in advance could not be requeued at once when
+// the run ends.
 bool Subscription::take(ContentPtr& content) noexcept {
   std::unique_lock lock(mutex_);
   try {
     if (content) spare_.push_back(std::move(content));
-  } catch (...) {  // then it is not used again
+  } catch (...) {  // no memory: the content is not used again
     content.reset();
   }
   const auto ready = [&] { return taken_ != queue_.size() && !state().is_paused(); };
@@ -84,7 +85,7 @@ bool Subscription::take(ContentPtr& content) noexcept {
   if (is_ending()) return false;
   content = std::move(queue_[taken_++]);
   last_tag_ = content->delivery.delivery_tag();
-  // What a stream's channel that is gone brought: await_kept().
+  // await_kept() waits until the kept deliveries of a stream's lost channel are taken.
   if (taken_ == queue_.size() && state().is_to_reopen()) changed_.notify_all();
   if (taken_ == queue_.size() || taken_ >= most_taken) {
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(taken_));
@@ -101,13 +102,13 @@ bool Subscription::acknowledge(const Delivery& delivery) {
   return settlement ? settlement == AckTracker::Settlement::accepted : keeps_deliveries();
 }
 
-// False if the delivery's channel is gone, or if somebody settled it before.
+// False if the delivery's channel is gone, or if the delivery is already settled.
 template <std::invocable Refuse>
 bool Subscription::sends(Refuse&& refuse) noexcept {
   try {
     return refuse();
   } catch (const std::bad_alloc&) {
-    connection_->drop(no_memory);  // unsettled it would be nobody's
+    connection_->drop(no_memory);  // otherwise the delivery would stay unsettled
     return false;
   } catch (...) {
     return false;
@@ -146,7 +147,7 @@ bool Subscription::wait_to_run_again(const Delivery& delivery) {
   std::unique_lock lock(mutex_);
   const auto leave = [&] { return is_ending() || state().is_paused() || !can_settle(delivery); };
   if (!changed_.wait_for(lock, run_again_pause, leave)) return true;
-  position_.dropped(delivery.headers());  // with the lock held: resume() is still to come
+  position_.dropped(delivery.headers());  // with the lock held, before resume() can run
   return false;
 }
 
@@ -180,7 +181,7 @@ void Subscription::on_turn_end(std::vector<ContentPtr>& spare) {
   append_arrivals();
   spare.swap(spare_);
   const std::size_t wanted = std::min(idle_workers_, queue_.size() - taken_);
-  lock.unlock();  // who is woken under the lock runs into it, and sleeps again
+  lock.unlock();  // a thread that is woken while the lock is held blocks on it and sleeps again
   if (wanted == 1) {
     arrived_.notify_one();
   } else if (wanted > 1) {
@@ -193,11 +194,11 @@ void Subscription::give_arrivals_back() noexcept {
   arrivals_.clear();
 }
 
-// With the lock held.
+// Called with the lock held.
 void Subscription::append_arrivals() {
   if (queue_.empty()) return queue_.swap(arrivals_);
   if (const std::size_t size = queue_.size() + arrivals_.size(); size > queue_.capacity())
-    queue_.reserve(std::max(2 * queue_.capacity(), size));  // what is moved can't be given back
+    queue_.reserve(std::max(2 * queue_.capacity(), size));  // moved contents could not be given back
   std::move(arrivals_.begin(), arrivals_.end(), std::back_inserter(queue_));
   arrivals_.clear();
 }

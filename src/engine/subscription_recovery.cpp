@@ -1,5 +1,5 @@
-// Subscription once its channel was lost, or the broker cancelled it: leaving that channel, and consuming
-// again on another one.
+// Subscription after its channel was lost, or the broker cancelled it: how it leaves that channel, and
+// consumes on another one.
 
 #include <fmt/format.h>
 
@@ -19,15 +19,14 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
-// A queue that cancels again at once must not spin.
+// The pause after a cancellation, so that a queue that cancels again at once does not spin.
 constexpr milliseconds resubscribe_pause{100};
 constexpr milliseconds kept_pause{1'000};
-// A queue that the connection before still holds is free within seconds; a node is back within minutes, or
-// never.
+// The pauses between attempts. If the previous connection still holds a queue, it is free within seconds. A
+// node that is down is back within minutes, or never.
 constexpr milliseconds first_pause{500};
 constexpr milliseconds longest_pause{2'000};
-constexpr milliseconds longest_refused_pause{
-    10'000};  // a permission that is gone: somebody has to give it back
+constexpr milliseconds longest_refused_pause{10'000};  // a revoked permission must be restored first
 constexpr milliseconds longest_wait = 5min;
 
 milliseconds since(ConnectionCore::Deadline moment) {
@@ -36,13 +35,13 @@ milliseconds since(ConnectionCore::Deadline moment) {
 
 }  // namespace
 
-// Of one open_again().
+// The state of one open_again().
 struct Subscription::Attempts {
-  bool cancelled = false;  // by the broker, and the connection was not lost since
-  std::uint16_t code = 0;  // of the refusals since `first`
+  bool cancelled = false;  // by the broker, with no lost connection since
+  std::uint16_t code = 0;  // the code of the refusals since `first`
   Deadline first{};
   milliseconds pause = first_pause;
-  bool declared = false;  // the queue, again
+  bool declared = false;  // the queue was declared again
 };
 
 void Subscription::open_again() {
@@ -52,7 +51,7 @@ void Subscription::open_again() {
     for (bool first = true;; first = false) {
       connection_->await_open(fmt::format("consume \"{}\"", current_queue()), Deadline::max(),
                               [this] { return is_ending(); });
-      // Declared in the background, once the connection before holds it no longer.
+      // The queue is declared in the background, once the previous connection no longer holds it.
       connection_->await_queue(options_.queue, [this] { return is_ending(); });
       if (first) await_kept();
       if (is_ending() || open_once(attempts)) return;
@@ -64,7 +63,7 @@ void Subscription::open_again() {
   }
 }
 
-// False if it is to be tried again, after a pause.
+// False if the caller must try again. The pause has passed by then.
 bool Subscription::open_once(Attempts& attempts) {
   apply(SubscriptionEvent::reopen);
   try {
@@ -73,7 +72,7 @@ bool Subscription::open_once(Attempts& attempts) {
   } catch (const ConnectionError&) {
     if (connection_->has_ended()) throw;
     attempts.cancelled = false;
-  } catch (const TimeoutError& error) {  // a link that is stalled: its heartbeats, or the next try, tell
+  } catch (const TimeoutError& error) {  // a stalled connection: its heartbeats or the next attempt tell
     log(LogLevel::warning, [&] { return fmt::format("{}: it is tried again", error.what()); });
     const auto late = channel();
     late->give_up();
@@ -87,8 +86,8 @@ bool Subscription::open_once(Attempts& attempts) {
   return false;
 }
 
-// What a stream delivered before is handled first, so that no more than the prefetch is held; not for long,
-// as a handler may take any time.
+// Waits for the stream's kept deliveries to be handled, so that no more than the prefetch is held. The wait
+// is short, since a handler may take any time.
 void Subscription::await_kept() {
   if (!keeps_deliveries()) return;
   std::unique_lock lock(mutex_);
@@ -96,7 +95,7 @@ void Subscription::await_kept() {
                     [&] { return is_ending() || state().is_paused() || taken_ == queue_.size(); });
 }
 
-// What the broker refuses for now: waits, and returns true for another try.
+// Handles a transient refusal: waits, and returns true for another attempt.
 bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   const bool node_down = wire::is_node_down(error.code(), error.text());
   const bool missing = error.code() == reply_code::not_found && !node_down;
@@ -116,7 +115,8 @@ bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
     attempts.pause = first_pause;
   }
   const auto longest = missing ? options_.queue_wait : longest_wait;
-  // An auto-delete queue goes with the last consumer of the connection before, be it declared again by then.
+  // An auto-delete queue is deleted with the last consumer of the previous connection, even if it was
+  // declared again before that.
   const bool declared = missing && declare_queue_again();
   const bool at_once = declared && !std::exchange(attempts.declared, true);
   const milliseconds elapsed = since(attempts.first);
@@ -139,7 +139,7 @@ bool Subscription::try_again(Attempts& attempts, const ChannelError& error) {
   return true;
 }
 
-// False if this connection never declared it, or can't.
+// False if this connection never declared the queue, or cannot declare it.
 bool Subscription::declare_queue_again() {
   const auto record = connection_->topology().find_queue(options_.queue);
   if (!record) return false;
@@ -151,7 +151,7 @@ bool Subscription::declare_queue_again() {
       const Topology::Snapshot known = connection_->topology().snapshot();
       for (const BindingRecord& binding : known.bindings) {
         if (!binding.to_queue || binding.destination != reply.name) continue;
-        // An auto-delete exchange went with the queue's binding.
+        // An auto-delete exchange was deleted with the queue's binding.
         const auto source = std::ranges::find(known.exchanges, binding.source, &ExchangeRecord::name);
         if (source != known.exchanges.end() && source->flags.auto_delete)
           ask(*channel, request::declare_exchange(*source), connection_->operation_deadline());
@@ -169,12 +169,12 @@ bool Subscription::declare_queue_again() {
   }
 }
 
-// The consumer goes first, as the broker may keep it and send it what is given back; then that, which must
-// not follow the close.
+// Cancels the consumer first: the broker may keep it, and would send it the deliveries that are given back.
+// Then gives them back, which must happen before the close.
 void Subscription::leave(ChannelCore& channel, const std::string& tag, Deadline deadline) noexcept {
   try {
     if (channel.is_open()) ask(channel, request::cancel(tag), deadline);
-  } catch (...) {  // the channel is gone, or stalled: what is left of it goes with its connection
+  } catch (...) {  // the channel is gone or stalled: its consumer ends with its connection
   }
   try {
     channel.give_back_unsettled();
@@ -183,8 +183,9 @@ void Subscription::leave(ChannelCore& channel, const std::string& tag, Deadline 
   }
 }
 
-// Its number and its consumer are free at the broker by the time that another channel consumes: no tag is
-// used twice, an exclusive consumer is not in its own way, and the active one of several is not a dead one.
+// Closes the cancelled channel before another one consumes, so that the broker has freed its number and
+// consumer. Otherwise the consumer tag would be used twice, an exclusive consumer would block itself, or the
+// single active consumer would be one that is gone.
 void Subscription::leave_cancelled() {
   std::shared_ptr<ChannelCore> open;
   std::string tag;
@@ -198,7 +199,7 @@ void Subscription::leave_cancelled() {
   changed_.wait_for(lock, resubscribe_pause, [&] { return is_ending(); });
 }
 
-// After pause(): the subscription is gone already.
+// Called after pause(), when the subscription is cancelled already.
 void Subscription::leave_stream() {
   const auto open = channel();
   open->retire();
@@ -206,7 +207,7 @@ void Subscription::leave_stream() {
   apply(SubscriptionEvent::given_up);
   try {
     open->close(connection_->operation_deadline());
-  } catch (const Error&) {  // no answer: another channel is opened beside it
+  } catch (const Error&) {  // no answer: another channel is opened in addition
   }
 }
 

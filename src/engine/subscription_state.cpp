@@ -56,7 +56,8 @@ SubscriptionTransition next(SubscriptionState state, SubscriptionEvent event) no
     case Event::lost:
       return to(Link::lost);
     case Event::refused:
-      // A channel that is lost already has nothing to be refused; another one's is the opener's to judge.
+      // A lost channel cannot be refused any more. For a channel that is being opened, open_again() handles
+      // the error.
       if (link == Link::lost) return stays;
       return link == Link::reopening ? to(Link::lost) : to(link, Action::end);
     case Event::connection_ended:

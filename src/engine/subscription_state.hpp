@@ -5,74 +5,76 @@
 
 namespace warren::inline v0::engine {
 
-/// A subscription and its channel.
+/// The state of a subscription and its channel.
 enum class SubscriptionLink : std::uint8_t {
-  opening,        ///< the first channel, or basic.consume on a channel that is open: an error ends it
+  /// The first channel is being opened, or basic.consume is in flight on an open channel. An error ends the
+  /// subscription.
+  opening,
   subscribed,     ///< the broker sends deliveries
-  unsubscribing,  ///< basic.cancel is on its way
-  unsubscribed,   ///< the channel is open, and nothing is consumed: paused
-  cancelled,      ///< the broker cancelled the subscription (basic.cancel), and its channel is not left yet
-  lost,           ///< the channel is gone, and another one is not open yet
-  reopening,      ///< another channel is being opened: its errors are the opener's to judge
-  ending,         ///< for good
+  unsubscribing,  ///< basic.cancel is in flight
+  unsubscribed,   ///< the channel is open, and the subscription is paused
+  cancelled,      ///< the broker sent basic.cancel, and the channel is not closed yet
+  lost,           ///< the channel is gone, and no other one is open yet
+  reopening,      ///< another channel is being opened; open_again() handles its errors
+  ending,         ///< the subscription has ended, permanently
 };
 
-/// Whether workers take deliveries, and whether the watcher is to look (Subscription::wait).
+/// Whether workers take deliveries, and whether the watcher must react (Subscription::wait).
 enum class SubscriptionPause : std::uint8_t {
-  none,    ///< workers take
-  asked,   ///< workers do not take; the watcher has not seen it
-  heeded,  ///< workers do not take; the watcher has seen it
-  lifted,  ///< workers take; the watcher has not seen that somebody asked
+  none,    ///< workers take deliveries
+  asked,   ///< workers do not take deliveries; the watcher has not noticed it yet
+  heeded,  ///< workers do not take deliveries; the watcher has noticed it
+  lifted,  ///< workers take deliveries; the watcher has not noticed that a hold was asked for
 };
 
-/// All that a Subscription is at a moment.
+/// The whole state of a Subscription.
 struct SubscriptionState {
   SubscriptionLink link = SubscriptionLink::opening;
   SubscriptionPause pause = SubscriptionPause::none;
 
-  /// Whether workers do not take.
+  /// Whether workers must not take deliveries.
   [[nodiscard]] constexpr bool is_paused() const noexcept {
     return pause == SubscriptionPause::asked || pause == SubscriptionPause::heeded;
   }
-  /// Whether the watcher is to look at the pause.
+  /// Whether the watcher must react to the pause.
   [[nodiscard]] constexpr bool is_woken() const noexcept {
     return pause == SubscriptionPause::asked || pause == SubscriptionPause::lifted;
   }
-  /// Whether the watcher is to open another channel.
+  /// Whether the watcher must open another channel.
   [[nodiscard]] constexpr bool is_to_reopen() const noexcept {
     return link == SubscriptionLink::lost || link == SubscriptionLink::cancelled;
   }
   friend constexpr bool operator==(const SubscriptionState&, const SubscriptionState&) = default;
 };
 
-/// What happens to a subscription.
+/// The events of a subscription.
 enum class SubscriptionEvent : std::uint8_t {
-  open,              ///< its first channel is to be opened
-  reopen,            ///< another channel is to be opened
-  opened,            ///< the channel is open, with its prefetch
-  subscribed,        ///< basic.consume-ok
-  hold,              ///< no worker is to take, and the watcher is to see to it
-  noticed,           ///< the watcher has seen that
+  open,              ///< the watcher begins to open the first channel
+  reopen,            ///< the watcher begins to open another channel
+  opened,            ///< the channel is open, and its prefetch is set
+  subscribed,        ///< basic.consume-ok arrived
+  hold,              ///< workers must not take deliveries, and the watcher must react
+  noticed,           ///< the watcher has noticed the hold
   pause,             ///< the watcher unsubscribes
-  unsubscribed,      ///< basic.cancel-ok
+  unsubscribed,      ///< basic.cancel-ok arrived
   resume,            ///< the watcher subscribes again
-  given_up,          ///< the watcher left the channel, or could not open one
-  lost,              ///< the channel is gone, and another one takes its place
-  refused,           ///< the broker closed the channel over an error
+  given_up,          ///< the watcher closed the channel, or could not open one
+  lost,              ///< the channel is gone, and another one replaces it
+  refused,           ///< the broker closed the channel because of an error
   connection_ended,  ///< the channel is gone with its connection, which will not be open again
-  cancelled,         ///< basic.cancel came from the broker
-  end,               ///< somebody ends it
+  cancelled,         ///< the broker sent basic.cancel
+  end,               ///< the program or an error ends the subscription
 };
 
-/// What the caller of next() is to do.
+/// The action that the caller of next() must take.
 enum class SubscriptionAction : std::uint8_t {
   none,
   subscribe,    ///< send basic.consume
   unsubscribe,  ///< send basic.cancel
-  end,          ///< end the subscription with the error that the event came with
+  end,          ///< end the subscription with the error of the event
 };
 
-/// Every value of each, for whoever goes through them.
+/// All values of each enum, for code that iterates over them.
 inline constexpr std::array subscription_links{
     SubscriptionLink::opening,      SubscriptionLink::subscribed, SubscriptionLink::unsubscribing,
     SubscriptionLink::unsubscribed, SubscriptionLink::cancelled,  SubscriptionLink::lost,
@@ -95,7 +97,7 @@ inline constexpr std::array subscription_events{SubscriptionEvent::open,
                                                 SubscriptionEvent::cancelled,
                                                 SubscriptionEvent::end};
 
-/// Where an event leads, and what is to be done.
+/// The next state after an event, and the action that the caller must take.
 struct SubscriptionTransition {
   SubscriptionState state{};
   SubscriptionAction action = SubscriptionAction::none;
@@ -103,8 +105,8 @@ struct SubscriptionTransition {
   friend constexpr bool operator==(const SubscriptionTransition&, const SubscriptionTransition&) = default;
 };
 
-/// The whole life of a subscription; CONTRIBUTING.md has a picture of it. An event that means nothing in a
-/// state changes nothing.
+/// The state machine of a subscription; CONTRIBUTING.md has a picture of it. An event that has no meaning in
+/// a state changes nothing.
 [[nodiscard]] SubscriptionTransition next(SubscriptionState state, SubscriptionEvent event) noexcept;
 
 }  // namespace warren::inline v0::engine

@@ -23,9 +23,9 @@ namespace {
                          .scope = ErrorScope::connection});
 }
 
-// A fault of the thread itself raises one of these, and a profiler samples each thread with SIGPROF. The
-// kernel ends the process without asking its handler if a fault's signal is blocked, so no thread blocks
-// them.
+// A fault of the thread itself raises one of the first seven, and a profiler samples each thread with
+// SIGPROF. If a fault's signal is blocked, the kernel ends the process without calling its handler. So no
+// thread blocks them.
 constexpr int never_blocked[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
 
 void allow_faults() noexcept {
@@ -35,8 +35,9 @@ void allow_faults() noexcept {
   ::pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
 }
 
-// For the start of a thread, which inherits the mask. Faults stay as they are here, and the new thread allows
-// them: a signal that the caller holds back must not be delivered in the meantime.
+// Blocks all signals while a thread starts, since the thread inherits the mask. The signals of never_blocked
+// keep their state here, and the new thread allows them: a signal that the caller blocks must not be
+// delivered meanwhile.
 class AllSignalsBlocked {
  public:
   AllSignalsBlocked() noexcept {
@@ -55,10 +56,10 @@ class AllSignalsBlocked {
 
 }  // namespace
 
-// A pipe rather than an eventfd: every system has it, and a wake is not on any hot path.
+// A pipe instead of an eventfd: every system has it, and wakes are not on a hot path.
 Wakeup::Wakeup() {
   int ends[2];
-  // With its flags from the start: a child that another thread forks in between would inherit the
+  // The flags are set at creation: a child that another thread forks in between would inherit the
   // descriptors.
   if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) exhausted("pipe", errno);
   read_end_ = ends[0];
@@ -73,7 +74,7 @@ Wakeup::~Wakeup() {
 void Wakeup::wake() noexcept {
   const char byte = 0;
   while (::write(write_end_, &byte, 1) < 0 && errno == EINTR) {
-  }  // a full pipe is awake already
+  }  // if the pipe is full, the thread is awake already
 }
 
 void Wakeup::clear() noexcept {
@@ -113,7 +114,7 @@ std::thread start_user_thread(const char* name, std::function<void()> body) {
 }
 
 OwnProcess::OwnProcess() noexcept : id_(::getpid()) {
-  // Without memory for it, is_left() tells all the same.
+  // If there is no memory for the handler, is_left() still works.
   static const int noted =
       ::pthread_atfork(nullptr, nullptr, [] { current_.store(::getpid(), std::memory_order_relaxed); });
   (void)noted;

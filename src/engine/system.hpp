@@ -1,6 +1,6 @@
 #pragma once
 
-// What the engine needs of the operating system, in one place: POSIX so far.
+// The operating system services that the engine needs, all in one place. POSIX only, so far.
 
 #include <atomic>
 #include <chrono>
@@ -21,14 +21,14 @@ class Wakeup {
   Wakeup(const Wakeup&) = delete;
   Wakeup& operator=(const Wakeup&) = delete;
 
-  /// Readable once woken.
+  /// A descriptor that is readable once wake() was called.
   [[nodiscard]] int descriptor() const noexcept { return read_end_; }
-  /// Any thread; never blocks.
+  /// Wakes the thread. Any thread; never blocks.
   void wake() noexcept;
-  /// Forgets that it was woken. Never blocks.
+  /// Forgets earlier calls of wake(). Never blocks.
   void clear() noexcept;
-  /// Sleeps until `socket` can be read (or written, if asked for), until woken, or for `timeout`: below 0
-  /// without end, 0 not at all. Forgets that it was woken.
+  /// Sleeps until `socket` is readable (or writable, if asked for), until wake(), or for `timeout`. Below 0
+  /// means no limit, 0 means no sleep. Forgets earlier calls of wake().
   /// @returns whether `socket` is ready
   bool wait(int socket, bool for_writing, std::chrono::milliseconds timeout) noexcept;
 
@@ -50,13 +50,14 @@ class Wakeup {
 [[nodiscard]] std::thread start_user_thread(const char* name, std::function<void()> body);
 
 /// The process that made an object. A child of fork() has a copy of the object and shares its socket, but it
-/// has none of the threads, and a lock that one of them held is never released there.
+/// has none of the threads. A lock that one of them held is never released in the child.
 class OwnProcess {
  public:
   OwnProcess() noexcept;
-  /// Whether this is another process. Asks the system, for destructors and what else is not called often.
+  /// Whether this is another process. Asks the system, so use it in destructors and other rare calls.
   [[nodiscard]] bool is_left() const noexcept;
-  /// The same, by what fork() itself noted: the cost of a load. A child of a raw clone() is not noticed.
+  /// Whether this is another process, as fork() noted it. Costs one load. It does not notice a child of a raw
+  /// clone().
   [[nodiscard]] bool seems_left() const noexcept { return id_ != current_.load(std::memory_order_relaxed); }
 
  private:
@@ -67,8 +68,8 @@ class OwnProcess {
 /// Keeps the address, so that a leak checker finds the object. Never throws.
 void keep_for_ever(void* object) noexcept;
 
-/// Deletes an object in the process that made it. In a child the object stays: its destructor would join
-/// threads that are not there, and say farewell over a socket that is the parent's.
+/// Deletes an object in the process that made it. In a child of fork() the object stays: its destructor would
+/// join threads that do not exist, and send connection.close over the parent's socket.
 struct DeleteAtHome {
   OwnProcess process{};
   template <typename T>
@@ -78,7 +79,7 @@ struct DeleteAtHome {
   }
 };
 
-/// As std::make_shared, for what must not be destroyed in a child of fork().
+/// Like std::make_shared, for objects that must not be destroyed in a child of fork().
 template <typename T, typename... Arguments>
 [[nodiscard]] std::shared_ptr<T> make_at_home(Arguments&&... arguments) {
   return std::shared_ptr<T>(new T(std::forward<Arguments>(arguments)...), DeleteAtHome{});

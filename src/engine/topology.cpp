@@ -26,7 +26,7 @@ std::optional<std::chrono::milliseconds> expiry(const QueueRecord& queue) {
   if (value == nullptr) return std::nullopt;
   const auto number = value->as_integer();
   if (!number || *number < 0) return std::nullopt;
-  // What the clock can't tell is as good as a century.
+  // A century stands for longer times, which the clock may not be able to represent.
   constexpr std::chrono::milliseconds longest = std::chrono::years(100);
   return std::min(std::chrono::milliseconds(*number), longest);
 }
@@ -45,7 +45,7 @@ void Topology::declared(QueueRecord queue) {
   pending_.erase(queue.name);
   leases_.erase(queue.name);
   if (const auto expires = expiry(queue)) {
-    // Else a program that declares one for each request would fill the record.
+    // Otherwise a program that declares one queue for each request would fill the record.
     if (leases_.size() >= sweep_at_) {
       forget_expired_locked(now);
       sweep_at_ = std::max(smallest_sweep, 2 * leases_.size());
@@ -82,7 +82,8 @@ void Topology::forget_exchange(const std::string& name) {
   forget_bindings([&](const BindingRecord& each) { return !each.to_queue && each.destination == name; });
 }
 
-// Of what is gone itself; an exchange that bound only to it may go with it.
+// Removes bindings because their queue or exchange was deleted. An auto-delete exchange may be deleted with
+// its last binding.
 void Topology::forget_bindings(const std::function<bool(const BindingRecord&)>& of_it) {
   std::vector<std::string> sources;
   for (const BindingRecord& binding : known_.bindings) {
@@ -106,7 +107,8 @@ void Topology::forget_queue(const std::string& name) {
   std::erase_if(parks_, [&](const auto& each) { return each.second == name; });
 }
 
-// An auto-delete exchange goes with the last binding from it, and with it what is bound to it in turn.
+// An auto-delete exchange is deleted with the last binding from it. Its own bindings are then gone too, so
+// their source exchanges are checked next.
 void Topology::forget_auto_deleted(const std::string& source) {
   const auto exchange = std::ranges::find(known_.exchanges, source, &ExchangeRecord::name);
   if (exchange == known_.exchanges.end() || !exchange->flags.auto_delete) return;
@@ -176,7 +178,7 @@ std::size_t Topology::forget_expired_locked(Clock::time_point now) {
     if (now - lease.used_at > lease.expires && !consumers_.contains(name)) over.insert(name);
   }
   if (over.empty()) return 0;
-  // All at once: there may be thousands.
+  // Removes all in one pass, since there may be thousands.
   std::erase_if(known_.queues, [&](const QueueRecord& each) { return over.contains(each.name); });
   for (const std::string& name : over) {
     leases_.erase(name);

@@ -25,14 +25,14 @@ struct ExchangeRecord {
 };
 
 struct QueueRecord {
-  std::string name{};  ///< as it is now
+  std::string name{};  ///< the current name
   bool server_named = false;
   wire::QueueFlags flags{};
   FieldTable arguments{};
 };
 
 struct BindingRecord {
-  bool to_queue = true;  ///< else to an exchange
+  bool to_queue = true;  ///< if false, to an exchange
   std::string destination{};
   std::string source{};
   std::string routing_key{};
@@ -40,12 +40,13 @@ struct BindingRecord {
   friend bool operator==(const BindingRecord&, const BindingRecord&) = default;
 };
 
-/// What was declared through a connection and not deleted, to be declared again once it is lost. Any thread.
+/// The entities that were declared through a connection and not deleted, so that recovery declares them
+/// again. Thread-safe.
 class Topology {
  public:
   using Clock = std::chrono::steady_clock;
   struct Snapshot {
-    std::vector<ExchangeRecord> exchanges{};  ///< in the order of their declaration, as the others
+    std::vector<ExchangeRecord> exchanges{};  ///< in the order of their declaration, like the other lists
     std::vector<QueueRecord> queues{};
     std::vector<BindingRecord> bindings{};
   };
@@ -54,38 +55,39 @@ class Topology {
   void declared(QueueRecord queue);
   void bound(BindingRecord binding);
   void unbound(const BindingRecord& binding);
-  /// The broker counts it as use, for `x-expires`: basic.get, a passive declaration.
+  /// Notes a use that the broker counts for `x-expires`: basic.get, a passive declaration.
   void used(std::string_view queue);
   void exchange_gone(std::string_view name);
   void queue_gone(std::string_view name);
-  /// An auto-delete queue goes with its last consumer.
+  /// Notes a consumer: an auto-delete queue is deleted with its last consumer.
   void consumer_added(std::string_view queue);
   void consumer_removed(std::string_view queue);
-  /// A server-named queue got another name; its old ones stand for it from now on.
+  /// Notes that a server-named queue got another name. Its old names refer to it from now on.
   void renamed(const std::string& old_name, const std::string& name);
 
-  /// A retry policy was declared: what fails for good in `queue` rests in `lot`.
+  /// Notes a retry policy: messages that fail permanently in `queue` are moved to `lot`.
   void parks(std::string queue, std::string lot);
-  /// The queues whose messages come to rest in `lot`, as far as this connection knows: by a retry policy, or
-  /// dead-lettered through the default exchange, as they were declared.
+  /// The queues whose messages end up in `lot`, as far as this connection knows: by a retry policy, or
+  /// dead-lettered through the default exchange by their declaration.
   [[nodiscard]] std::vector<std::string> parked_in(std::string_view lot) const;
 
-  /// Forgets the queues whose `x-expires` has passed since this connection used them last (declared, got
-  /// from, consumed from): they are gone, or others' business. Returns how many.
+  /// Forgets the queues whose `x-expires` has passed since this connection last used them (declared them, got
+  /// or consumed from them). They are gone, or other clients keep them. Returns how many.
   std::size_t forget_expired(Clock::time_point now);
 
-  /// A recorded queue that another connection still holds (405): it is declared again in the background.
+  /// Notes that another connection still holds a recorded queue (405). It is declared again in the
+  /// background.
   void set_pending(const std::string& queue);
   void clear_pending(const std::string& queue);
   void clear_pending();
   [[nodiscard]] bool has_pending() const noexcept;
   [[nodiscard]] bool is_pending(std::string_view queue) const;
-  /// In the order of their declaration.
+  /// The pending queues, in the order of their declaration.
   [[nodiscard]] std::vector<QueueRecord> pending() const;
 
-  /// The name that a queue has now, of one it once had.
+  /// The current name of a queue, from any name that it ever had.
   [[nodiscard]] std::string current_name(std::string_view queue) const;
-  /// What was declared of a queue, by its name of now or before.
+  /// The record of a queue, from any name that it ever had.
   [[nodiscard]] std::optional<QueueRecord> find_queue(std::string_view queue) const;
   [[nodiscard]] Snapshot snapshot() const;
 
@@ -105,11 +107,11 @@ class Topology {
 
   mutable std::mutex mutex_;
   Snapshot known_;
-  std::map<std::string, std::string, std::less<>> aliases_;  // an old name to a newer one
-  std::set<std::pair<std::string, std::string>> parks_;      // a lot, and a queue that parks in it
+  std::map<std::string, std::string, std::less<>> aliases_;  // from an old name to a newer one
+  std::set<std::pair<std::string, std::string>> parks_;      // a parking lot, and a queue that parks in it
   std::map<std::string, std::size_t, std::less<>> consumers_;
   std::map<std::string, Lease, std::less<>> leases_;  // of queues with x-expires
-  std::size_t sweep_at_ = 64;                         // leases, at which those that are over are looked for
+  std::size_t sweep_at_ = 64;  // the number of leases at which expired ones are removed
   std::set<std::string, std::less<>> pending_;
 };
 

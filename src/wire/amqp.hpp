@@ -17,7 +17,7 @@
 
 namespace warren::inline v0::wire {
 
-/// Owns an amqp_pool_t. What it handed out is valid until recycle() or its destruction.
+/// Owns an amqp_pool_t. Memory from it is valid until recycle() or the pool's destruction.
 class Pool {
  public:
   Pool() noexcept { init_amqp_pool(&pool_, page_size); }
@@ -26,10 +26,10 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   [[nodiscard]] amqp_pool_t* get() noexcept { return &pool_; }
-  /// Takes back all that was handed out, keeping the pages for the next use.
+  /// Takes back all memory from the pool, and keeps the pages for the next use.
   void recycle() noexcept { recycle_amqp_pool(&pool_); }
 
-  /// Room for `count` values, uninitialised; nullptr for none.
+  /// Memory for `count` values, uninitialised; nullptr if `count` is 0.
   template <typename T>
   requires std::is_trivially_copyable_v<T>
   [[nodiscard]] T* allocate(std::size_t count) {
@@ -45,7 +45,7 @@ class Pool {
   amqp_pool_t pool_{};
 };
 
-/// A view for the C API, which takes no const. It is only read.
+/// A view for the C API, which has no const parameters. The C API only reads it.
 [[nodiscard]] inline amqp_bytes_t to_bytes(std::string_view text) noexcept {
   amqp_bytes_t bytes{};
   bytes.len = text.size();

@@ -11,7 +11,7 @@ bool says(std::string_view text, std::string_view part) noexcept {
   return text.find(part) != std::string_view::npos;
 }
 
-// Between `from` and `to`, behind the first `from`.
+// The text after the first `from`, up to the next `to`.
 std::string_view between(std::string_view text, std::string_view from, std::string_view to) {
   const std::size_t begin = text.find(from);
   if (begin == std::string_view::npos) return {};
@@ -43,7 +43,7 @@ bool tells_limit(std::string_view text) noexcept {
   return says(text, "limit (") || says(text, "reached the maximum");
 }
 
-// "NOT_FOUND - no queue 'NAME' in vhost 'VHOST'". The name may hold anything.
+// "NOT_FOUND - no queue 'NAME' in vhost 'VHOST'". The name may contain any characters.
 std::optional<std::string_view> missing_queue(std::string_view text) noexcept {
   constexpr std::string_view before = "no queue '";
   const auto begin = text.find(before);
@@ -63,13 +63,13 @@ bool is_named(std::string_view exchange, std::string_view text) noexcept {
   return false;
 }
 
-// "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but
-// current is the value '7' of type 'long'"; of a type: "received 'classic' but current is 'stream'"; "current
-// is none".
+// The text is, for example, "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost
+// '/': received none but current is the value '7' of type 'long'". For a queue type it says "received
+// 'classic' but current is 'stream'". It may also say "current is none".
 Inequivalent read_inequivalent(std::string_view text) {
   Inequivalent told;
   told.argument = between(text, "inequivalent arg '", "'");
-  // The queue's name comes before, and may hold anything.
+  // The queue's name comes before it, and may contain any characters.
   constexpr std::string_view separator = " but current is ";
   const std::size_t at = text.rfind(separator);
   if (told.argument.empty() || at == std::string_view::npos) return told;
@@ -80,7 +80,7 @@ Inequivalent read_inequivalent(std::string_view text) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
   const bool is_number = error == std::errc() && end == value.data() + value.size();
-  if (type.empty() && is_number) {  // two numbers are told without their types
+  if (type.empty() && is_number) {  // if both values are numbers, the text omits the types
     told.current = FieldValue(number);
   } else if (type.empty() || type == "longstr") {
     told.current = FieldValue(std::string(value));

@@ -31,7 +31,7 @@ class ByteReader {
     const auto byte = [&](std::size_t i) {
       return std::uint64_t{static_cast<unsigned char>(bytes[i])} << 8U * (sizeof(T) - 1 - i);
     };
-    return [&]<std::size_t... i>(std::index_sequence<i...>) {  // no loop: compilers make one load of this
+    return [&]<std::size_t... i>(std::index_sequence<i...>) {  // no loop: compilers turn this into one load
       return static_cast<T>((byte(i) | ...));
     }
     (std::make_index_sequence<sizeof(T)>());

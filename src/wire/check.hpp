@@ -11,7 +11,7 @@
 
 namespace warren::inline v0::wire {
 
-/// Tables and arrays in one another, the outermost table included.
+/// The deepest nesting of tables and arrays, including the outermost table.
 inline constexpr int max_nesting = 32;
 
 [[noreturn]] inline void refuse(std::string operation, std::string text) {
@@ -19,7 +19,7 @@ inline constexpr int max_nesting = 32;
       ErrorDetails{.operation = std::move(operation), .text = std::move(text), .permanent = true});
 }
 
-/// For a call that the object can't serve in its state.
+/// Throws for a call that the object cannot serve in its state.
 [[noreturn]] inline void refuse_misuse(std::string operation, std::string text) {
   throw LogicError(
       ErrorDetails{.operation = std::move(operation), .text = std::move(text), .permanent = true});

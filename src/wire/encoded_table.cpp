@@ -16,9 +16,9 @@ void check_entries(std::string_view bytes, int depth);
 void check_array(std::string_view bytes, int depth);
 
 constexpr std::int8_t unknown = -1;
-constexpr std::int8_t with_length = -2;  // four bytes, and as many as they say
+constexpr std::int8_t with_length = -2;  // four bytes of length, then that many bytes
 
-// The bytes of a value, by the type of its field.
+// The size of a value in bytes, by its field type.
 constexpr std::array<std::int8_t, 256> sizes = [] {
   std::array<std::int8_t, 256> all{};
   all.fill(unknown);
@@ -35,7 +35,7 @@ constexpr std::array<std::int8_t, 256> sizes = [] {
   return all;
 }();
 
-// Throws what decode_value() of table_codec.cpp would, and knows the same types.
+// Throws the errors of decode_value() in table_codec.cpp, and accepts the types that it accepts.
 void check_value(ByteReader& reader, int depth) {
   const auto type = reader.number<std::uint8_t>();
   const std::int8_t size = sizes[type];
@@ -64,12 +64,12 @@ void check_entries(std::string_view bytes, int depth) {
   }
 }
 
-// An entry of a table that was checked.
+// An entry of a checked table.
 struct Field {
   std::string_view key{};
   char type = 'V';
-  std::string_view encoded{};  // from its type on
-  std::string_view value{};    // of a string, an array or a table without its length
+  std::string_view encoded{};  // the encoded value, from its type on
+  std::string_view value{};    // the value; a string, an array or a table comes without its length
 };
 
 Field next_field(ByteReader& reader) {
@@ -144,7 +144,7 @@ bool TableAccess::is_large(const FieldTable& table) noexcept {
 
 void TableAccess::assign(FieldTable& table, std::string_view bytes, std::optional<std::int64_t>& stamp) {
   stamp.reset();
-  // What comes before the first stamp, and what is behind it: mostly nothing.
+  // The entries before the first stamp, and those after it, which are usually none.
   std::string_view before = bytes;
   std::string_view behind;
   check_depth(1);
@@ -157,7 +157,7 @@ void TableAccess::assign(FieldTable& table, std::string_view bytes, std::optiona
     stamped = true;
     ByteReader entry(rest);
     stamp = to_integer(next_field(entry));
-    if (!stamp) continue;  // somebody else's
+    if (!stamp) continue;  // another program's header of this name
     before = bytes.substr(0, bytes.size() - rest.size());
     behind = reader.rest();
   }
@@ -165,7 +165,7 @@ void TableAccess::assign(FieldTable& table, std::string_view bytes, std::optiona
   using Encoded = FieldTable::Encoded;
   if (table.encoded_ == nullptr) table.encoded_ = std::make_unique<Encoded>();
   std::string& kept = table.encoded_->bytes;
-  if (kept.capacity() < before.size() + behind.size()) {  // exactly as much: assign() would double it
+  if (kept.capacity() < before.size() + behind.size()) {  // reserves the exact size: assign() would double it
     std::string larger;
     larger.reserve(before.size() + behind.size());
     kept.swap(larger);

@@ -43,13 +43,13 @@ const std::vector<FieldEntry>& FieldTable::entries() const {
   using State = Encoded::State;
   std::atomic<State>& state = encoded_->state;
   for (State now = state.load(std::memory_order_acquire); now != State::decoded;) {
-    if (now == State::decoding) {  // by another thread
+    if (now == State::decoding) {  // another thread is decoding
       state.wait(now, std::memory_order_acquire);
       now = state.load(std::memory_order_acquire);
     } else if (state.compare_exchange_weak(now, State::decoding, std::memory_order_acquire)) {
       try {
         FieldTable table;
-        table.entries_.swap(entries_);  // empty: for its memory
+        table.entries_.swap(entries_);  // entries_ is empty; its memory is used again
         wire::decode_table(encoded_->bytes, table);
         entries_.swap(table.entries_);
       } catch (...) {

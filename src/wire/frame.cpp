@@ -22,7 +22,7 @@ constexpr std::size_t large_body = 64U << 10U;
 
 std::size_t payload_limit(std::uint32_t frame_max) {
   const std::size_t limit = frame_max == 0 ? unlimited_frame : frame_max;
-  return std::max(limit, frame_overhead + 1) - frame_overhead;  // no such frame_max is agreed on
+  return std::max(limit, frame_overhead + 1) - frame_overhead;  // so small a frame_max is never negotiated
 }
 
 template <std::unsigned_integral T>
@@ -44,7 +44,7 @@ void append_short_string(Bytes& out, std::string_view text) {
   out.insert(out.end(), text.begin(), text.end());
 }
 
-// Takes back what was appended, unless it is kept.
+// Removes the appended bytes in the destructor, unless they are kept.
 class Rollback {
  public:
   explicit Rollback(Bytes& out) noexcept : out_(out), size_(out.size()) {}
@@ -61,7 +61,7 @@ class Rollback {
   bool kept_ = false;
 };
 
-// Starts a frame whose length is not known yet; returns where it starts.
+// Starts a frame whose length is not known yet; returns the frame's offset.
 std::size_t begin_frame(Bytes& out, FrameType type, std::uint16_t channel) {
   const std::size_t start = out.size();
   append(out, static_cast<std::uint8_t>(type));
@@ -81,7 +81,7 @@ void append_frame(Bytes& out, FrameType type, std::uint16_t channel, std::string
   finish_frame(out, start);
 }
 
-// rabbitmq-c's encoders need the room beforehand and do not say how much. False if `limit` is too little.
+// rabbitmq-c's encoders need the memory in advance, and do not tell how much. False if `limit` is too small.
 template <typename Encode>
 bool append_encoded(Bytes& out, std::size_t limit, Encode encode) {
   const std::size_t start = out.size();
@@ -103,7 +103,7 @@ void append_publish(Bytes& out, std::uint16_t channel, std::string_view exchange
                     std::string_view routing_key, bool mandatory) {
   const std::size_t start = begin_frame(out, FrameType::method, channel);
   append(out, static_cast<std::uint32_t>(AMQP_BASIC_PUBLISH_METHOD));
-  append(out, std::uint16_t{0});  // ticket, of no use since 0-9-1
+  append(out, std::uint16_t{0});  // ticket, unused since 0-9-1
   append_short_string(out, exchange);
   append_short_string(out, routing_key);
   append(out, static_cast<std::uint8_t>(mandatory ? 1 : 0));
@@ -131,7 +131,7 @@ void append_header(Bytes& out, std::uint16_t channel, amqp_basic_properties_t& p
   finish_frame(out, start);
 }
 
-// All frames before the body.
+// Appends all frames before the body.
 void append_head(Bytes& out, std::uint16_t channel, std::string_view exchange, std::string_view routing_key,
                  bool mandatory, const Properties& properties, const std::optional<std::int64_t>& stamp,
                  std::size_t body_size, std::uint32_t frame_max, std::optional<DeliveryMode> default_mode) {
@@ -140,7 +140,7 @@ void append_head(Bytes& out, std::uint16_t channel, std::string_view exchange, s
   if (body_size > max_body) {
     refuse("basic.publish", "the body is " + std::to_string(body_size) + " bytes, above 512 MiB");
   }
-  Scratch<Pool> scratch;  // its pages are kept from message to message
+  Scratch<Pool> scratch;  // its pages are kept for the next message
   Pool& pool = *scratch;
   pool.recycle();
   amqp_basic_properties_t encodable = to_amqp(properties, pool, stamp, default_mode);
@@ -150,7 +150,7 @@ void append_head(Bytes& out, std::uint16_t channel, std::string_view exchange, s
 
 std::size_t body_frames(std::size_t body_size, std::size_t limit) { return (body_size + limit - 1) / limit; }
 
-// The frames of a body that lies elsewhere.
+// Appends the frame headers and ends for a body that is stored elsewhere.
 void append_body_frames(Bytes& out, std::uint16_t channel, std::size_t body_size, std::size_t limit) {
   while (body_size != 0) {
     const std::size_t part = std::min(body_size, limit);
@@ -161,7 +161,7 @@ void append_body_frames(Bytes& out, std::uint16_t channel, std::size_t body_size
   }
 }
 
-// False if a body frame is too long. A header frame can't be split.
+// False if a body frame is too long. A header frame cannot be split, so it throws.
 bool all_fit(std::string_view frames, std::size_t limit) {
   bool fit = true;
   while (const auto frame = next_frame(frames, 0)) {
@@ -266,7 +266,7 @@ void append_content(Bytes& out, std::uint16_t channel, std::string_view exchange
   append_head(out, channel, exchange, routing_key, mandatory, properties, stamp, body.size(), frame_max,
               default_mode);
   const std::size_t limit = payload_limit(frame_max);
-  // A large body at once, rather than by doubling; small ones share the room that doubling makes.
+  // Reserves a large body's exact size. For small ones, the buffer grows by doubling.
   if (body.size() >= large_body)
     out.reserve(out.size() + body.size() + body_frames(body.size(), limit) * frame_overhead);
   while (!body.empty()) {
@@ -304,7 +304,7 @@ void ContentFrames::refit(std::uint16_t channel, std::uint32_t frame_max) {
     return set_channel(*bytes, channel);
   }
   const std::size_t head = body_at - frame_prefix;
-  (void)all_fit({bytes->data(), head}, limit);  // throws if the header does not
+  (void)all_fit({bytes->data(), head}, limit);  // throws if the header does not fit
   bytes->reserve(head + body_frames(body->size(), limit) * frame_overhead);
   bytes->resize(head);
   set_channel(*bytes, channel);
@@ -316,7 +316,8 @@ std::string_view ContentFrames::chunk(std::size_t offset) const noexcept {
   const std::string_view frames(bytes->data(), bytes->size());
   if (!body) return frames.substr(offset);
   if (offset < body_at) return frames.substr(offset, body_at - offset);
-  // A part, what stands between it and the next one, the next one: all but the last of the same size.
+  // The layout is: a part, the bytes between it and the next part, the next part, and so on. All parts but
+  // the last have one size.
   const std::size_t stride = part + frame_overhead;
   const std::size_t index = (offset - body_at) / stride;
   const std::size_t within = (offset - body_at) % stride;

@@ -23,15 +23,16 @@ using namespace std::string_view_literals;
 constexpr std::uint32_t smallest_frame_max = 8'192;  // RabbitMQ 4.1's own minimum
 constexpr std::string_view protocol_header = "AMQP\0\0\x09\x01"sv;
 constexpr std::size_t smallest_initial_frame_max = 4'096;  // RabbitMQ's before 4.1
-constexpr std::size_t shown_bytes = 8;                     // of what is no AMQP
+constexpr std::size_t shown_bytes = 8;                     // of data that is not AMQP
 
-// The methods of the handshake: they come at no other time.
+// The methods of the handshake. They are never sent at another time.
 constexpr std::uint32_t start = 0x000A000A;
 constexpr std::uint32_t secure = 0x000A0014;
 constexpr std::uint32_t tune = 0x000A001E;
 constexpr std::uint32_t open_ok = 0x000A0029;
 
-// What the broker may assume of this client (https://www.rabbitmq.com/docs/connections#capabilities).
+// The client properties, with the features that the broker may rely on
+// (https://www.rabbitmq.com/docs/connections#capabilities).
 FieldTable client_properties(FieldTable properties) {
   const auto set_default = [&](const char* key, const char* value) {
     if (!properties.contains(key)) properties.set(key, value);
@@ -48,7 +49,7 @@ FieldTable client_properties(FieldTable properties) {
   return properties;
 }
 
-// Whether the broker's capabilities say so.
+// Whether the broker's properties announce the capability.
 bool announces(const FieldTable& server_properties, std::string_view capability) {
   const FieldValue* all = server_properties.find("capabilities");
   const FieldTable* capabilities = all == nullptr ? nullptr : all->get_if<FieldTable>();
@@ -66,13 +67,13 @@ bool names(std::string_view list, std::string_view name) noexcept {
   return false;
 }
 
-// Of two limits the lower one; 0 is none.
+// The lower one of two limits; 0 means no limit.
 template <typename Number>
 Number lower(Number ours, Number theirs) noexcept {
   return ours == 0 ? theirs : theirs == 0 ? ours : std::min(ours, theirs);
 }
 
-// What RabbitMQ, or what stands beside it, expects on a port of its own.
+// The usual purpose of a port of RabbitMQ or of a related service; empty if it is unknown.
 std::string_view use_of(std::uint16_t port) noexcept {
   switch (port) {
     case 80:
@@ -167,7 +168,7 @@ void Login::check_protocol(std::string_view input) const {
   const auto begins = [&](std::string_view words) { return input.starts_with(words); };
   const bool frame = input.front() == static_cast<char>(FrameType::method);
   if (frame || (protocol_header.starts_with(input.substr(0, 4)) && input.size() < protocol_header.size()))
-    return;  // a method, or too little to tell
+    return;  // a method frame, or too few bytes to tell
   if (begins("AMQP")) {
     fail(fmt::format(
         "the server speaks another version of the protocol ({}) than AMQP 0-9-1, which warren needs",
@@ -251,7 +252,7 @@ void Login::on_start(std::string_view arguments) {
   if (!names(mechanisms, mechanism)) {
     fail(fmt::format("the broker does not offer the login mechanism {}", mechanism), true);
   }
-  // EXTERNAL: the identity is the certificate's.
+  // With EXTERNAL, the certificate contains the identity.
   std::string response;
   if (!external) response = '\0' + endpoint_.user + '\0' + endpoint_.password;
   const FieldTable properties = client_properties(proposal_.client_properties);
@@ -277,7 +278,8 @@ void Login::on_tune(std::string_view arguments) {
   negotiated_.frame_max = lower(proposal_.frame_max, frame_max);
   const auto wanted = static_cast<std::uint16_t>(std::min<std::chrono::seconds::rep>(
       proposal_.heartbeat.count(), std::numeric_limits<std::uint16_t>::max()));
-  // Off only by our own choice: a broker that proposes none still gets and sends ours.
+  // Heartbeats are off only if this client chose so: a broker that proposes none still gets heartbeats and
+  // sends them.
   negotiated_.heartbeat =
       std::chrono::seconds(wanted == 0 || heartbeat == 0 ? wanted : std::min(wanted, heartbeat));
   if (negotiated_.frame_max != 0 && negotiated_.frame_max < smallest_frame_max) {

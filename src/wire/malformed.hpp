@@ -4,7 +4,7 @@
 
 namespace warren::inline v0::wire {
 
-/// The peer sent what is no AMQP 0-9-1. The connection cannot be used any more (reply code 501 or 502).
+/// The peer sent bytes that are not valid AMQP 0-9-1. The connection is unusable (reply code 501 or 502).
 class MalformedFrame : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -15,7 +15,8 @@ class MethodDecoder {
   MethodDecoder(const MethodDecoder&) = delete;
   MethodDecoder& operator=(const MethodDecoder&) = delete;
 
-  /// As decode_method. The result is valid until the next call, and as long as the payload.
+  /// Decodes a method, as decode_method() does. The result is valid until the next call, and only as long as
+  /// the payload.
   [[nodiscard]] InboundMethod decode(std::string_view payload);
 
  private:

@@ -11,8 +11,8 @@
 namespace warren::inline v0::wire {
 namespace {
 
-// RabbitMQ closes the connection (501) over a method's text that is not UTF-8. It takes any bytes in
-// basic.publish and in a message's properties.
+// RabbitMQ closes the connection (501) if a method's text is not UTF-8. It accepts any bytes in basic.publish
+// and in a message's properties.
 amqp_bytes_t short_string(std::string_view value, const char* operation, const char* name) {
   check_short_string(value, operation, name);
   if (!is_utf8(value)) refuse(operation, std::string(name) + " is not UTF-8");
@@ -214,8 +214,8 @@ InboundMethod decode_method(std::string_view payload, Pool& pool) {
   ByteReader reader(payload);
   out.id = reader.number<std::uint32_t>();
 
-  // The library's struct for the method, T. Methods that a broker has no reason to send are not decoded:
-  // their tables would go through the library's unbounded decoder.
+  // rabbitmq-c's struct for the method, T. Methods that a broker has no reason to send are not decoded: their
+  // tables would go through rabbitmq-c's decoder, which has no bounds.
   const auto decoded = [&]<typename T>(const T*) -> const T& {
     void* result = nullptr;
     const int status = amqp_decode_method(out.id, pool.get(), to_bytes(reader.rest()), &result);
@@ -325,7 +325,7 @@ InboundMethod decode_method(std::string_view payload, Pool& pool) {
       break;
     }
     default:
-      break;  // nothing in it, or unknown
+      break;  // no fields, or an unknown method
   }
   return out;
 }

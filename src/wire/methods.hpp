@@ -11,7 +11,7 @@ namespace warren::inline v0::wire {
 
 class Pool;
 
-/// Numbers of the methods that a broker sends: class in the upper half, method in the lower.
+/// Numbers of the methods that a broker sends: the class in the upper half, the method in the lower half.
 namespace id {
 inline constexpr std::uint32_t connection_close = 0x000A0032, connection_close_ok = 0x000A0033,
                                connection_blocked = 0x000A003C, connection_unblocked = 0x000A003D;
@@ -30,7 +30,7 @@ inline constexpr std::uint32_t basic_qos_ok = 0x003C000B, basic_consume_ok = 0x0
 inline constexpr std::uint32_t confirm_select_ok = 0x0055000B;
 }  // namespace id
 
-/// What any inbound method says; what it does not have is 0, false or empty.
+/// The fields of any received method. A field that the method does not have is 0, false or empty.
 struct InboundMethod {
   std::uint32_t id = 0;
   std::uint64_t delivery_tag = 0;
@@ -49,9 +49,9 @@ struct InboundMethod {
   std::uint32_t consumer_count = 0;
 };
 
-/// The number of an encoded method, as in `id`. @throws MalformedFrame
+/// The number of an encoded method, as defined in `id`. @throws MalformedFrame
 [[nodiscard]] std::uint32_t method_id(std::string_view payload);
-/// Views refer to `payload`. A method that is not in `id` comes back as its number only.
+/// Decodes a method. Views refer to `payload`. For a method that is not in `id`, only the number is set.
 /// @throws MalformedFrame
 [[nodiscard]] InboundMethod decode_method(std::string_view payload, Pool& pool);
 
@@ -73,8 +73,8 @@ struct ConsumeFlags {
   bool exclusive = false;
 };
 
-// Each appends one method frame, never with no-wait. They throw InvalidArgument for a string above 255 bytes
-// or arguments that cannot be encoded, and leave `out` as it was.
+// Each function appends one method frame, never with no-wait. It throws InvalidArgument if a string is above
+// 255 bytes or the arguments cannot be encoded; `out` is then unchanged.
 void connection_close(Bytes& out, std::uint16_t code, std::string_view text);
 void connection_close_ok(Bytes& out);
 void channel_open(Bytes& out, std::uint16_t channel);
@@ -98,7 +98,7 @@ void queue_unbind(Bytes& out, std::uint16_t channel, std::string_view queue, std
 void queue_purge(Bytes& out, std::uint16_t channel, std::string_view queue);
 void queue_delete(Bytes& out, std::uint16_t channel, std::string_view queue, bool if_unused, bool if_empty);
 
-/// For each new consumer of the channel; never global, which quorum queues refuse.
+/// The prefetch for each new consumer of the channel. It is never global, since quorum queues refuse that.
 void basic_qos(Bytes& out, std::uint16_t channel, std::uint16_t prefetch_count);
 void basic_consume(Bytes& out, std::uint16_t channel, std::string_view queue, std::string_view consumer_tag,
                    ConsumeFlags flags, const FieldTable& arguments);

@@ -36,7 +36,8 @@ amqp_bytes_t expiration_text(std::chrono::milliseconds expiration, Pool& pool) {
   return to_bytes(std::string_view(text, static_cast<std::size_t>(end - text)));
 }
 
-// RabbitMQ checks the text when a message is published; what is no such number is no expiration.
+// RabbitMQ checks the text when a message is published. A text that is not a valid number counts as no
+// expiration.
 std::optional<std::chrono::milliseconds> parse_expiration(std::string_view text) {
   std::uint32_t count = 0;
   const char* end = text.data() + text.size();
@@ -88,7 +89,7 @@ void decode_properties(std::string_view payload, Properties& out, std::optional<
   stamp.reset();
   ByteReader reader(payload);
   const auto flags = reader.number<std::uint16_t>();
-  // Bit 0 announces more flags, and bit 1 is none: the class has 14 properties.
+  // Bit 0 announces more flags, and bit 1 is unused: the class has 14 properties.
   if ((flags & 0x3U) != 0) throw MalformedFrame("unknown property flags");
 
   const auto has = [flags](amqp_flags_t flag) { return (flags & flag) != 0; };

@@ -10,20 +10,21 @@
 
 namespace warren::inline v0::wire {
 
-/// The properties for rabbitmq-c's encoder. Refers to `properties` and `pool`: both must outlive its use.
+/// Converts properties for rabbitmq-c's encoder. The result refers to `properties` and `pool`, which must
+/// outlive it.
 /// @param stamp  sent as the last header (see stamp_key)
 /// @param default_mode  used if the properties have no delivery mode
-/// @throws InvalidArgument  naming the property: string above 255 bytes, expiration outside 0 to 2^32 - 1 ms,
-///                          headers that cannot be encoded
+/// @throws InvalidArgument  names the property: a string above 255 bytes, an expiration outside 0 to 2^32 - 1
+/// ms, or headers that cannot be encoded
 [[nodiscard]] amqp_basic_properties_t to_amqp(const Properties& properties, Pool& pool,
                                               std::optional<std::int64_t> stamp = std::nullopt,
                                               std::optional<DeliveryMode> default_mode = std::nullopt);
 
-/// Replaces `out` by what a header frame holds from its property flags on. Strings that `out` has are
-/// assigned to, so that a message used again and again allocates nothing. Its headers are checked, and stay
-/// encoded until somebody looks at them.
-/// @param stamp  what stamp_key holds, which is left out of the headers; nullopt if there is none
-/// @throws MalformedFrame  `out` is then valid, with any of the properties
+/// Replaces `out` by the properties of a header frame. `payload` starts at the property flags. Existing
+/// strings in `out` keep their memory, so a message that is used again allocates nothing. The headers are
+/// checked, but decoded only when they are read.
+/// @param stamp  the value of stamp_key, which the headers then leave out; nullopt if there is none
+/// @throws MalformedFrame  `out` is then valid, with some or all of the properties
 void decode_properties(std::string_view payload, Properties& out, std::optional<std::int64_t>& stamp);
 
 }  // namespace warren::inline v0::wire

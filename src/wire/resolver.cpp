@@ -51,8 +51,8 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
   throw ConnectionError({.operation = operation, .text = std::move(text), .scope = ErrorScope::connection});
 }
 
-// What the resolving thread and the waiting thread share: the thread may outlive the wait, since
-// getaddrinfo can't be interrupted.
+// The data that the resolving thread and the waiting thread share. The resolving thread may outlive the wait,
+// since getaddrinfo cannot be interrupted.
 struct Question {
   explicit Question(const std::string& operation) {
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
@@ -85,14 +85,14 @@ struct Question {
 std::vector<Address> resolve(const std::string& host, std::uint16_t port,
                              std::chrono::steady_clock::time_point deadline, const Wait& wait,
                              const std::string& operation) {
-  Answer answer = ask(host, port, AI_NUMERICHOST);  // asks nobody
+  Answer answer = ask(host, port, AI_NUMERICHOST);  // needs no server
   if (answer.error != 0) {
     const auto question = std::make_shared<Question>(operation);
     try {
       std::thread([question, host, port] {
         try {
           question->answered(ask(host, port, 0));
-        } catch (...) {  // no memory
+        } catch (...) {  // no memory for the answer
           question->answered({.error = EAI_MEMORY});
         }
       }).detach();

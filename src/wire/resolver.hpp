@@ -9,12 +9,12 @@
 
 namespace warren::inline v0::wire {
 
-/// The addresses of a host, in the resolver's order.
+/// Resolves a host; the addresses are in the resolver's order.
 ///
-/// Blocks until the deadline at most: the system's resolver has none of its own, so that it is asked on a
-/// thread that is left alone if it takes longer.
-/// @throws ConnectionError  no address, or not in time; never permanent
-/// @throws GivenUp
+/// Blocks until the deadline at most. The system's resolver has no deadline, so it runs on a thread of its
+/// own, which is abandoned at the deadline.
+/// @throws ConnectionError  there is no address, or no answer in time; always transient
+/// @throws GivenUp  `wait` gave up
 [[nodiscard]] std::vector<Address> resolve(const std::string& host, std::uint16_t port,
                                            std::chrono::steady_clock::time_point deadline, const Wait& wait,
                                            const std::string& operation);

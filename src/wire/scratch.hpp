@@ -4,10 +4,11 @@
 
 namespace warren::inline v0::wire {
 
-/// A T of this thread's, kept from use to use for its memory. One use at a time for each T.
+/// An object of type T for each thread, kept after use so that its memory is used again. Each T supports one
+/// use at a time in a thread.
 ///
 /// The main thread's thread_locals are destroyed before its static objects, whose destructors may still
-/// publish. From then on each use has a T of its own.
+/// publish. From then on, each use has a T of its own.
 template <typename T>
 class Scratch {
  public:

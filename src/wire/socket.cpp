@@ -31,7 +31,7 @@ std::string words(int error) { return std::error_code(error, std::system_categor
 
 void set_option(int descriptor, int level, int option) noexcept {
   const int on = 1;
-  ::setsockopt(descriptor, level, option, &on, sizeof on);  // without it the connection works, too
+  ::setsockopt(descriptor, level, option, &on, sizeof on);  // the connection also works without the option
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ Socket Socket::connect(const Address& address, Clock::time_point deadline, const
   set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE);
   if (::connect(descriptor, reinterpret_cast<const sockaddr*>(&address.bytes), address.size) == 0)
     return socket;
-  // Interrupted by a signal, it goes on, as one that never blocks does.
+  // A connect of a non-blocking socket goes on after a signal interrupts it.
   if (errno != EINPROGRESS && errno != EINTR) unreachable(operation, address, errno);
   await(wait, descriptor, true, deadline, operation, fmt::format("connecting to {}", address.text));
   int error = 0;

@@ -12,25 +12,25 @@ namespace warren::inline v0::wire {
 /// How a wait for a descriptor ended.
 enum class Waited { ready, timed_out, given_up };
 
-/// Sleeps until a descriptor can be read (or written), until the deadline, or until nobody wants the answer
-/// any more. `given_up` ends connecting at once.
+/// Blocks until a descriptor is readable (or writable), until the deadline, or until the result is no longer
+/// needed. In the last case it returns `given_up`, which ends connecting at once.
 using Wait = std::function<Waited(int descriptor, bool for_writing, std::chrono::steady_clock::time_point)>;
 
 /// Waits with poll(), and never gives up before the deadline.
 [[nodiscard]] Waited wait_by_poll(int descriptor, bool for_writing,
                                   std::chrono::steady_clock::time_point deadline) noexcept;
 
-/// Thrown by connecting if its Wait gave up.
+/// Thrown by connect functions if their Wait gave up.
 struct GivenUp {};
 
-/// Where to connect to.
+/// A network address to connect to.
 struct Address {
   sockaddr_storage bytes{};
   socklen_t size = 0;
-  std::string text{};  ///< numeric, for people to read
+  std::string text{};  ///< in numeric form, for people to read
 };
 
-/// Owns the descriptor of a TCP socket that never blocks. Closes it in the end.
+/// Owns the descriptor of a non-blocking TCP socket, and closes it in the destructor.
 class Socket {
  public:
   Socket() noexcept = default;
@@ -44,8 +44,8 @@ class Socket {
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
 
   /// Connects. Blocks until `deadline` at most.
-  /// @throws ConnectionError  never permanent
-  /// @throws GivenUp
+  /// @throws ConnectionError  always transient
+  /// @throws GivenUp  `wait` gave up
   [[nodiscard]] static Socket connect(const Address& address, std::chrono::steady_clock::time_point deadline,
                                       const Wait& wait, const std::string& operation);
 
@@ -54,9 +54,9 @@ class Socket {
 };
 
 /// Blocks until `descriptor` is ready.
-/// @param doing  what is not done in time, for the error's text
-/// @throws ConnectionError  the deadline has passed; never permanent
-/// @throws GivenUp
+/// @param doing  the step that is waited for, for the error's text
+/// @throws ConnectionError  the deadline has passed; always transient
+/// @throws GivenUp  `wait` gave up
 void await(const Wait& wait, int descriptor, bool for_writing, std::chrono::steady_clock::time_point deadline,
            const std::string& operation, std::string_view doing);
 

@@ -6,9 +6,9 @@
 
 namespace warren::inline v0::wire {
 
-// An unknown exchange type is command_invalid. connection_forced and most of internal_error pass with time,
-// but not a feature that the broker denies. A limit of connections or channels passes, too: the broker may
-// still count those that were just lost.
+// An unknown exchange type is command_invalid. connection_forced and most of internal_error are transient,
+// except for a feature that the broker denies. A limit of connections or channels is transient too: the
+// broker may still count those that were just lost.
 bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept {
   switch (code) {
     case reply_code::internal_error:
@@ -25,8 +25,8 @@ bool is_permanent_close(std::uint16_t code, std::string_view text) noexcept {
   }
 }
 
-// These stay until somebody changes the broker or the call. But a node that is down comes back, and a
-// delivery that was unacknowledged for too long is delivered again.
+// These errors are permanent until the broker or the call is changed. But a node that is down comes
+// back, and a delivery that was unacknowledged for too long is redelivered.
 bool is_permanent_channel_close(std::uint16_t code, std::string_view text) noexcept {
   switch (code) {
     case reply_code::not_found:

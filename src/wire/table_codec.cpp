@@ -37,7 +37,7 @@ amqp_bytes_t long_string(std::string_view text) {
   return to_bytes(text);
 }
 
-// RabbitMQ can't read such a number, and closes the connection over it (541).
+// RabbitMQ cannot read a NaN or an infinity, and closes the connection (541).
 void check_finite(double value, std::string_view key) {
   if (std::isfinite(value)) return;
   refuse(operation, std::string("the value of \"").append(key).append("\" is NaN or infinite"));
@@ -45,11 +45,11 @@ void check_finite(double value, std::string_view key) {
 
 amqp_field_value_t encode_value(const FieldValue& value, Pool& pool, int depth, std::string_view key);
 
-// One overload for each field type. Kind and member of the union belong together.
+// One overload for each field type. It must set the kind and the union member that belong together.
 struct ValueEncoder {
   Pool& pool;
   int depth;
-  std::string_view key;  // of the entry that this is the value of, or is within
+  std::string_view key;  // the key of the entry that contains the value
   amqp_field_value_t& out;
 
   void kind(int kind) const noexcept { out.kind = static_cast<std::uint8_t>(kind); }
@@ -116,7 +116,7 @@ amqp_table_t encode_entries(const FieldTable& table, Pool& pool, std::optional<s
   auto* entries = pool.allocate<amqp_table_entry_t>(table.size() + (stamp ? 1U : 0U));
   std::size_t count = 0;
   for (const FieldEntry& entry : table) {
-    if (stamp && entry.key == stamp_key) continue;  // a message that came through warren and goes on
+    if (stamp && entry.key == stamp_key) continue;  // the stamp of a received message that is published again
     check_short_string(entry.key, operation, "a key");
     entries[count].key = to_bytes(entry.key);
     entries[count].value = encode_value(entry.value, pool, depth, entry.key);
@@ -141,7 +141,7 @@ FieldArray decode_array(std::string_view bytes, int depth) {
   check_depth(depth);
   FieldArray out;
   for (ByteReader reader(bytes); !reader.empty();) out.push_back(decode_value(reader, depth));
-  if (out.size() > 64) out.shrink_to_fit();  // what it grew by: up to as much again
+  if (out.size() > 64) out.shrink_to_fit();  // frees the spare memory, up to half of the capacity
   return out;
 }
 
@@ -216,9 +216,8 @@ amqp_table_t to_amqp(const FieldTable& table, Pool& pool, std::optional<std::int
   return encode_entries(table, pool, stamp, 1);
 }
 
-// Not rabbitmq-c's decoder: before 0.14 that recurses without a bound, so that a publisher's headers can
-// overflow the stack of every consumer, and it allocates and copies for each table before anything is read
-// from it.
+// Does not use rabbitmq-c's decoder. Before 0.14, it recurses without a bound, so that a publisher's headers
+// can overflow the stack of each consumer. It also allocates and copies each table before any value is read.
 void decode_table(std::string_view bytes, FieldTable& out) {
   out.clear();
   decode_entries(bytes, out, 1);

@@ -20,9 +20,9 @@ namespace warren::inline v0::wire {
 namespace {
 
 constexpr std::size_t longest_server_name = 255;  // OpenSSL's own limit
-constexpr std::size_t most_written = 64 * 1024;   // bytes of one write, four records
-// Beside one write only answers to the peer are held: key updates and renegotiations. A correct peer sends a
-// few in an hour.
+constexpr std::size_t most_written = 64 * 1024;   // bytes of one write: four records
+// The most encrypted bytes that wait to be sent. Beside one write, these are only answers to the peer: key
+// updates and renegotiations. A correct peer sends a few of them in an hour.
 constexpr std::size_t most_held = 2 * most_written;
 constexpr std::size_t most_handshake_messages = 1'000;  // in one read
 
@@ -33,7 +33,7 @@ constexpr std::size_t most_handshake_messages = 1'000;  // in one read
                          .permanent = permanent});
 }
 
-// OpenSSL's words for the first error that it noted on this thread; empty if there is none.
+// OpenSSL's text for the first error on this thread; empty if there is none.
 std::string reason() {
   const unsigned long error = ERR_peek_error();
   if (error == 0) return {};
@@ -55,7 +55,7 @@ bool is_about_authority(int error) {
          error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 
-// Alerts about this client's certificate or what it can do: the same again would meet the same.
+// Whether the alert is about this client's certificate or abilities: the next attempt would get it again.
 bool is_permanent_alert(int description) {
   switch (description) {
     case SSL_AD_HANDSHAKE_FAILURE:
@@ -77,7 +77,7 @@ bool is_permanent_alert(int description) {
 }
 
 std::string alert_text(int alert) {
-  // OpenSSL 3.0 has no words for it.
+  // OpenSSL 3.0 has no text for this alert.
   if ((alert & 0xff) == SSL_AD_CERTIFICATE_REQUIRED) return "it requires a client's certificate";
   return SSL_alert_desc_string_long(alert);
 }
@@ -102,7 +102,7 @@ class OpenSslSession final : public TlsSession {
     SSL_CTX_set_info_callback(context.get(), on_info);
     SSL_CTX_set_msg_callback(context.get(), on_message);
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
-    // One record at a time, so that what is held stays small.
+    // A write encrypts one record at a time, so that few bytes are held.
     SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_AUTO_RETRY);
     set_up_verification(context.get());
     load_client_certificate(context.get());
@@ -114,8 +114,8 @@ class OpenSslSession final : public TlsSession {
       throw std::bad_alloc();
   }
 
-  // A farewell, and nothing of ours among the errors of an application that uses OpenSSL itself on this
-  // thread.
+  // Sends close_notify. Clears the thread's OpenSSL errors, since the application may use OpenSSL on this
+  // thread itself.
   ~OpenSslSession() override {
     if (shaken_ && !failed_) SSL_shutdown(ssl_.get());
     ERR_clear_error();
@@ -148,7 +148,7 @@ class OpenSslSession final : public TlsSession {
       await(wait, descriptor_, !held_.empty(), deadline, operation_, "the TLS handshake");
     }
     shaken_ = true;
-    // Read-ahead: one recv() for a record, not two, or for many small ones.
+    // Read-ahead: one recv() for a record instead of two, and one for many small records.
     SSL_set_read_ahead(ssl_.get(), 1);
   }
 
@@ -165,8 +165,8 @@ class OpenSslSession final : public TlsSession {
     }
   }
 
-  // SSL_read returns a record at most. Fewer bytes than asked for must mean that there are no more, as with
-  // recv(): the next poll would not see what OpenSSL holds.
+  // SSL_read returns at most one record, so this function reads until there are no more. Fewer bytes than
+  // asked for must mean that, as with recv(): the next poll does not see the bytes that OpenSSL holds.
   [[nodiscard]] Transport::Result read(char* data, std::size_t size) noexcept override {
     flush();
     handshake_messages_ = 0;
@@ -188,7 +188,7 @@ class OpenSslSession final : public TlsSession {
   [[nodiscard]] Transport::Result write(const char* data, std::size_t size) noexcept override {
     flush();
     if (failed_ || output_failed_) return {Transport::Status::closed, 0};
-    // A renegotiation is read()'s to end: only there the broker's data may come in between.
+    // Only read() can complete a renegotiation, since only there the broker's data may come in between.
     write_wants_read_ = SSL_in_init(ssl_.get()) == 1;
     if (write_wants_read_ || !held_.empty()) return {Transport::Status::would_block, 0};
     ERR_clear_error();
@@ -215,8 +215,9 @@ class OpenSslSession final : public TlsSession {
     return index;
   }
 
-  // OpenSSL's way to the socket. It never blocks, but holds what finds no room: with a record half sent, a
-  // key update that read() has to answer would be a fatal error of OpenSSL's (3.0: "bad length").
+  // OpenSSL's output to the socket. It never blocks, but holds the bytes that the socket does not take.
+  // Otherwise, if a record were half sent, a key update that read() must answer would be a fatal OpenSSL
+  // error (3.0: "bad length").
   static const BIO_METHOD* output_method() {
     static const BIO_METHOD* const method = [] {
       BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "warren");
@@ -236,7 +237,7 @@ class OpenSslSession final : public TlsSession {
     flush();
     const std::size_t sent =
         held_.empty() && !output_failed_ ? try_send(data, static_cast<std::size_t>(size)) : 0;
-    if (output_failed_) return size;  // the reader meets the end
+    if (output_failed_) return size;  // the reader detects the end
     if (shaken_ && held_.size() > most_held) break_off("TLS answers that it causes and does not read");
     if (failed_) return -1;
     try {
@@ -282,7 +283,7 @@ class OpenSslSession final : public TlsSession {
     fail(operation_, std::move(text), is_ssl && code == SSL_R_UNSUPPORTED_PROTOCOL);
   }
 
-  // While OpenSSL reads one of them after the other, nobody looks at a clock.
+  // While OpenSSL reads these messages one after the other, no deadline is checked.
   static void on_message(int sent, int, int type, const void*, std::size_t, SSL* ssl, void*) noexcept {
     if (sent != 0 || type != SSL3_RT_HANDSHAKE) return;
     OpenSslSession& session = of(ssl);
@@ -349,10 +350,10 @@ class OpenSslSession final : public TlsSession {
     if (SSL_CTX_use_certificate_chain_file(context, options_.certificate_file.c_str()) != 1) {
       refuse_file("the client's certificate", options_.certificate_file);
     }
-    // One file may hold both.
+    // One file may contain both the certificate and the key.
     const std::string& key = options_.key_file.empty() ? options_.certificate_file : options_.key_file;
     bool encrypted = false;
-    // OpenSSL's own callback asks on the terminal.
+    // OpenSSL's own callback would ask for the password on the terminal.
     SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
     SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void* seen) {
       *static_cast<bool*>(seen) = true;
@@ -369,7 +370,8 @@ class OpenSslSession final : public TlsSession {
     fail(operation_, fmt::format("{} {} can't be used: {}", what, file, reason()), true);
   }
 
-  // The end of both directions, without a farewell. A poll must see it, too: the socket may still be open.
+  // Ends both directions without a close_notify. A poll must see the end too, since the socket may still be
+  // open.
   void give_up() noexcept {
     failed_ = true;
     SSL_set_quiet_shutdown(ssl_.get(), 1);
@@ -382,15 +384,15 @@ class OpenSslSession final : public TlsSession {
   int descriptor_ = -1;
   std::unique_ptr<SSL, SslDeleter> ssl_;
 
-  // Why the handshake failed: OpenSSL's own error says less.
+  // Why the handshake failed: OpenSSL's own error is less precise.
   int refusal_ = X509_V_OK;
   std::array<char, 256> subject_{};
   int alert_ = -1;
   bool shaken_ = false;
 
-  std::string held_;                    // encrypted, and not sent yet
+  std::string held_;                    // encrypted bytes that are not sent yet
   std::size_t handshake_messages_ = 0;  // received in this read
-  const char* fault_ = nullptr;         // of the peer's
+  const char* fault_ = nullptr;         // the peer's fault
   bool write_wants_read_ = false;
   bool output_failed_ = false;
   bool failed_ = false;
@@ -413,7 +415,7 @@ void check_tls(const Endpoint& endpoint, const std::string& operation) {
 }
 
 std::unique_ptr<TlsSession> make_tls_session(const Endpoint& endpoint, const std::string& operation) {
-  // OpenSSL would end itself at exit(), under the I/O thread of a connection that lives on until then.
+  // Otherwise OpenSSL would end itself at exit(), while the I/O thread of a living connection uses it.
   static const int initialised = OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, nullptr);
   if (initialised != 1) fail(operation, "OpenSSL can't be used: " + reason(), true);
   return std::make_unique<OpenSslSession>(endpoint, operation);

@@ -20,7 +20,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t longest_credentials = std::size_t{64} << 10;  // the broker's own limit is lower
-// So that no clock overflows.
+// This limit keeps the clocks from overflowing.
 constexpr std::chrono::milliseconds longest_timeout = std::chrono::hours(24 * 24);
 
 [[noreturn]] void refuse(const std::string& operation, std::string text) {
@@ -34,7 +34,7 @@ struct Transport::State {
   Socket socket;
   std::unique_ptr<TlsSession> tls;  // null without TLS
   Negotiated negotiated;
-  std::string early;  // came behind the login, to be read first
+  std::string early;  // bytes that followed the login, to be read first
 };
 
 Transport::Transport(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
@@ -57,7 +57,7 @@ std::unique_ptr<Transport> Transport::connect(const Endpoint& endpoint, const Lo
       Clock::now() + std::clamp(options.timeout, std::chrono::milliseconds(1), longest_timeout);
   const auto addresses = resolve(endpoint.host, endpoint.effective_port(), deadline, options.wait, operation);
   for (std::size_t i = 0;; ++i) {
-    // An address that swallows packets must leave time for those behind it.
+    // An address that does not answer must leave time for the addresses after it.
     const auto share = (deadline - Clock::now()) / static_cast<int>(addresses.size() - i);
     try {
       return connect(addresses[i], endpoint, options, Clock::now() + share, operation);
@@ -81,7 +81,7 @@ std::unique_ptr<Transport> Transport::connect(const Address& address, const Endp
   return transport;
 }
 
-// True once all of it was taken. What can't be written is the reader's to find out.
+// True once all bytes were written. An error is not reported here: the reader detects it.
 bool Transport::send(Bytes& output) noexcept {
   while (!output.empty()) {
     const std::string_view chunk(output.data(), output.size());
@@ -118,7 +118,7 @@ void Transport::log_in(Login& login, Clock::time_point deadline, const Wait& wai
     try {
       login.receive(rest);
     } catch (...) {
-      send(login.output());  // its last word
+      send(login.output());  // the login's last answer
       throw;
     }
     input.erase(0, input.size() - rest.size());
@@ -140,7 +140,7 @@ Transport::Result Transport::read(char* data, std::size_t size) noexcept {
     early.erase(0, count);
     if (count == size) return {Status::ok, count};
     const Result more = read_socket(data + count, size - count);
-    return {Status::ok, count + more.bytes};  // an end is met again by the next read
+    return {Status::ok, count + more.bytes};  // the next read returns the end again
   }
   return read_socket(data, size);
 }
@@ -163,14 +163,14 @@ Transport::Result Transport::write(std::span<const std::string_view> chunks) noe
   message.msg_iov = parts.data();
   message.msg_iovlen = std::min(chunks.size(), parts.size());
   for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
-    parts[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};  // POSIX has one type for both ways
+    parts[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};  // iovec is for reads and writes
   }
   for (;;) {
     const ssize_t count = ::sendmsg(descriptor(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) return {Status::ok, static_cast<std::size_t>(count)};
     if (count < 0 && errno == EINTR) continue;
     if (count == 0 || errno == EAGAIN || errno == EWOULDBLOCK) return {Status::would_block, 0};
-    // Of a link that would live on, what is dropped would be missing in the middle.
+    // The dropped bytes would be missing in the middle if the connection lived on, so it must end.
     if (errno != EPIPE && errno != ECONNRESET) ::shutdown(descriptor(), SHUT_RDWR);
     return {Status::closed, 0};
   }

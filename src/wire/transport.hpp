@@ -20,24 +20,24 @@ namespace warren::inline v0::wire {
 struct LoginOptions {
   std::chrono::milliseconds timeout{30'000};  ///< for connecting and logging in together; at most 24 days
   Proposal proposal{};
-  Wait wait{};  ///< empty: wait_by_poll
+  Wait wait{};  ///< if empty, wait_by_poll
 };
 
-/// A logged-in connection to a broker: bytes in, bytes out. Owns the socket.
+/// A logged-in connection to a broker. Owns the socket.
 ///
-/// One thread at a time reads. Writes may come from another one, but one at a time; with TLS reads and writes
-/// are one thread's (see direct_writes()).
+/// One thread at a time may read. Another thread may write, one at a time. With TLS, reads and writes must be
+/// on one thread (see direct_writes()).
 class Transport {
  public:
   enum class Status { ok, would_block, closed };
   struct Result {
     Status status = Status::ok;
-    std::size_t bytes = 0;  ///< with ok: at least 1
+    std::size_t bytes = 0;  ///< if the status is ok: at least 1
   };
 
-  /// Connects and logs in. Blocks at most `options.timeout`, shared out among the host's addresses.
-  /// @throws ConnectionError  permanent if the login, the virtual host or what was negotiated is refused
-  /// @throws GivenUp
+  /// Connects and logs in. Blocks at most `options.timeout`, which the host's addresses share.
+  /// @throws ConnectionError  permanent if the login, the virtual host or the negotiated values are refused
+  /// @throws GivenUp  `options.wait` gave up
   [[nodiscard]] static std::unique_ptr<Transport> connect(const Endpoint& endpoint,
                                                           const LoginOptions& options);
 
@@ -45,22 +45,23 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
-  /// To poll; valid as long as the transport.
+  /// The descriptor to poll; valid during the transport's lifetime.
   [[nodiscard]] int descriptor() const noexcept;
   [[nodiscard]] const Negotiated& negotiated() const noexcept;
-  /// Never blocks. Fewer bytes than asked for: there are no more at present, and a poll tells of the next.
-  /// As many: OpenSSL may hold more that is decrypted already, which no poll sees. So read again first.
+  /// Reads bytes; never blocks. If it returns fewer bytes than asked for, there are no more now, and a poll
+  /// reports the next ones. If it returns as many, read again before the poll: OpenSSL may hold decrypted
+  /// bytes, which no poll sees.
   [[nodiscard]] Result read(char* data, std::size_t size) noexcept;
-  /// How the peer broke TLS, once a read said closed for that; null for any other end.
+  /// How the peer broke TLS, if a read returned closed for that reason; null for any other end.
   [[nodiscard]] const char* fault() const noexcept;
-  /// Writes them one behind the other, or some of their bytes. Never blocks, raises no SIGPIPE.
-  /// @param chunks  none of them empty
+  /// Writes the chunks in order, or the first part of their bytes. Never blocks, raises no SIGPIPE.
+  /// @param chunks  none of them is empty
   [[nodiscard]] Result write(std::span<const std::string_view> chunks) noexcept;
-  /// Whether another thread than the reading one may write.
+  /// Whether a thread other than the reading one may write.
   [[nodiscard]] bool direct_writes() const noexcept;
-  /// Whether to poll for writing, too, given that there is output to offer or not: TLS may hold some of its
-  /// own, or have to read before a write. After the poll, read and offer the output again, whatever it
-  /// said.
+  /// Whether to poll for writing too. `output_waits` tells whether there is output to write. TLS may hold
+  /// output of its own, or need to read before it can write. After the poll, read, and write the output
+  /// again, whatever the poll reported.
   [[nodiscard]] bool wants_write(bool output_waits) const noexcept;
 
  private:
