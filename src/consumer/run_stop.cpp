@@ -147,7 +147,7 @@ void Run::tell_end() noexcept {
 }
 
 // Throws if the drain did not wait for everything. Each stop() or wait() that waited for the drain gets the
-// error, and one later call does. The caller holds the lock.
+// error. A later call gets it only if no call has got it before. The caller holds the lock.
 void Run::tell_cut(bool waited) {
   if (cut_.handlers == 0 && cut_.unsettled == 0) return;
   if (std::exchange(cut_.told, true) && !waited) return;

@@ -11,7 +11,7 @@ namespace warren::inline v0::retry::header {
 
 inline constexpr std::string_view id = "retry-id";
 inline constexpr std::string_view attempt = "retry-attempt";              // handler runs on all queues
-inline constexpr std::string_view queue_attempt = "retry-queue-attempt";  // handler runs on its queue
+inline constexpr std::string_view queue_attempt = "retry-queue-attempt";  // handler runs on the copy's queue
 inline constexpr std::string_view first_failure_at = "retry-first-failure-at";
 inline constexpr std::string_view last_failure_at = "retry-last-failure-at";
 inline constexpr std::string_view due_at = "retry-due-at";  // when the delay of a waiting copy is over
@@ -51,8 +51,8 @@ inline constexpr std::array written = {id,
                                        host,
                                        policy};
 
-/// The headers that a copy must not keep. The broker would take its own `x-` headers for true, and would
-/// publish the copy again for CC and BCC. The crash guard's headers are no longer true, because a handler
+/// The headers that a copy must not keep. The broker would trust the `x-` headers, and would route the copy
+/// to more queues because of CC and BCC. The crash guard's headers are no longer true, because a handler
 /// that failed has ended.
 inline constexpr std::array stripped = {std::string_view("x-death"),
                                         std::string_view("x-delivery-count"),

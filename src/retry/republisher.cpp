@@ -166,8 +166,8 @@ std::string Republisher::resolve(const std::string& queue) const {
   return resolve_ ? resolve_(queue) : queue;
 }
 
-// Returns true when the copy is confirmed, and false if `stop` returned true first. Throws on every other
-// end.
+// Returns true when the copy is confirmed, and false if `stop` returned true or close() was called first.
+// Throws if the publish failed, or was not confirmed in time.
 bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy& copy, const Stop& stop,
                         Notice& notice) const {
   auto deadline = Clock::now() + confirm_timeout;
