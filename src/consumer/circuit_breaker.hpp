@@ -9,27 +9,32 @@
 
 namespace warren::inline v0::consumer {
 
-/// Whether a consumer should go on, by how its latest handlers ended
-/// (https://martinfowler.com/bliki/CircuitBreaker.html). Closed: it goes on. Open: it pauses. Half open: one
-/// message tells which of the two it is to be. Any thread; the clock is the caller's.
+/// Decides from the latest handler runs whether a consumer should pause
+/// (https://martinfowler.com/bliki/CircuitBreaker.html).
+///
+/// While the circuit is closed, the consumer runs. While it is open, the consumer pauses. While it is half
+/// open, the outcome of one message decides between the two. Thread-safe. The caller passes the current time.
 class CircuitBreaker {
  public:
   using Moment = std::chrono::steady_clock::time_point;
 
   explicit CircuitBreaker(CircuitBreakerOptions options) noexcept : options_(options) {}
 
-  /// Changes with the state. Read when a handler begins, so that its end is known to belong to the present
-  /// one.
+  /// A number that changes with the state. The caller reads it when a handler begins, so that record() knows
+  /// whether the handler began in the current state.
   [[nodiscard]] std::uint64_t epoch() const;
-  /// How a handler that began in `epoch` ended. True where that changes the state. What began in another one,
-  /// or while it is open, counts for nothing.
+  /// Records how a handler run ended. A run that began in another epoch, or that ends while the circuit is
+  /// open, is ignored.
+  /// @param epoch  the epoch() from when the handler began
+  /// @returns true if the state changed
   bool record(bool failed, std::uint64_t epoch, Moment now);
-  /// Closed, as at first.
+  /// Closes the circuit and forgets all recorded runs.
   void reset();
-  /// Half opens an open one whose pause is over. True where it did.
+  /// Makes an open circuit half open if its pause is over.
+  /// @returns true if the state changed
   bool probe(Moment now);
   [[nodiscard]] CircuitState state() const;
-  /// While it is open: when its pause is over.
+  /// When the pause of an open circuit is over.
   [[nodiscard]] Moment probe_at() const;
 
  private:
@@ -40,7 +45,7 @@ class CircuitBreaker {
   mutable std::mutex mutex_;
   CircuitState state_ = CircuitState::closed;
   std::uint64_t epoch_ = 0;
-  std::deque<bool> latest_;  // failed; the newest at the end
+  std::deque<bool> latest_;  // true for a failed run; the newest is last
   std::uint32_t failures_ = 0;
   Moment probe_at_{};
 };

@@ -13,8 +13,7 @@
 namespace warren::inline v0::consumer {
 namespace {
 
-// The consumer that the thread is a worker of. Only compared: a thread outlives no consumer that it works
-// for.
+// The consumer whose handlers this thread runs. It is only compared, never dereferenced.
 thread_local const void* worker_of = nullptr;
 
 }  // namespace

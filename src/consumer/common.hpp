@@ -19,11 +19,14 @@
 
 namespace warren::inline v0::consumer {
 
-/// Which of a run's subscriptions: the consumer's queue, or the crash guard's suspect queue beside it.
+/// Which subscription of a run is meant: that of the consumer's own queue, or that of the crash guard's
+/// suspect queue.
 enum class Role : std::uint8_t { own, suspects };
 
-/// What all runs of a consumer share: its options, and what it counts and learns from one run to the next. A
-/// run that a stop left behind may outlive the Consumer, and keeps this. Any thread.
+/// The data that all runs of a consumer share: its options, its counters, and its circuit breaker and crash
+/// guard.
+///
+/// A run that a stop left behind may outlive the Consumer, and keeps this object alive. Thread-safe.
 class Common {
  public:
   using Counter = std::atomic<std::uint64_t>;
@@ -31,13 +34,14 @@ class Common {
   Common(std::shared_ptr<engine::ConnectionCore> core, std::string name, ConsumerOptions wanted);
 
   [[nodiscard]] const engine::OwnProcess& process() const noexcept { return connection->process(); }
-  /// The name that the queue has now: a server-named one gets another with each recovery.
+  /// The current name of the queue. A queue that the broker named gets another name with each recovery.
   [[nodiscard]] std::string current_queue() const { return connection->topology().current_name(queue); }
 
-  /// The calling thread runs this consumer's handlers from now on.
+  /// Marks the calling thread as one that runs this consumer's handlers.
   void become_worker() const noexcept;
   [[nodiscard]] bool in_handler() const noexcept;
-  /// @throws LogicError  in a handler, which can't wait for its own end
+  /// Refuses an operation that would wait for the end of the handler that calls it.
+  /// @throws LogicError  the calling thread runs a handler of this consumer
   void refuse_in_handler(const char* operation) const;
 
   void log(LogLevel level, std::string text) noexcept { connection->events().log(level, std::move(text)); }

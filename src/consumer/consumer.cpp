@@ -67,7 +67,7 @@ void check(const std::string& queue, const ConsumerOptions& options) {
   }
 }
 
-// A copy that comes back to a stream is appended to it, and every reader gets it.
+// Refuses options that would publish copies to a stream, because every reader would get each copy.
 void check_stream(const std::shared_ptr<engine::ConnectionCore>& connection, const std::string& queue,
                   const ConsumerOptions& options) {
   const auto name = [&](const std::string& named) { return connection->topology().current_name(named); };
@@ -88,7 +88,8 @@ void check_stream(const std::shared_ptr<engine::ConnectionCore>& connection, con
                            queue, what));
 }
 
-// What the guard needs beside the policy's queues. The priority is for messages whose start is written down.
+// The topology that the crash guard needs in addition to the policy's. The suspect queue has priorities for
+// messages whose start is recorded.
 RetryTopology guard_topology(const std::string& queue, const ConsumerOptions& options) {
   const std::string suspects = consumer::suspect_queue(queue, *options.crash_guard);
   const std::string& exchange = options.retry.options().exchange;
@@ -157,13 +158,14 @@ void Consumer::Impl::shut_down() noexcept {
   const auto leave_by = consumer::stop_times(common->options, Clock::now()).leave_by;
   try {
     run->stop();
-  } catch (...) {  // a handler that still runs is left to its thread
+  } catch (...) {  // a handler that still runs stays on its thread
   }
   if (const auto call = take_end_call())
     call->await(common->connection->events().is_own_thread() ? Clock::now() : leave_by);
 }
 
-// The latest one that was handed over. The thread for events calls them one after the other.
+// Takes the latest call of on_end that was handed to the thread for events. That thread runs the calls one
+// after the other.
 std::shared_ptr<consumer::EndCall> Consumer::Impl::take_end_call() {
   const std::lock_guard lock(mutex);
   auto call = current->end_call();
@@ -214,7 +216,7 @@ Consumer& Consumer::operator=(Consumer&& other) noexcept {
 
 void Consumer::run(Handler handler, std::stop_token stop) {
   (void)use(impl_, class_name, "run");
-  const auto impl = impl_;  // the consumer may be destroyed by a handler
+  const auto impl = impl_;  // a handler may destroy the consumer
   std::optional<std::stop_callback<std::function<void()>>> on_stop;
   const auto run = impl->start(std::move(handler), [&](const Impl::RunPtr& begun) {
     on_stop.emplace(std::move(stop), [begun] { begun->request_stop(); });
@@ -238,7 +240,7 @@ ConsumerStatus Consumer::status() const { return use(impl_, class_name, "status"
 
 std::string Consumer::queue() const {
   if (!impl_) return {};
-  // In a child of fork() nobody may hold the lock of the names.
+  // In a child of fork() the lock of the names may never be released.
   const consumer::Common& common = *impl_->common;
   return common.process().seems_left() ? common.queue : common.current_queue();
 }

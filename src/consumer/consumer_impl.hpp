@@ -14,21 +14,24 @@
 
 namespace warren::inline v0 {
 
-/// What a Consumer is made of: what all its runs share, and the latest of them.
+/// The implementation of a Consumer: the data that all its runs share, and the latest run.
 struct Consumer::Impl {
   using Clock = std::chrono::steady_clock;
   using RunPtr = std::shared_ptr<consumer::Run>;
 
   Impl(std::shared_ptr<engine::ConnectionCore> core, std::string name, ConsumerOptions wanted);
 
-  /// `begun` is called with the run once that can be ended, before the first message.
+  /// Starts a run.
+  /// @param begun  called with the run before its first message, as soon as the run can be stopped
   /// @returns the run
   RunPtr start(Handler handler, const std::function<void(const RunPtr&)>& begun = {});
-  /// False if the latest run still runs at the deadline. Rethrows what ended it, once.
+  /// Waits for the end of the latest run, and rethrows the error that ended it, once.
+  /// @returns false if the run has not ended at the deadline
   bool wait(Clock::time_point deadline);
   void request_stop() noexcept;
   void stop();
-  /// For the destructor: as stop(), and no on_end begins any more. In a handler it only asks for the end.
+  /// Stops the consumer for its destructor. No call of on_end begins afterwards. In a handler of this
+  /// consumer it only requests the stop.
   void shut_down() noexcept;
   [[nodiscard]] ConsumerStatus status() const;
 
@@ -41,8 +44,8 @@ struct Consumer::Impl {
   [[nodiscard]] std::shared_ptr<consumer::EndCall> take_end_call();
 
   mutable std::mutex mutex;
-  RunPtr current;  // of the latest start()
-  // Of a run before, whose on_end may still be called: it may have started the next run.
+  RunPtr current;  // the run of the latest start()
+  // The call of on_end of an earlier run. It may still be running, because on_end may start the next run.
   std::shared_ptr<consumer::EndCall> earlier_end_call;
 };
 

@@ -42,8 +42,9 @@ CrashGuard::Step CrashGuard::step(const Delivery& delivery) const {
   const std::string by = read_name(delivery.headers(), header::started_by).value_or("");
   if (by.empty()) return Step::record;
   if (!delivery.redelivered()) return Step::handle;
-  // This process lives, so no handler of its own ended it. Where it has subscribed anew since, the broker
-  // gives back what was on its way then; else another consumer had it, and died.
+  // This process lives, so none of its handlers crashed it. If this consumer has subscribed again since the
+  // start was recorded, the broker redelivered a message that was in flight. Otherwise another consumer had
+  // the message, and died.
   const bool own = by.starts_with(instance_ + "/");
   if (own && by != started_by()) return Step::handle;
   return starts_of(delivery.headers()) >= limit_ ? Step::park : Step::record;
@@ -54,7 +55,7 @@ Copy CrashGuard::copy(const Delivery& delivery, std::int64_t starts, bool record
   Properties& properties = copy.message.properties();
   const FieldTable before = std::move(properties.headers);
   FieldTable headers = kept_headers(before);
-  // What make_copy() would find on the original.
+  // Keeps the values that make_copy() would read from the original.
   if (!read_name(before, header::original_queue)) headers.set(header::original_queue, queue_);
   if (!original_address(before)) {
     headers.set(header::original_exchange, delivery.exchange());
@@ -72,7 +73,7 @@ Copy CrashGuard::copy(const Delivery& delivery, std::int64_t starts, bool record
 Copy CrashGuard::suspect(const Delivery& delivery) const {
   Copy suspect = copy(delivery, 0, false);
   FieldTable& headers = suspect.message.properties().headers;
-  headers.erase(header::original_priority);  // a stranger's
+  headers.erase(header::original_priority);  // written by another program
   if (delivery.properties().priority)
     headers.set(header::original_priority, std::int64_t{*delivery.properties().priority});
   return suspect;

@@ -13,46 +13,51 @@
 
 namespace warren::inline v0::consumer {
 
-/// The one that the options name, else `<queue>_suspect`.
+/// The name of the suspect queue: the one in the options, or `<queue>_suspect`.
 [[nodiscard]] std::string suspect_queue(const std::string& queue, const CrashGuardOptions& options);
 
-/// Finds the message whose handler ends the process, among those that were in flight with it.
+/// Finds the message whose handler crashes the process, among the messages that were in flight.
 ///
-/// A redelivered message proves nothing: its neighbours are redelivered too, and so is a whole backlog once a
-/// broker was killed. It only becomes a suspect, in a queue of its own. There a start is written down before
-/// it happens: the message is published again with a count and with who starts it, and what then arrives for
-/// the first time is handled. So a count is how often a handler started and never ended.
+/// A redelivered message need not be the cause of a crash: all messages in flight are redelivered, and so is
+/// a whole backlog after a crash of the broker. Therefore a redelivered message only moves to the suspect
+/// queue. There each start of its handler is recorded before it happens. The message is published again with
+/// a count and with the consumer that starts the handler. The handler runs when this copy arrives for the
+/// first time. The count is therefore the number of starts that never ended.
 ///
-/// Copies with a start written down have priority over those without, so that there is hardly ever more than
-/// one a consumer, whatever the length of the queue. Any thread.
+/// Copies with a recorded start have a higher priority than the others. A consumer therefore rarely has more
+/// than one of them in the queue, however long the queue is. Thread-safe.
 class CrashGuard {
  public:
-  /// @param queue     the consumer's
-  /// @param instance  tells this consumer from all others, those of its process included
+  /// @param queue     the consumer's queue
+  /// @param instance  a text that no other consumer has, in this process or in another one
   CrashGuard(std::string queue, const CrashGuardOptions& options, std::string instance);
 
   [[nodiscard]] const std::string& suspect_queue() const noexcept { return suspect_queue_; }
-  /// Called ahead of each subscription to the suspect queue: what comes redelivered then may be due to a lost
-  /// connection.
+  /// Begins another generation. The consumer calls this before each subscription to the suspect queue. A
+  /// start of an earlier generation that is redelivered may be due to a lost connection, not to a crash.
   void subscribing() noexcept { ++generation_; }
 
   enum class Step : std::uint8_t {
-    handle,  ///< its start is written down
-    record,  ///< write it down: send record(), then acknowledge
-    park,    ///< as often as the limit says a handler started, and never ended
+    handle,  ///< run the handler: its start is recorded
+    record,  ///< record the start: send the copy of record(), then acknowledge the original
+    park,    ///< park the message: its recorded starts that never ended have reached the limit
   };
-  /// What to do with a delivery of the suspect queue.
+  /// The next step for a delivery of the suspect queue.
   [[nodiscard]] Step step(const Delivery& delivery) const;
 
-  /// Of a delivery of the consumer's own queue: to the suspect queue, with nothing counted.
+  /// A copy for the suspect queue without a recorded start.
+  /// @param delivery  of the consumer's own queue
   [[nodiscard]] retry::Copy suspect(const Delivery& delivery) const;
-  /// Of the suspect queue: back to it, with a start written down.
+  /// A copy for the suspect queue with one more recorded start.
+  /// @param delivery  of the suspect queue
   [[nodiscard]] retry::Copy record(const Delivery& delivery) const;
-  /// Of the suspect queue, with a start that was written down and did not happen: back to it, without.
+  /// A copy for the suspect queue with one recorded start less, because that start did not happen.
+  /// @param delivery  of the suspect queue
   [[nodiscard]] retry::Copy take_back(const Delivery& delivery) const;
-  /// Of the suspect queue, after restore(): back to the consumer's own, no suspect any more.
+  /// A copy for the consumer's own queue, without recorded starts.
+  /// @param delivery  of the suspect queue, after restore()
   [[nodiscard]] retry::Copy clear(const Delivery& delivery) const;
-  /// How make_copy() is to park it.
+  /// The failure with which make_copy() parks the message.
   [[nodiscard]] static retry::Failure crash(const Delivery& delivery);
   /// Gives the message its own priority back.
   static void restore(Delivery& delivery);

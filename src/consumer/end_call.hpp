@@ -13,24 +13,27 @@
 
 namespace warren::inline v0::consumer {
 
-/// One call of ConsumerOptions::on_end, on its way to the connection's thread for events, from which it may
-/// never come back. Any thread.
+/// One call of ConsumerOptions::on_end on the connection's thread for events. The callback may never return.
+/// Thread-safe.
 class EndCall {
  public:
   explicit EndCall(ConsumerEndCallback callback) : callback_(std::move(callback)) {}
 
-  /// What the thread for events is to call. If its last copy is destroyed, the call counts as over.
+  /// Makes the function that the thread for events calls. The call counts as over when the last copy of this
+  /// function is destroyed.
   [[nodiscard]] static std::function<void()> make(const std::shared_ptr<EndCall>& call) {
     const std::shared_ptr<void> finish(nullptr, [call](void*) { call->finish(); });
     return [call, finish] { call->run(); };
   }
-  /// It is handed over to the thread for events now.
+  /// Notes that the call is handed to the thread for events.
+  /// @param error  the argument of the callback
   void queue(std::exception_ptr error) noexcept {
     const std::lock_guard lock(mutex_);
     error_ = std::move(error);
     state_ = State::queued;
   }
-  /// Returns once it is over. After the deadline it does not begin any more, but may still run.
+  /// Waits until the call is over, at most until the deadline. A call that has not begun by then never
+  /// begins. A call that has begun may still run.
   void await(std::chrono::steady_clock::time_point deadline) noexcept {
     std::unique_lock lock(mutex_);
     changed_.wait_until(lock, deadline, [&] { return state_ == State::over; });

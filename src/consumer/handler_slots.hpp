@@ -6,8 +6,8 @@
 
 namespace warren::inline v0::consumer {
 
-/// As many handlers at once as a consumer may run, where more threads than that want to. Who is urgent goes
-/// first.
+/// Limits how many handlers run at once, because a consumer with a crash guard has more threads than that.
+/// Urgent threads go first. Thread-safe.
 class HandlerSlots {
  public:
   explicit HandlerSlots(std::size_t count) noexcept : free_(count) {}
@@ -23,13 +23,13 @@ class HandlerSlots {
     HandlerSlots& slots_;
   };
 
-  /// Waits for a slot, for as long as the handlers of others take.
+  /// Waits for a slot without a limit, until the handler of another thread ends.
   [[nodiscard]] Slot enter(bool urgent) {
     std::unique_lock lock(mutex_);
     if (urgent) ++urgent_;
     changed_.wait(lock, [&] { return free_ > 0 && (urgent || urgent_ == 0); });
     --free_;
-    // Who came while it waited sleeps, even where there was a slot for both.
+    // Threads that arrived while this urgent one waited sleep, even if there is another free slot.
     if (urgent && --urgent_ == 0 && free_ > 0) changed_.notify_all();
     return Slot(*this);
   }
@@ -44,7 +44,7 @@ class HandlerSlots {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::size_t free_;
-  std::size_t urgent_ = 0;  // that wait
+  std::size_t urgent_ = 0;  // threads that wait
 };
 
 }  // namespace warren::inline v0::consumer

@@ -72,7 +72,7 @@ void HandlerWatch::watch() noexcept {
 void HandlerWatch::tell(const std::string& what) const noexcept {
   try {
     report_(what);
-  } catch (...) {  // what goes wrong in a log is no reason to end a process
+  } catch (...) {  // an error in a log callback must not end the process
   }
 }
 

@@ -12,8 +12,9 @@
 
 namespace warren::inline v0::consumer {
 
-/// Tells of handlers that run longer than they should: a thread can't be ended from outside. Has a thread of
-/// its own from start() on, if there is a limit. Any thread.
+/// Reports handlers that run longer than a limit, because a thread can't be ended from outside.
+///
+/// If there is a limit, start() creates a thread for the watch. Thread-safe.
 class HandlerWatch {
   struct Entry {
     std::chrono::steady_clock::time_point deadline{};
@@ -25,18 +26,20 @@ class HandlerWatch {
  public:
   using Report = std::function<void(const std::string& what)>;
 
-  /// @param report  called on the watch's thread, once for each handler that is late; what it throws is
-  /// dropped
+  /// @param limit   how long a handler may run; not set means no limit
+  /// @param report  called on the watch's thread, once for each late handler; an exception that it throws is
+  ///                dropped
   HandlerWatch(std::optional<std::chrono::milliseconds> limit, Report report);
   ~HandlerWatch();
   HandlerWatch(const HandlerWatch&) = delete;
   HandlerWatch& operator=(const HandlerWatch&) = delete;
 
-  /// Makes the thread, unless it is there, or there is no limit. Without it nothing is told.
+  /// Creates the watch's thread, unless it exists or there is no limit. Without the thread nothing is
+  /// reported.
   /// @throws ConnectionError if the system has no thread left
   void start();
 
-  /// A handler's run, from its construction on.
+  /// One handler run, which lasts as long as this object.
   class Run {
    public:
     Run(HandlerWatch& watch, const std::string& what);
@@ -50,7 +53,7 @@ class HandlerWatch {
     Entries::iterator entry_;
   };
 
-  /// Handlers that were late so far.
+  /// The number of handler runs that were late so far.
   [[nodiscard]] std::uint64_t late() const;
 
  private:

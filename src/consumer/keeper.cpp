@@ -20,14 +20,15 @@ void Keeper::keep() noexcept {
     if (event == Subscription::Event::ended) return;
     if (event != Subscription::Event::woken) {
       if (role_ == Role::suspects) common_.guard->subscribing();
-      common_.republisher.wake();  // a copy that is held is not to be sent any more
+      common_.republisher.wake();  // a copy that is held must not be sent any more
       restore();
     }
     if (common_.breaker) heed_breaker();
   }
 }
 
-// After its channel was lost, or the broker cancelled it (https://www.rabbitmq.com/docs/consumer-cancel).
+// Opens the subscription again after its channel was lost, or after the broker cancelled it
+// (https://www.rabbitmq.com/docs/consumer-cancel).
 void Keeper::restore() noexcept {
   try {
     subscription_.open_again();
@@ -38,22 +39,23 @@ void Keeper::restore() noexcept {
                  : fmt::format("the subscription to \"{}\" stays paused", subscription_.current_queue());
     });
   } catch (const std::bad_alloc&) {
-    subscription_.lack_memory();  // and keep(), which finds it lost, tries again
+    subscription_.lack_memory();  // keep() finds it lost and tries again
   } catch (const ConnectionError&) {
     if (common_.connection->has_ended()) subscription_.end(std::current_exception());
-  } catch (...) {  // if the channel was closed over it, that is the reason already
+  } catch (...) {  // if the broker closed the channel, the subscription already has that reason
     subscription_.end(std::current_exception());
   }
 }
 
-// Makes of the subscription what the breaker says. A channel that is lost meanwhile is opened again as what
-// it should be by then.
+// Pauses or resumes the subscription as the circuit breaker says. If the channel is lost meanwhile, keep()
+// opens it again and calls this function with the state of that time.
 void Keeper::heed_breaker() noexcept {
-  // Not before the open one was heeded: a try that failed, and whose pause is over, would look like one that
-  // is still to come.
+  // Probe only if the subscription has been paused for the open circuit. Otherwise a probe that failed, and
+  // whose pause is over, would look like a probe that is still to come.
   if (heeded_ == CircuitState::open) common_.breaker->probe(Clock::now());
   const CircuitState state = common_.breaker->state();
-  // Also if it is not yet what was heeded: a link was lost over it, or somebody held it late.
+  // Compare the subscription, too. A lost channel may have interrupted the last change, or a worker may have
+  // held the subscription late.
   if (state == heeded_ && subscription_.is_paused() == (state == CircuitState::open)) return;
   try {
     change_to(state);
@@ -61,7 +63,7 @@ void Keeper::heed_breaker() noexcept {
     common_.connection->drop(error.what());
   } catch (const std::bad_alloc&) {
     subscription_.lack_memory();
-  } catch (const Error&) {  // the channel was lost over it, or the run ended
+  } catch (const Error&) {  // the channel was lost during the change, or the run ended
     if (common_.connection->has_ended()) subscription_.end(std::current_exception());
   } catch (...) {
     subscription_.end(std::current_exception());

@@ -7,8 +7,8 @@
 
 namespace warren::inline v0::consumer {
 
-/// Keeps one subscription alive on a thread of its own: opens another channel where one was lost, and pauses
-/// and resumes as the circuit breaker says.
+/// Keeps one subscription alive, on a thread of its own. It opens another channel if one was lost. It pauses
+/// and resumes the subscription as the circuit breaker says.
 class Keeper {
  public:
   Keeper(Common& common, engine::Subscription& subscription, Role role) noexcept
@@ -26,7 +26,7 @@ class Keeper {
   Common& common_;
   engine::Subscription& subscription_;
   const Role role_;
-  CircuitState heeded_ = CircuitState::closed;  // what the subscription was made for
+  CircuitState heeded_ = CircuitState::closed;  // the state that the subscription was set to
 };
 
 }  // namespace warren::inline v0::consumer

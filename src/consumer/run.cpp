@@ -65,10 +65,10 @@ void Run::begin(const std::function<void()>& begun) {
   }
   try {
     if (start_threads(handler)) return;
-    subscription_->end(nullptr);  // a stop did not wait for this
+    subscription_->end(nullptr);  // a stop had reached its deadline
     end(*subscription_);
     if (suspects_) end(*suspects_);
-  } catch (...) {  // no thread, no memory: what was begun is ended here, and wait() tells
+  } catch (...) {  // no thread or no memory: the run ends here, and wait() throws the error
     subscription_->end(std::current_exception());
     supervise();
   }
@@ -87,7 +87,7 @@ void Run::open() {
   }
 }
 
-// Of a subscription that no worker takes from.
+// Ends a subscription from which no worker takes deliveries.
 void Run::end(Subscription& subscription) noexcept {
   subscription.cancel(common_->connection->operation_deadline());
   subscription.close(common_->connection->operation_deadline());
@@ -99,14 +99,15 @@ void Run::not_begun() noexcept {
   changed_.notify_all();
 }
 
-// All that the run ever needs: with a message in hand, there may be no thread to be had. False if a stop gave
-// up waiting for the broker's answers meanwhile.
+// Starts all threads that the run ever needs, because later the system may have no thread left. Returns false
+// if a stop reached its deadline meanwhile.
 bool Run::start_threads(const std::shared_ptr<Handler>& handler) {
   if (common_->options.on_end) common_->connection->events().start();
   common_->watch.start();
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::running) return false;
-  workers_.reserve(common_->options.concurrency + 1);  // else a thread that was started could be lost
+  // Reserve memory first: otherwise a failed allocation could lose a started thread.
+  workers_.reserve(common_->options.concurrency + 1);
   for (std::size_t i = 0; i < common_->options.concurrency; ++i) {
     add_worker("warren-worker", *subscription_, Role::own, handler);
   }
@@ -121,7 +122,7 @@ bool Run::start_threads(const std::shared_ptr<Handler>& handler) {
   return true;
 }
 
-// With the lock held.
+// The caller holds the lock.
 void Run::add_worker(const char* name, Subscription& from, Role role,
                      const std::shared_ptr<Handler>& handler) {
   workers_.push_back(engine::start_user_thread(
@@ -132,12 +133,12 @@ void Run::add_worker(const char* name, Subscription& from, Role role,
 void Run::work(Subscription& from, Role role, Handler& handler) noexcept {
   Worker(*common_, from, role, handler, slots_, [this] { hold(); }).work();
   const std::lock_guard lock(mutex_);
-  if (live_workers_ == 0) return;  // left behind by a drain
+  if (live_workers_ == 0) return;  // a drain left the workers behind
   --live_workers_;
   changed_.notify_all();
 }
 
-// What the breaker said holds for both.
+// The circuit breaker pauses both subscriptions.
 void Run::hold() noexcept {
   subscription_->hold();
   if (suspects_) suspects_->hold();

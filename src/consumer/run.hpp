@@ -21,38 +21,39 @@
 
 namespace warren::inline v0::consumer {
 
-/// One run of a consumer, from start() to its end: its subscription, and with a crash guard the suspects'
-/// beside it, the threads that work for them, and how it ended. It is never begun again.
+/// One run of a consumer, from start() to its end. It owns its subscription, its threads and its result. With
+/// a crash guard it also owns the subscription of the suspect queue. A run never begins twice.
 ///
-/// Each worker takes deliveries (Worker); a keeper for each subscription keeps it alive (Keeper). Once the
-/// run is to end, the supervisor drains it. A stop that finds no end in time leaves the run: its threads end
-/// when they can, and nothing that they do counts for those who waited. Its threads share it, so that it may
-/// outlive its Consumer. Any thread.
+/// Each worker takes deliveries (Worker). Each subscription has a keeper that keeps it alive (Keeper). When
+/// the run is asked to end, the supervisor drains it. A stop that reaches its deadline leaves the run: the
+/// threads end when they can, and their results are ignored. The threads share the run, so it may outlive its
+/// Consumer. Thread-safe.
 class Run : public std::enable_shared_from_this<Run> {
  public:
   using Clock = std::chrono::steady_clock;
 
   Run(std::shared_ptr<Common> common, Handler handler);
 
-  /// Subscribes, and starts the threads. Called once.
+  /// Subscribes and starts the threads. Called once.
   /// @param begun  called before anything is sent; if it throws, the run is over
-  /// @throws ChannelError, ConnectionError, TimeoutError  it can't subscribe, and is over
+  /// @throws ChannelError, ConnectionError, TimeoutError  the subscription failed, and the run is over
   void begin(const std::function<void()>& begun);
-  /// Not begun yet, or not over yet.
+  /// Whether the run is not over yet. A run that has not begun counts as running.
   [[nodiscard]] bool is_running() const;
-  /// No handler starts any more. Does not wait.
+  /// Requests the end of the run: no further handler starts. Does not wait.
   void request_stop() noexcept;
-  /// False if it still runs at the deadline. Rethrows what ended it, once.
-  /// @throws TimeoutError  a stop did not wait for handlers or deliveries
+  /// Waits for the end of the run, and rethrows the error that ended it, once.
+  /// @returns false if the run has not ended at the deadline
+  /// @throws TimeoutError  a stop ended before all handlers had returned or all deliveries were settled
   bool wait(Clock::time_point deadline);
-  /// request_stop(), and blocks until it is over, at most `stop_within`.
-  /// @throws TimeoutError  as wait()
+  /// Requests the end of the run and blocks until it is over, at most `stop_within`.
+  /// @throws TimeoutError  the stop ended before all handlers had returned or all deliveries were settled
   void stop();
-  /// The supervisor is nobody's to wait for: the run ends by itself.
+  /// Detaches the supervisor, so that no thread waits for it. The run ends by itself.
   void leave_alone() noexcept;
-  /// After its end: waits for the supervisor to return.
+  /// Waits for the supervisor to return. Called after the end of the run.
   void join() noexcept;
-  /// on_end's call, once it was handed over; else null.
+  /// The call of on_end, or null if it was not handed to the thread for events.
   [[nodiscard]] std::shared_ptr<EndCall> end_call() const;
   [[nodiscard]] const engine::Subscription& subscription() const noexcept { return *subscription_; }
 
@@ -61,10 +62,10 @@ class Run : public std::enable_shared_from_this<Run> {
  private:
   enum class Phase : std::uint8_t {
     running,
-    left,  // a stop gave it up
+    left,  // a stop reached its deadline before the run had ended
     over,
   };
-  // What a stop did not wait for.
+  // The handlers and deliveries for which a stop did not wait.
   struct Cut {
     std::size_t handlers = 0;
     std::size_t unsettled = 0;  // deliveries, with AckMode::manual
@@ -94,8 +95,9 @@ class Run : public std::enable_shared_from_this<Run> {
   [[nodiscard]] std::vector<std::thread> take_workers(std::size_t unsettled, bool& drained) noexcept;
 
   const std::shared_ptr<Common> common_;
-  std::shared_ptr<Handler> handler_;  // until begin(); then the workers' alone, so that it goes with them
-  // The run's own: a handler that a drain left behind keeps its slot.
+  // Set until begin(). Then only the workers hold the handler, and it is destroyed with them.
+  std::shared_ptr<Handler> handler_;
+  // Each run has its own slots, because a handler that a drain left behind keeps its slot.
   HandlerSlots slots_;
   const std::shared_ptr<engine::Subscription> subscription_;
   const std::shared_ptr<engine::Subscription> suspects_;  // null without a guard
@@ -103,11 +105,11 @@ class Run : public std::enable_shared_from_this<Run> {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Phase phase_ = Phase::running;
-  std::optional<Clock::time_point> stopped_at_;  // somebody asked for its end
+  std::optional<Clock::time_point> stopped_at_;  // when the first stop was requested
   Cut cut_;
   std::exception_ptr result_;
-  std::shared_ptr<EndCall> end_call_;  // made with the run: its end may find no memory
-  std::function<void()> call_end_;     // until it is handed over
+  std::shared_ptr<EndCall> end_call_;  // made with the run, because there may be no memory at its end
+  std::function<void()> call_end_;     // empty once it is handed to the thread for events
   std::thread supervisor_;
   std::thread suspects_keeper_;
   std::vector<std::thread> workers_;

@@ -1,4 +1,4 @@
-// How a run ends, asked to or by itself: its drain, those who wait for it, and who is told.
+// How a run ends, by a stop or by itself: its drain, the calls that wait for it, and the call of on_end.
 
 #include <fmt/format.h>
 
@@ -16,9 +16,9 @@
 namespace warren::inline v0::consumer {
 namespace {
 
-constexpr std::size_t longest_text = 500;  // of an error, in a log, in bytes
+constexpr std::size_t longest_text = 500;  // in bytes, of an error's text in a log line
 
-// What ended a run.
+// The text of the error that ended a run.
 std::string text_of(const std::exception_ptr& error) {
   const retry::Failure failure = retry::describe(error, 0);
   if (failure.error_message.empty()) return "an exception of type " + failure.error_type;
@@ -82,7 +82,8 @@ std::shared_ptr<EndCall> Run::end_call() const {
   return call_end_ ? nullptr : end_call_;
 }
 
-// False if the run goes on at the deadline. Returns in the time that a stop has, whatever holds it up.
+// Returns false if the run has not ended at the deadline. If a stop was requested, it always returns within
+// the time of that stop.
 bool Run::await_end(std::unique_lock<std::mutex>& lock, Clock::time_point deadline) {
   constexpr auto without_end = Clock::time_point::max();
   const auto has_ended = [&] { return phase_ != Phase::running; };
@@ -105,8 +106,8 @@ bool Run::await_end(std::unique_lock<std::mutex>& lock, Clock::time_point deadli
   }
 }
 
-// Ends the run without its supervisor, or begin(), which waits for a broker that does not answer: it ends on
-// its own once that is over. With the lock held.
+// Ends the run while its supervisor, or begin(), still waits for a broker that does not answer. That thread
+// ends by itself when its wait is over. The caller holds the lock.
 void Run::leave() noexcept {
   if (!workers_.empty()) {
     cut_ = {.handlers = live_workers_, .unsettled = is_manual() ? subscription_->unsettled() : 0};
@@ -124,7 +125,7 @@ void Run::leave() noexcept {
   });
 }
 
-// With the lock held.
+// The caller holds the lock.
 void Run::over(Phase phase) noexcept {
   result_ = subscription_->reason();
   phase_ = phase;
@@ -132,11 +133,11 @@ void Run::over(Phase phase) noexcept {
   if (result_) tell_end();
 }
 
-// With the lock held, so that it is queued before wait() returns.
+// The caller holds the lock, so that the call of on_end is queued before wait() returns.
 void Run::tell_end() noexcept {
   const ConnectionState state = common_->connection->state();
   if (state == ConnectionState::closing || state == ConnectionState::closed)
-    return;  // the program's own wish
+    return;  // the program closed the connection
   common_->log(LogLevel::error, [&] {
     return fmt::format("consumer of \"{}\": ended: {}", common_->current_queue(), text_of(result_));
   });
@@ -145,8 +146,8 @@ void Run::tell_end() noexcept {
   common_->connection->events().call(std::exchange(call_end_, nullptr));
 }
 
-// Throws for each stop() or wait() that waited for it, and once more for one that came later. With the lock
-// held.
+// Throws if the drain did not wait for everything. Each stop() or wait() that waited for the drain gets the
+// error. A later call gets it only if no call has got it before. The caller holds the lock.
 void Run::tell_cut(bool waited) {
   if (cut_.handlers == 0 && cut_.unsettled == 0) return;
   if (std::exchange(cut_.told, true) && !waited) return;
@@ -167,9 +168,10 @@ void Run::tell_cut(bool waited) {
                           text, after)});
 }
 
-// What is still running or unsettled at the end of the time for it, is in `cut_`.
+// Drains the run. Handlers that still run and deliveries that are unsettled at the deadline are counted in
+// `cut_`.
 void Run::drain() noexcept {
-  StopTimes until;  // of a run that was left: all over
+  StopTimes until;  // if the run was left, all deadlines have passed
   {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::running) until = stop_times(common_->options, stopped_at_.value_or(Clock::now()));
@@ -192,12 +194,12 @@ void Run::drain() noexcept {
     if (drained) {
       worker.join();
     } else {
-      worker.detach();  // a handler can't be ended from outside; its outcome will be stale
+      worker.detach();  // a handler can't be ended from outside; its delivery will count as stale
     }
   }
 }
 
-// False if the broker did not answer in time.
+// Returns false if the broker did not answer in time.
 bool Run::cancel(Clock::time_point until) noexcept {
   const auto answer_by = std::min(common_->connection->operation_deadline(), until);
   const bool answers = subscription_->cancel(answer_by);
@@ -205,7 +207,8 @@ bool Run::cancel(Clock::time_point until) noexcept {
   return suspects_->cancel(answers ? answer_by : Clock::now()) && answers;
 }
 
-// Writes down what the drain did not wait for. None of a run that was left.
+// Takes the workers, and notes the handlers and deliveries for which the drain did not wait. Takes no workers
+// if the run was left.
 std::vector<std::thread> Run::take_workers(std::size_t unsettled, bool& drained) noexcept {
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::running) return {};

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 std::string excerpt(const std::string& text) { return retry::to_utf8(text, 200); }
 
 void Settler::settle(const Delivery& delivery, Outcome outcome) {
-  if (outcome != Outcome::ack && role_ == Role::suspects) {  // the consumer's own queue is meant
+  if (outcome != Outcome::ack && role_ == Role::suspects) {  // the outcome is for the consumer's own queue
     return pass_on(delivery, common_.guard->clear(delivery), nullptr);
   }
   switch (outcome) {
@@ -40,7 +40,7 @@ void Settler::settle(const Delivery& delivery, Outcome outcome) {
   }
 }
 
-// What a stop was faster than: the start that is written down did not happen.
+// Requeues a delivery whose handler did not start. The recorded start of a suspect is taken back.
 void Settler::give_back(const Delivery& delivery) {
   if (role_ == Role::suspects) {
     const auto until = Clock::now() + 2s;
@@ -88,7 +88,7 @@ void Settler::send_copy(const Delivery& delivery, const retry::Failure& failure)
   if (copy.reason == retry::Reason::crash)
     copy.message.properties().headers.set(retry::header::crash_count, std::int64_t{failure.runs});
   const bool sent = transfer(delivery, copy);
-  // Said only once it is true.
+  // The log line follows the confirm, so that it is true.
   common_.log(sent && !copy.parked ? LogLevel::info : LogLevel::warning, [&] {
     const std::string what = fmt::format("a message of \"{}\" failed ({})", common_.current_queue(),
                                          retry::to_string(copy.reason));
@@ -113,10 +113,10 @@ void Settler::pass_on(const Delivery& delivery, retry::Copy copy, Common::Counte
   settle_original(delivery, sent, counter);
 }
 
-// Whether the copy is confirmed.
+// Returns whether the copy is confirmed.
 bool Settler::transfer(const Delivery& delivery, retry::Copy& copy) {
   copy.park_in = common_.options.retry.parked_queue(common_.queue);
-  // A copy beside an original that comes again would be a duplicate.
+  // If the original will be redelivered, its copy would be a duplicate.
   return common_.republisher.send(
       copy, [&] { return subscription_.is_ending() || !subscription_.can_settle(delivery); });
 }

@@ -13,32 +13,34 @@
 
 namespace warren::inline v0::consumer {
 
-/// As much of an error's text as belongs into a log.
+/// The beginning of an error's text, short enough for a log line.
 [[nodiscard]] std::string excerpt(const std::string& text);
 
-/// Settles the deliveries of one subscription: by the outcome of their handler, or by a copy that it sends
-/// first. Counts what it does. Any thread.
+/// Settles the deliveries of one subscription, and counts them. It settles a delivery by the outcome of the
+/// handler, or sends a copy first. Thread-safe.
 class Settler {
  public:
   Settler(Common& common, engine::Subscription& subscription, Role role) noexcept
       : common_(common), subscription_(subscription), role_(role) {}
 
-  /// The handler returned, and did not fail.
+  /// Settles a delivery whose handler did not fail.
   void settle(const Delivery& delivery, Outcome outcome);
-  /// The handler failed, which FailureRules ignore.
+  /// Acknowledges a delivery whose handler failed with an error that FailureRules ignore.
   void ignore(const Delivery& delivery, const retry::Failure& failure);
-  /// The handler failed for the last time here.
-  /// @param error  what it threw; null: it returned Outcome::retry
+  /// Settles a delivery whose handler failed and does not run again in place.
+  /// @param error  the handler's exception; null if the handler returned Outcome::retry
   void fail(const Delivery& delivery, const retry::Failure& failure, const std::exception_ptr& error);
-  /// To another try, or to the parked queue.
+  /// Sends a copy of a failed message to its next attempt or to the parked queue, then settles the original.
   void send_copy(const Delivery& delivery, const retry::Failure& failure);
-  /// To where the crash guard wants it.
-  /// @param counter  of those that arrive there; may be null
+  /// Sends a copy that the crash guard made, then settles the original.
+  /// @param counter  counts the copies that are confirmed; may be null
   void pass_on(const Delivery& delivery, retry::Copy copy, Common::Counter* counter);
-  /// What a stop was faster than. Of a suspect, the start that is written down did not happen.
+  /// Requeues a delivery whose handler did not start before a stop. For a suspect, the recorded start is
+  /// taken back, because it did not happen.
   void give_back(const Delivery& delivery);
-  /// @param settled  else it is stale
-  /// @param counter  of those that are settled; may be null
+  /// Counts a delivery.
+  /// @param settled  false if the delivery could not be settled any more, which counts as stale
+  /// @param counter  counts the settled deliveries; may be null
   void count(bool settled, Common::Counter* counter) noexcept;
 
  private:

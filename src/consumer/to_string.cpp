@@ -1,6 +1,6 @@
 #include <warren/consumer_options.hpp>
 
-// A switch without `default`, so that the compiler misses a new enumerator.
+// The switch has no `default`, so that the compiler warns of a new enumerator that is missing here.
 
 namespace warren::inline v0 {
 

@@ -15,7 +15,7 @@
 namespace warren::inline v0::consumer {
 namespace {
 
-// For a log: the message id, if it has one.
+// Names a delivery in a log line: by its message id, or else by its delivery tag.
 std::string name_of(const Delivery& delivery) {
   const auto& id = delivery.properties().message_id;
   return id && !id->empty() ? "message " + excerpt(*id) : fmt::format("delivery {}", delivery.delivery_tag());
@@ -30,10 +30,10 @@ void Worker::work() noexcept {
     ++common_.handlers;
     try {
       handle(*content);
-    } catch (...) {  // our own fault, or no memory: never silently
+    } catch (...) {  // an error of warren's own, or no memory: never silent
       subscription_.end(std::current_exception());
     }
-    // Else its memory could not be used again without a copy.
+    // Otherwise the memory of the body could not be reused without a copy.
     if (handler_.takes_delivery()) engine::DeliveryAccess::drop_body(content->delivery);
     --common_.handlers;
   }
@@ -53,7 +53,7 @@ void Worker::handle(engine::Content& content) {
   run_handler(delivery);
 }
 
-// Whether the handler may start; else the message is on its way to where it is told by then.
+// Returns whether the handler may start. If not, the message has been sent elsewhere and settled.
 bool Worker::admit(Delivery& delivery) {
   CrashGuard& guard = *common_.guard;
   if (role_ == Role::own) {
@@ -75,7 +75,7 @@ bool Worker::admit(Delivery& delivery) {
   }
 }
 
-// Of a copy: the original's address, and what is left of its delay.
+// Prepares a copy for the handler: restores the address of the original, and waits for the rest of the delay.
 void Worker::prepare(Delivery& delivery) const {
   const RetryPolicy::Shape shape = common_.options.retry.shape();
   if (shape == RetryPolicy::Shape::none) return;
@@ -94,7 +94,7 @@ void Worker::run_handler(Delivery& delivery) {
     Attempt attempt = run_once(delivery, runs - 1);
     if (!attempt.failed()) {
       if (!runs_again_on_stream(delivery, attempt)) return;
-      continue;  // as the same attempt
+      continue;  // the next run counts as this attempt
     }
     retry::Failure failure = failure_of(attempt, runs);
     if (apply_rules(attempt, failure) == FailureDecision::Action::ignore) {
@@ -111,11 +111,12 @@ void Worker::run_handler(Delivery& delivery) {
   }
 }
 
-// The handler alone throws into the attempt: a fault of our own is not the message's.
+// Only exceptions of the handler go into the attempt. An error of warren's own is not the message's failure.
 Worker::Attempt Worker::run_once(Delivery& delivery, std::uint32_t runs_before) {
   Attempt attempt{.epoch = common_.breaker ? common_.breaker->epoch() : 0};
   engine::DeliveryAccess::runs_before(delivery, runs_before);
-  // A handler that keeps the delivery gets one of its own; the body is shared, for a copy if it fails.
+  // A handler that may keep the delivery gets its own. The body is shared, because a failure needs it for the
+  // copy.
   std::optional<Delivery> own;
   if (handler_.takes_delivery()) {
     engine::DeliveryAccess::share_body(delivery);
@@ -132,8 +133,8 @@ Worker::Attempt Worker::run_once(Delivery& delivery, std::uint32_t runs_before) 
   return attempt;
 }
 
-// The handler did not fail. Settles, and returns false; or true if the handler is to run again, since a
-// stream takes no message back.
+// Called if the handler did not fail. Returns true if the handler must run again, because a stream can't
+// requeue a message. Otherwise settles the delivery and returns false.
 bool Worker::runs_again_on_stream(const Delivery& delivery, const Attempt& attempt) {
   const bool requeued = attempt.outcome == Outcome::requeue;
   judge(requeued, attempt.epoch);
@@ -156,7 +157,7 @@ retry::Failure Worker::failure_of(Attempt& attempt, std::uint32_t runs) {
   return failure;
 }
 
-// What FailureRules and handler_timeout make of it.
+// Applies FailureRules and handler_timeout to a failure.
 FailureDecision::Action Worker::apply_rules(const Attempt& attempt, retry::Failure& failure) noexcept {
   FailureDecision decision;
   if (attempt.error && failure.reason == retry::Reason::exception) {
@@ -184,7 +185,8 @@ FailureDecision Worker::decide(const std::exception_ptr& error) noexcept {
   return {};
 }
 
-// What the end of a handler that began in `epoch` says of those to come. A run that ends has none to come.
+// Tells the circuit breaker how a handler that began in `epoch` ended. It is not told while the run ends,
+// because no further handler starts.
 void Worker::judge(bool failed, std::uint64_t epoch) {
   if (!common_.breaker || subscription_.is_ending()) return;
   if (common_.breaker->record(failed, epoch, std::chrono::steady_clock::now())) hold_();

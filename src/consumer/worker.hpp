@@ -19,11 +19,11 @@
 
 namespace warren::inline v0::consumer {
 
-/// Takes deliveries of one subscription, runs the handler with each, and has them settled. One for each
-/// thread.
+/// Takes deliveries of one subscription, runs the handler with each, and has them settled. Each thread has
+/// its own worker.
 class Worker {
  public:
-  /// @param hold  called when the circuit breaker changed its mind
+  /// @param hold  called when the circuit breaker changed its state
   Worker(Common& common, engine::Subscription& subscription, Role role, Handler& handler, HandlerSlots& slots,
          std::function<void()> hold)
       : common_(common),
@@ -40,10 +40,10 @@ class Worker {
  private:
   // How one run of the handler ended.
   struct Attempt {
-    std::optional<Outcome> outcome{};  // nothing: it threw
+    std::optional<Outcome> outcome{};  // not set if the handler threw
     std::exception_ptr error{};
-    bool late = false;        // it took longer than handler_timeout
-    std::uint64_t epoch = 0;  // the breaker's, when it began
+    bool late = false;        // the handler took longer than handler_timeout
+    std::uint64_t epoch = 0;  // the breaker's epoch when the handler began
     [[nodiscard]] bool failed() const noexcept {
       return !outcome || *outcome == Outcome::park || *outcome == Outcome::retry;
     }

@@ -9,26 +9,28 @@
 
 namespace warren::inline v0::parking {
 
-/// Which messages a replay may send back, by what their headers say, which any publisher may have written.
-/// Refers to the topology and to the name of the parking lot.
+/// Decides which messages a replay may send, because any publisher may have written the headers that name
+/// their queue.
+///
+/// It refers to the topology and to the parked queue's name. Both must outlive it.
 class Admission {
  public:
-  /// @param lot      the parked queue
-  /// @param allowed  the queues that a replay may send to, by names of now or before; empty: none
+  /// @param lot      the name of the parked queue
+  /// @param allowed  the current or earlier names of the queues that a replay may send to; empty means none
   Admission(const engine::Topology& topology, const std::string& lot, std::vector<std::string> allowed);
 
-  /// Why a message stays parked; empty if it may go.
+  /// Why a message stays parked, or empty if it may be sent.
   [[nodiscard]] std::string refusal(const ParkedMessage& message) const;
 
  private:
   const engine::Topology& topology_;
   const std::string& lot_;
   const std::vector<std::string> allowed_;
-  std::vector<std::string> current_;  // their names of now: a recovery renames what the broker named
+  std::vector<std::string> current_;  // the current names; a recovery renames queues that the broker named
 };
 
-/// The queues that are known to park in a queue: the one that it has its name from (see
-/// RetryPolicy::parked_queue), and those that the topology knows of.
+/// The queues that are known to park their messages in `lot`: the queue that `lot` is named after (see
+/// RetryPolicy::parked_queue), and those that the topology knows.
 [[nodiscard]] std::vector<std::string> known_queues(const engine::Topology& topology, const std::string& lot);
 
 }  // namespace warren::inline v0::parking

@@ -19,8 +19,9 @@ namespace {
 
 using Moment = std::chrono::system_clock::time_point;
 
-// The latest event of a message that the broker dead-lettered: it comes first
-// (https://www.rabbitmq.com/docs/dlx#effects). Copies carry none, so it is why the message is where it is.
+// The latest dead-lettering of a message, which is the first entry of `x-death`
+// (https://www.rabbitmq.com/docs/dlx#effects). Copies have no `x-death`, so this event brought the message
+// here.
 const FieldTable* latest_death(const FieldTable& headers) {
   const FieldValue* value = headers.find("x-death");
   const auto* deaths = value == nullptr ? nullptr : value->get_if<FieldArray>();
@@ -43,7 +44,7 @@ std::optional<std::string> first_text(const FieldTable& table, std::string_view 
   return std::string(*text);
 }
 
-// Where it was published to, by our headers, else by the broker's.
+// Reads where the message was published to, from warren's headers or else from the broker's.
 void read_origin(ParkedMessage& parked, const FieldTable& headers, const FieldTable* death) {
   std::optional<std::string> exchange = read_text(headers, header::original_exchange);
   std::optional<std::string> routing_key = read_text(headers, header::original_routing_key);
@@ -56,7 +57,8 @@ void read_origin(ParkedMessage& parked, const FieldTable& headers, const FieldTa
   parked.routing_key = std::move(*routing_key);
 }
 
-// Of a message with a time to live the broker takes that off when it dead-letters it, and says so here.
+// The original expiration of a message. When the broker dead-letters a message, it removes the expiration and
+// records it in `x-death`.
 std::optional<std::int64_t> original_expiration(const Properties& properties, const FieldTable* death) {
   if (properties.expiration) return properties.expiration->count();
   const std::optional<std::string> text =

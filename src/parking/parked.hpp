@@ -7,23 +7,22 @@
 
 namespace warren::inline v0::parking {
 
-/// What the headers of a parked message say, whoever wrote them.
-/// @param fault  why its properties could not be read; empty: they were
+/// Reads the headers of a parked message. Any publisher may have written them.
+/// @param fault  why the properties could not be read, or empty if they could
 [[nodiscard]] ParkedMessage read_parked(Message message, std::string fault);
 
-/// Whether a selection's own conditions hold; neither its predicate nor its limit is asked.
+/// Whether a message meets the conditions of a selection, apart from its predicate and its limit.
 [[nodiscard]] bool matches(const ParkedSelection& selection, const ParkedMessage& parked);
 
-/// The message to be handled again: without what counted its attempts, and with one more replay counted.
-/// Takes the body along.
+/// Makes the message of a replay. The headers that count attempts are removed, and one more replay is
+/// counted. The body is moved.
 [[nodiscard]] Message make_replay(ParkedMessage parked);
 
-/// The message to be parked again, for it to rest as it did: only what would be acted on by the broker is
-/// off, and noted in our headers. What `x-death` says is there a second time, in our headers. Takes the body
-/// along.
+/// Makes the message that is parked again. Only properties that the broker would act on are removed, and
+/// warren's headers record them. The data in `x-death` is copied into warren's headers. The body is moved.
 [[nodiscard]] Message make_parked_again(ParkedMessage parked);
 
-/// Takes off what the broker wrote when it dead-lettered the message.
+/// Removes the headers that the broker wrote when it dead-lettered the message.
 void drop_deaths(Properties& properties);
 
 }  // namespace warren::inline v0::parking

@@ -54,17 +54,18 @@ void count_failure(ParkedResult& result, const std::string& queue, std::string w
   }
 }
 
-// The first one tells why: what follows is its consequence.
+// Records the error that ended the walk. Later errors are consequences of the first one, and are ignored.
 void end_by(ParkedResult& result, const Error& error) {
   if (!result.ended_by) result.ended_by = error.details();
 }
 
 struct Parked {
-  Delivery delivery{};  // without its message
+  Delivery delivery{};  // its message is in `message`
   ParkedMessage message{};
 };
 
-// Without those of our headers that do not fit a frame. Nothing where it is confirmed already.
+// Publishes the message without those of warren's headers that do not fit into a frame. Returns nothing if
+// the message is already confirmed.
 std::optional<Confirmation> publish_fitting(const std::shared_ptr<ConnectionCore>& connection,
                                             Publisher& publisher, const std::string& exchange,
                                             const std::string& queue, Message& message,
@@ -80,7 +81,7 @@ std::optional<Confirmation> publish_fitting(const std::shared_ptr<ConnectionCore
       engine::publish_alone(connection, exchange, queue, message, deadline);
     } catch (const InvalidArgument&) {
       if (!message.properties().delivery_mode) throw;
-      message.properties().delivery_mode.reset();  // one byte, which it came without
+      message.properties().delivery_mode.reset();  // saves one byte; the message came without it
       engine::publish_alone(connection, exchange, queue, message, deadline);
     }
     return std::nullopt;
@@ -91,11 +92,11 @@ bool ends_all(const Error& error) {
   return error.scope() == ErrorScope::connection || dynamic_cast<const TimeoutError*>(&error) != nullptr;
 }
 
-/// One walk over a parked queue: takes messages, and gives back at its end what nobody settled.
+/// One walk over a parked queue. It takes messages, and at its end it requeues those that were not settled.
 ///
-/// Until 4.3 a quorum queue counts each message that is given back, and deletes it above its delivery limit.
-/// One that was given back before is therefore published again, to the end of the same queue, and then
-/// acknowledged, unless the limit is known to be out of reach.
+/// Before RabbitMQ 4.3 a quorum queue counts each requeue of a message, and deletes the message above its
+/// delivery limit. A message that was requeued before is therefore published again to the end of its queue,
+/// and then acknowledged. This is not done if the limit is known to be out of reach.
 class Walk {
  public:
   Walk(const std::shared_ptr<ConnectionCore>& connection, const std::string& queue,
@@ -113,7 +114,7 @@ class Walk {
     const auto until = step_deadline();
     connection_.unless_lost(until, [&] {
       connection_.await_open(operation, until);
-      // Never another one in its place: what it holds is settled on it, or not at all.
+      // This channel is never replaced, because its deliveries can only be settled on it.
       channel_ = connection_.open_channel(until);
     });
     try {
@@ -128,13 +129,13 @@ class Walk {
       settle_all();
       channel_->give_back_unsettled();
       channel_->begin_close();
-    } catch (...) {  // no memory for a frame: the connection's end closes it
+    } catch (...) {  // no memory for a frame: the channel is closed with the connection
     }
   }
   Walk(const Walk&) = delete;
   Walk& operator=(const Walk&) = delete;
 
-  /// The next message that is selected; nothing at the end, for whatever reason.
+  /// The next message that is selected, or nothing if the walk has ended for any reason.
   std::optional<Parked> next() {
     while (left_ > 0 && !result.ended_by && !selection_.stop.stop_requested() &&
            (!selection_.limit || result.selected < *selection_.limit)) {
@@ -152,22 +153,22 @@ class Walk {
     return std::nullopt;
   }
 
-  /// Whether giving it back could delete it, now or later.
+  /// Whether a requeue counts towards the delivery limit, so that it could delete the message now or later.
   bool is_counted(const Parked& parked) {
     if (!parked.delivery.redelivered() || result.ended_by) return false;
     const FieldTable& headers = parked.message.message.properties().headers;
     const auto count = retry::read_count(headers, "x-delivery-count");
     if (!count || *count < 1) return false;
-    // From 4.3 on only failures count: what was given back was acquired more often.
+    // From RabbitMQ 4.3 on only failures count. A message that was requeued has been acquired more often.
     const auto acquired = retry::read_count(headers, "x-acquired-count");
     if (acquired && *acquired > *count) return false;
     if (!counts_) counts_ = has_limit();
     return *counts_;
   }
 
-  /// A message that stays parked.
+  /// Keeps a message parked.
   void keep(Parked parked) {
-    if (!is_counted(parked)) return;  // it goes back at the end
+    if (!is_counted(parked)) return;  // it is requeued at the end
     settle_confirmed();
     if (result.ended_by) return;
     try {
@@ -183,7 +184,8 @@ class Walk {
     }
   }
 
-  /// Where the channel is gone, the message is still parked, or comes back: false.
+  /// Acknowledges a delivery. Returns false if the channel is gone: the message is still parked or requeued
+  /// then.
   bool acknowledge(const Delivery& delivery) {
     try {
       delivery.ack();
@@ -195,7 +197,7 @@ class Walk {
     }
   }
 
-  /// Gives back what was not settled, and returns once the broker has all acknowledgements.
+  /// Requeues the deliveries that were not settled, and returns when the broker has all acknowledgements.
   ParkedResult finish() {
     settle_all();
     try {
@@ -248,7 +250,7 @@ class Walk {
     Confirmation confirmation;
   };
 
-  // Whether the queue may delete what comes back; true where it does not tell.
+  // Whether the queue may delete requeued messages. Returns true if that can't be found out.
   bool has_limit() {
     constexpr std::int64_t never_reached = 1'000;
     try {
@@ -262,12 +264,12 @@ class Walk {
   }
 
   std::optional<Confirmation> publish_again(Message& message) {
-    // A publish that is sent again after a recovery would be confirmed too late: its original is back by
-    // then.
+    // This publisher does not send messages again after a recovery, because their originals have been
+    // requeued by then.
     if (!publisher_) publisher_ = open_publisher_();
     try {
       return publisher_->publish_async(message, {.routing_key = queue_, .timeout = time_left()});
-    } catch (const InvalidArgument&) {  // the broker's own headers may take more than a frame
+    } catch (const InvalidArgument&) {  // the broker's own headers may be larger than a frame
       parking::drop_deaths(message.properties());
     }
     return publish_fitting(shared_, *publisher_, exchange_, queue_, message, time_left());
@@ -293,7 +295,7 @@ class Walk {
     acknowledge(moved.delivery);
   }
 
-  // To go on would give more of them back.
+  // Ends the walk, because going on would requeue more messages.
   void end_by_unmoved(const Error& error) {
     if (ends_all(error)) return end_by(result, error);
     ErrorDetails details = error.details();
@@ -316,12 +318,13 @@ class Walk {
   std::shared_ptr<engine::ChannelCore> channel_;
   std::uint32_t left_ = 0;
   bool acknowledged_ = false;
-  std::optional<bool> counts_;  // asked once a message was given back before
+  std::optional<bool> counts_;  // set when the first message is found that was requeued before
   std::optional<Publisher> publisher_;
   std::deque<Moved> moved_;
 };
 
-/// Publishes in the queue's order, some in flight, and acknowledges in the same order what is confirmed.
+/// Publishes parked messages in the queue's order, with several in flight. It acknowledges them in that order
+/// when they are confirmed.
 class Replay {
  public:
   Replay(Walk& walk, std::shared_ptr<ConnectionCore> connection, Publisher publisher,
@@ -345,7 +348,7 @@ class Replay {
     if (walk_.is_counted(parked)) again = parked.message;
     try {
       Message message = parking::make_replay(std::move(parked.message));
-      // A queue that the broker named has another name after a recovery.
+      // After a recovery, a queue that the broker named has another name.
       const std::string target = connection_->topology().current_name(queue);
       std::optional<Confirmation> confirmation =
           publish_fitting(connection_, publisher_, exchange_, target, message, walk_.time_left());
@@ -354,7 +357,7 @@ class Replay {
       } else {
         ++(walk_.acknowledge(parked.delivery) ? walk_.result.done : walk_.result.duplicates);
       }
-    } catch (const Error& error) {  // a bad argument or no room for its headers concerns this one alone
+    } catch (const Error& error) {  // an invalid argument or too large headers concern only this message
       failed({std::move(parked.delivery), queue, {}, std::move(again)}, error);
     }
   }
@@ -367,7 +370,7 @@ class Replay {
     Delivery delivery;
     std::string queue;
     Confirmation confirmation;
-    std::optional<ParkedMessage> again;  // to be parked again where it fails, for giving it back would count
+    std::optional<ParkedMessage> again;  // parked again if it fails, because a requeue would count
   };
 
   void keep(const std::string& queue, std::string why) { count_failure(walk_.result, queue, std::move(why)); }
@@ -378,7 +381,8 @@ class Replay {
     if (sent.again) walk_.keep({std::move(sent.delivery), std::move(*sent.again)});
   }
 
-  // As soon as may be: what is confirmed and not acknowledged comes twice where this process dies.
+  // Acknowledges as soon as possible: if this process dies, confirmed messages that are not acknowledged are
+  // duplicated.
   void settle_confirmed() {
     while (!in_flight_.empty() && (in_flight_.size() >= most_in_flight ||
                                    in_flight_.front().confirmation.outcome() != PublishOutcome::pending)) {
@@ -426,7 +430,8 @@ ParkingLot& ParkingLot::operator=(ParkingLot&&) noexcept = default;
 
 const std::string& ParkingLot::queue() const noexcept { return queue_; }
 
-// A publish that is sent again after a recovery would be confirmed too late: its original is back by then.
+// The publisher does not send messages again after a recovery, because their originals have been requeued by
+// then.
 Publisher ParkingLot::open_publisher() const {
   return Publisher(connection_, {.exchange = options_.exchange, .on_loss = OnLoss::fail});
 }
@@ -444,7 +449,8 @@ ParkedResult ParkingLot::inspect(const std::function<void(const ParkedMessage&)>
 
 ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   (void)use(connection_, class_name, "replay");
-  // Waits for the connection first: a recovery gives queues that the broker named their new names.
+  // The walk waits for the connection before the names are read, because a recovery renames queues that the
+  // broker named.
   Walk walk(connection_, queue_, selection, options_.exchange, [this] { return open_publisher(); });
   const engine::Topology& topology = connection_->topology();
   const auto& allowed = options_.allowed_queues;
@@ -462,7 +468,7 @@ ParkedResult ParkingLot::replay(const ParkedSelection& selection) {
   std::exception_ptr thrown;
   try {
     while (std::optional<Parked> parked = walk.next()) replay.add(std::move(*parked));
-  } catch (...) {  // the predicate's: what is in flight then must not be replayed twice
+  } catch (...) {  // the predicate threw: messages in flight must be settled, or they would be replayed twice
     thrown = std::current_exception();
   }
   replay.settle_all();

@@ -17,7 +17,7 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-// Handler runs on the queue that a delivery is from, `runs` of this delivery included.
+// The number of handler runs on the delivery's queue, including the `runs` of this delivery.
 std::int64_t attempts_here(const FieldTable& headers, std::uint32_t runs) noexcept {
   return add(read_count(headers, header::queue_attempt).value_or(0), runs);
 }
@@ -26,19 +26,20 @@ std::int64_t to_ms(std::chrono::system_clock::time_point moment) noexcept {
   return std::chrono::duration_cast<Milliseconds>(moment.time_since_epoch()).count();
 }
 
-// When the message failed first, never later than now.
+// When the message failed for the first time, at most `now`.
 std::int64_t first_failure(const FieldTable& headers, const Failure& failure, std::int64_t now) noexcept {
   const std::int64_t here = failure.first_at ? to_ms(*failure.first_at) : now;
   return std::min(read_count(headers, header::first_failure_at).value_or(here), now);
 }
 
-// Whether a try at that moment would come too late.
+// Whether an attempt at `next_try` would be after the policy's deadline.
 bool is_past_deadline(const RetryPolicy& policy, std::int64_t first, std::int64_t next_try) noexcept {
   const auto& deadline = policy.options().deadline;
   return deadline && next_try - first > deadline->count();
 }
 
-// The one that was asked for, or that follows so many handler runs on the queue.
+// The delay that the failure asks for, or else the delay that follows this number of handler runs on the
+// queue.
 Milliseconds delay_after(const RetryPolicy& policy, std::int64_t runs, const Failure& failure) noexcept {
   if (failure.delay) {
     const auto& delays = policy.distinct_delays();
@@ -51,7 +52,8 @@ Milliseconds delay_after(const RetryPolicy& policy, std::int64_t runs, const Fai
   return schedule[static_cast<std::size_t>(std::min<std::uint64_t>(copies_before, schedule.size() - 1))];
 }
 
-// Shorter than its queue's by a random part: never longer, or those behind it would be late.
+// Shortens the delay by a random part. It is never longer than the delay of its wait queue, because the
+// messages behind it would be late.
 Milliseconds jittered(Milliseconds delay, double jitter) {
   if (jitter <= 0) return delay;
   thread_local std::mt19937_64 random{std::random_device{}()};
@@ -69,7 +71,8 @@ void append_text(FieldTable& out, std::string_view key, std::string_view text, s
   if (!text.empty()) out.append(std::string(key), to_utf8(text, limit));
 }
 
-// What was known at the first failure stays: whoever handles, parks or replays a copy wants the original's.
+// Appends the headers that describe the original message. Values of the first failure stay, because a handler
+// or a replay of a later copy needs those of the original.
 void append_original(FieldTable& out, const std::string& queue, const Delivery& delivery) {
   const FieldTable& before = delivery.headers();
   const Properties& properties = delivery.properties();
@@ -93,14 +96,14 @@ void append_original(FieldTable& out, const std::string& queue, const Delivery& 
   if (cc) append(header::original_cc, std::move(*cc));
 }
 
-// What a failed message has behind it, and when the policy would try it again. Moments are milliseconds
-// since 1970.
+// The attempts of a failed message so far, and the time of the next one. Times are in milliseconds since
+// 1970.
 struct Attempt {
-  std::int64_t runs_here = 0;  // handler runs on the queue that the delivery is from
+  std::int64_t runs_here = 0;  // handler runs on the delivery's queue
   std::int64_t now = 0;
   std::int64_t first_failure = 0;
-  Milliseconds bucket{0};  // the delay of its wait queue; 0: the policy has none
-  Milliseconds delay{0};   // that less the jitter
+  Milliseconds bucket{0};  // the delay of its wait queue; 0 means that the policy has none
+  Milliseconds delay{0};   // `bucket` minus the jitter
 
   [[nodiscard]] std::int64_t due() const noexcept { return now + delay.count(); }
 };
@@ -115,7 +118,7 @@ Attempt attempt_of(const RetryPolicy& policy, const FieldTable& headers, const F
   return attempt;
 }
 
-// The failure's own reason if the message is tried again, else why it is parked.
+// The failure's own reason if the message gets another attempt, or else why it is parked.
 Reason reason_of(const RetryPolicy& policy, const Attempt& attempt, Reason failure) noexcept {
   if (!is_worth_another_try(failure)) return failure;
   if (attempt.runs_here >= policy.options().max_attempts) return Reason::max_attempts;
@@ -130,14 +133,14 @@ std::string destination(const RetryPolicy& policy, const std::string& queue, con
   return delayed ? RetryPolicy::wait_queue(queue, attempt.bucket) : policy.queue();
 }
 
-// The id of the message's first copy, else its message id, else a new one.
+// The id of the message's first copy, or else its message id, or else a new id.
 std::string id_of(const Delivery& delivery) {
   if (auto id = read_name(delivery.headers(), header::id)) return std::move(*id);
   const auto& id = delivery.properties().message_id;
   return id && !id->empty() ? *id : random_uuid();
 }
 
-// In the order of header::written.
+// The headers of a copy, in the order of header::written.
 FieldTable headers_of(const Copy& copy, const RetryPolicy& policy, const std::string& queue,
                       const Delivery& delivery, const Failure& failure, const Attempt& attempt,
                       const std::string& host) {

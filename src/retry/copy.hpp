@@ -16,63 +16,72 @@
 
 namespace warren::inline v0::retry {
 
-/// A message on its way to another try, or to its rest.
+/// A copy of a message, for its next attempt or for the parked queue.
 struct Copy {
-  std::string queue{};  ///< where it goes, perhaps one to wait in; also its routing key
+  std::string queue{};  ///< the destination, which may be a wait queue; also the routing key
   Message message{};
   bool parked = false;
-  Reason reason = Reason::exception;  ///< max_attempts or deadline where that is why it is parked
-  /// Where it is parked if its headers have no room for what another try needs. Empty: nowhere.
+  Reason reason = Reason::exception;  ///< why the copy was made or parked
+  /// The queue where the copy is parked if its headers have no room for what the next attempt needs. Empty
+  /// means that it is not parked then.
   std::string park_in{};
-  bool suspect = false;  ///< a crash guard's: it has the priority of its start, not its own
+  bool suspect = false;  ///< made by the crash guard: its priority says whether a start is recorded
 };
 
-/// Where a message was published to.
+/// The exchange and the routing key that a message was published to.
 struct Origin {
   std::string exchange{};
   std::string routing_key{};
   friend bool operator==(const Origin&, const Origin&) = default;
 };
 
-/// Decides where a failed message goes, and makes its copy: kept as it was but for the headers of
-/// headers.hpp, persistent, without user id, CC and its own expiration, which would be the broker's to act on
-/// again.
+/// Decides where a failed message goes, and makes its copy.
 ///
-/// Headers come from anybody who may publish: none makes this throw, count backwards or overflow.
-/// @param queue  the one that the delivery was consumed from
+/// The copy is persistent and has the headers of headers.hpp. User id, CC and the message's own expiration
+/// are removed, because the broker would act on them again. Everything else stays unchanged.
+///
+/// Any publisher controls the headers of a message. No header makes this function throw, count backwards or
+/// overflow.
+/// @param queue  the queue that the delivery was consumed from
 /// @param host   this machine's name
 /// @throws InvalidArgument  the policy is none(), which makes no copies
 [[nodiscard]] Copy make_copy(const RetryPolicy& policy, const std::string& queue, const Delivery& delivery,
                              const Failure& failure, std::chrono::system_clock::time_point now,
                              const std::string& host);
 
-/// Whether the policy has another run in place for a message whose handler failed.
+/// Whether the policy runs the handler again in place after this failure.
 [[nodiscard]] bool run_again_in_place(const RetryPolicy& policy, const Delivery& delivery,
                                       const Failure& failure,
                                       std::chrono::system_clock::time_point now) noexcept;
 
-/// Takes the least needed of our headers off (header::droppable, then header::droppable_at_rest).
-/// @returns its name; empty if none of ours is left
+/// Removes the least needed of warren's headers (from header::droppable, then header::droppable_at_rest).
+/// @param rests  whether the message is parked, so that the headers of header::droppable_at_rest may go, too
+/// @returns the name of the header; empty if none is left to remove
 std::string_view drop_least_needed(FieldTable& headers, bool rests);
 
-/// Makes a copy smaller whose headers do not fit one frame: without the least needed of our headers, and, if
-/// those that remain are needed for another try, parked instead. The application's headers are never touched.
+/// Makes a copy smaller if its headers do not fit into one frame.
+///
+/// Each call removes the least needed of warren's headers. If all that remain are needed for the next
+/// attempt, the call changes the copy to a parked one. The application's headers are never changed.
 /// @returns what was done, for a log: the name of a header, or "a place to be tried again from"; empty if
-///          nothing can be done any more
+///          nothing more can be done
 std::string_view shrink(Copy& copy);
 
-/// Gives a message back the priority that it had before it was a suspect.
+/// Restores the priority that a message had before it went to the suspect queue.
 void restore_priority(Properties& properties);
 
-/// The headers, in their order, without those that the broker would act on, and without `but`.
+/// The headers in their order, without those of header::stripped (the broker's own, and those that it would
+/// act on), and without those in `but`.
 [[nodiscard]] FieldTable kept_headers(const FieldTable& headers, std::span<const std::string_view> but = {});
 
-/// Gives a message other headers, which note what a copy must not have: its expiration, its user id, its CC.
-/// What they say already was set once, and is not overwritten. Persistent from here on.
+/// Replaces the headers of a message, and makes it persistent.
+///
+/// Expiration and user id are removed. The headers record `expiration`, the user id and `cc`, unless an
+/// earlier copy has recorded them already.
 void put_headers(Properties& properties, FieldTable headers, std::optional<std::int64_t> expiration,
                  std::optional<FieldArray> cc);
 
-/// Where a copy's original was published to; nothing where the headers are no copy's.
+/// The address that the original of a copy was published to, or nothing if these are not a copy's headers.
 [[nodiscard]] std::optional<Origin> original_address(const FieldTable& headers);
 
 }  // namespace warren::inline v0::retry

@@ -24,7 +24,7 @@ std::string name_of(const std::type_info& type) {
   return type.name();
 }
 
-// Of the exception that is being handled, whatever it is.
+// The type name of the exception that is being handled.
 std::string current_type() {
 #ifdef WARREN_HAS_CXXABI
   if (const std::type_info* type = abi::__cxa_current_exception_type()) return name_of(*type);

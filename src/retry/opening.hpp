@@ -14,19 +14,19 @@
 
 namespace warren::inline v0::retry {
 
-/// An object that many threads use, and that takes time to open. One of them opens it when it is needed, the
-/// others wait. What was lost is opened again. Any thread.
+/// An object that many threads use, and that takes time to open. One thread opens it when it is needed, and
+/// the others wait. If the object was lost, get() opens another one. Thread-safe.
 template <typename T>
 class Opening {
  public:
   using Stop = std::function<bool()>;
 
-  /// Returns the object if `is_open` says so of it, else what `open` returns, which one thread calls at a
-  /// time. Null if `stop` said so first, if `open` returned null, or if close() was called.
-  /// @param is_open  called with the lock held
+  /// Returns the object if it is open, or opens another one. One thread calls `open` at a time.
+  /// @returns null if `stop` returned true first, if `open` returned null, or if close() was called
+  /// @param is_open  whether an object is open; called with the lock held
   /// @param open     called with no lock held
   /// @param stop     called with no lock held, before each wait and after each wake(); must not throw
-  /// @throws std::runtime_error  `open` threw, on this thread or on the one that this one waited for
+  /// @throws std::runtime_error  `open` threw on this thread, or on the thread that this one waited for
   template <typename IsOpen, typename Open>
   [[nodiscard]] std::shared_ptr<T> get(const IsOpen& is_open, const Open& open, const Stop& stop) {
     std::unique_lock lock(mutex_);
@@ -45,18 +45,18 @@ class Opening {
     return open_another(lock, open);
   }
 
-  /// Each thread that waits in get() asks its `stop` again. Never blocks.
+  /// Makes each thread that waits in get() call its `stop` again. Never blocks.
   void wake() noexcept {
     const std::lock_guard lock(mutex_);
     ++wakes_;
     opening_.wake();
   }
-  /// The object, if there is one. The next get() opens another one.
+  /// Takes the object, which may be null. The next get() opens another one.
   [[nodiscard]] std::shared_ptr<T> take() noexcept {
     const std::lock_guard lock(mutex_);
     return std::move(object_);
   }
-  /// As take(), and get() returns null from now on.
+  /// Takes the object, which may be null. From now on get() returns null.
   [[nodiscard]] std::shared_ptr<T> close() noexcept {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -88,7 +88,7 @@ class Opening {
     failure_ = engine::text_or_no_memory([&] { return failure; });
     if (!failure.empty()) throw std::runtime_error(failure);
     if (closed_) {
-      lock.unlock();  // what was opened is closed without the lock
+      lock.unlock();  // the opened object is destroyed without the lock
       return nullptr;
     }
     object_ = object;
@@ -97,7 +97,7 @@ class Opening {
 
   mutable std::mutex mutex_;
   std::shared_ptr<T> object_;
-  std::string failure_;         // why the latest opening failed, for threads that waited; empty: it did not
+  std::string failure_;  // why the latest opening failed, for threads that waited
   std::uint64_t wakes_ = 0;
   engine::OneOpens opening_;  // of object_
   bool closed_ = false;

@@ -11,17 +11,18 @@
 namespace warren::inline v0::retry {
 namespace {
 
-// With the options of the consumers' connection, under a name of its own. It is silent, since the consumer
-// whose copy fails logs it. Nothing is lost if it is cut: a copy counts once it is confirmed.
+// Opens a connection with the options of the consumers' connection and a name of its own. It logs nothing,
+// because the consumer whose copy fails logs that. A lost connection loses no message, because a copy counts
+// only when it is confirmed.
 Connection open_beside(const engine::ConnectionCore& connection) {
   ConnectionOptions options = connection.options();
   options.name = options.name.empty() ? "retry" : options.name + " (retry)";
   options.on_log = nullptr;
   options.log_level = LogLevel::none;
   options.on_state = nullptr;
-  options.first_connect = {};        // once
-  options.recovery.enabled = false;  // a thread that sends opens another one
-  // The publisher of a message may have had larger frames than the consumer, and its copy needs them too.
+  options.first_connect = {};        // each endpoint is tried once
+  options.recovery.enabled = false;  // a sending thread opens another connection
+  // The message may have been published with larger frames than the consumer's, and its copy needs them, too.
   options.frame_max = std::max(options.frame_max, std::uint32_t{131'072});
   return Connection(connection.endpoints(), std::move(options));
 }

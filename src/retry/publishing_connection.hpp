@@ -16,13 +16,14 @@ class ConnectionCore;
 
 namespace warren::inline v0::retry {
 
-/// The connection over which the consumers of one Connection send their copies. While an alarm is on, the
-/// broker stops reading a connection that publishes, its acknowledgements included, so it is another one than
-/// theirs.
+/// The connection over which the consumers of one Connection send their copies.
 ///
-/// It is opened when the first of them needs it, opened again if it was lost, and closed once none of them
-/// uses it any more. Each has a channel and a window of its own on it, so that one that the broker keeps
-/// waiting does not hold up the others. Any thread.
+/// It is a connection of its own. During an alarm the broker stops reading a connection that publishes, and
+/// would not read the consumers' acknowledgements on it either.
+///
+/// The connection is opened when the first consumer needs it, and opened again if it was lost. It is closed
+/// when no consumer uses it any more. Each consumer has a channel and a window of its own on it, so that
+/// consumers do not wait for each other's confirms. Thread-safe.
 class PublishingConnection {
  public:
   using Connect = std::function<Connection()>;
@@ -33,23 +34,26 @@ class PublishingConnection {
   PublishingConnection(const PublishingConnection&) = delete;
   PublishingConnection& operator=(const PublishingConnection&) = delete;
 
-  /// The one of all consumers of a connection, for as long as one of them holds it.
+  /// The object that all consumers of a connection share, for as long as one of them holds it.
   [[nodiscard]] static std::shared_ptr<PublishingConnection> of(
       const std::shared_ptr<engine::ConnectionCore>& connection);
 
-  /// From join() to leave() a user may call get(), and keeps the connection open.
+  /// Begins a use of the connection. Between join() and leave() a user may call get(), and the connection is
+  /// not closed.
   void join() noexcept;
-  /// The last user's leave() closes the connection, which blocks at most `close_timeout`.
+  /// Ends a use of the connection. The last user's leave() closes it, which blocks at most `close_timeout`.
   void leave(std::chrono::milliseconds close_timeout) noexcept;
-  /// The connection, opened if it is not open; null if `stop` said so first. Throws as Opening::get().
+  /// The connection, which is opened if it is not open.
+  /// @returns null if `stop` returned true first
+  /// @throws std::runtime_error  the connection could not be opened
   [[nodiscard]] std::shared_ptr<Connection> get(const Stop& stop);
-  /// Each thread that waits in get() asks its `stop` again. Never blocks.
+  /// Makes each thread that waits in get() call its `stop` again. Never blocks.
   void wake() noexcept { opening_.wake(); }
 
  private:
   const Connect connect_;
   Opening<Connection> opening_;
-  std::mutex mutex_;  // before the opening's
+  std::mutex mutex_;  // locked before the lock of opening_
   std::size_t users_ = 0;
 };
 

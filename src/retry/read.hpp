@@ -13,23 +13,24 @@
 #include "wire/encoded_table.hpp"
 
 /// @file
-/// Reading headers that anybody may have written: what is not as it should be is not there.
+/// Functions that read headers which any publisher may have written. A header with a wrong type or value
+/// counts as missing.
 namespace warren::inline v0::retry {
 
-/// A count or a moment that is of an integer type and not negative; nothing else counts as one.
+/// The count or time in a header, if it is of an integer type and not negative.
 [[nodiscard]] inline std::optional<std::int64_t> read_count(const FieldTable& headers,
                                                             std::string_view key) noexcept {
   const std::optional<std::int64_t> count = wire::integer_of(headers, key);
   return count && *count >= 0 ? count : std::nullopt;
 }
 
-/// A count and so many more, or as many as there can be.
+/// The sum of two counts, at most the largest std::int64_t.
 [[nodiscard]] inline std::int64_t add(std::int64_t count, std::int64_t more) noexcept {
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
   return count > most - more ? most : count + more;
 }
 
-/// So many milliseconds since 1970; nothing where the clock can't hold them.
+/// The time that is so many milliseconds after 1970, or nothing if the clock can't represent it.
 [[nodiscard]] inline std::optional<std::chrono::system_clock::time_point> to_moment(
     std::int64_t milliseconds) noexcept {
   using Moment = std::chrono::system_clock::time_point;
@@ -39,24 +40,27 @@ namespace warren::inline v0::retry {
   return Moment(std::chrono::milliseconds(milliseconds));
 }
 
+/// The time in a header, if it is a valid number of milliseconds since 1970.
 [[nodiscard]] inline std::optional<std::chrono::system_clock::time_point> read_moment(
     const FieldTable& headers, std::string_view key) noexcept {
   const std::optional<std::int64_t> milliseconds = read_count(headers, key);
   return milliseconds ? to_moment(*milliseconds) : std::nullopt;
 }
 
-/// What a copy that comes out of a wait queue lacks of its delay. The broker counts whole milliseconds, and
-/// so does the header: together up to two. More than that is another machine's clock, and nothing to wait
-/// for.
+/// How much of its delay a copy has left when it comes out of a wait queue.
+///
+/// The broker and the header count whole milliseconds, so a copy may be up to two milliseconds early. A
+/// larger difference comes from another machine's clock. The result is 0 then, because waiting would not
+/// help.
 [[nodiscard]] inline std::chrono::system_clock::duration left_of_delay(
     const FieldTable& headers, std::chrono::system_clock::time_point now) noexcept {
   using namespace std::chrono_literals;
   const auto due = read_moment(headers, header::due_at);
   if (!due || *due <= now - 1ms || *due > now + 1ms) return {};
-  return *due + 1ms - now;  // the header's moment is rounded down
+  return *due + 1ms - now;  // the header's time is rounded down
 }
 
-/// A text that fits an AMQP short string, as names and keys do.
+/// The text in a header, if it has at most `longest` bytes (by default those of an AMQP short string).
 [[nodiscard]] inline std::optional<std::string> read_text(const FieldTable& headers, std::string_view key,
                                                           std::size_t longest = header::longest_text) {
   const std::optional<std::string_view> text = wire::string_of(headers, key);
@@ -64,13 +68,13 @@ namespace warren::inline v0::retry {
   return std::string(*text);
 }
 
-/// The same, and not empty.
+/// The text in a header, if it fits an AMQP short string and is not empty.
 [[nodiscard]] inline std::optional<std::string> read_name(const FieldTable& headers, std::string_view key) {
   std::optional<std::string> name = read_text(headers, key);
   return name && !name->empty() ? name : std::nullopt;
 }
 
-/// The strings of an array; RabbitMQ reads no other ones out of CC.
+/// The strings of an array. Other values are left out, as RabbitMQ does for CC.
 [[nodiscard]] inline std::optional<FieldArray> read_texts(const FieldTable& headers, std::string_view key) {
   const FieldValue* value = headers.find(key);
   const auto* array = value == nullptr ? nullptr : value->get_if<FieldArray>();

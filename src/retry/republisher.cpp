@@ -24,16 +24,16 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds first_pause = 100ms;
 constexpr std::chrono::milliseconds longest_pause = 5s;
-constexpr auto admission_timeout = 5s;  // for room in the window, or a channel in place of a closed one
+constexpr auto admission_timeout = 5s;  // to wait for room in the window, or for another channel
 constexpr auto confirm_timeout = 30s;
 constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a confirm is awaited
-constexpr auto confirm_grace = 2s;     // for a confirm once `stop` has said so
-constexpr auto reminder = 1min;        // between two log lines on one and the same fault
+constexpr auto confirm_grace = 2s;     // to wait for a confirm after `stop` returned true
+constexpr auto reminder = 1min;        // between two log lines about one fault
 constexpr auto own_close_timeout = 2s;
 constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
-// The broker would read nothing before the alarm is over, and answer nothing: better to pause where wake() is
-// heard.
+// Throws while the broker blocks publishing. The broker would answer nothing before the alarm ends, and only
+// pause() can be interrupted by wake().
 void refuse_if_blocked(const Connection& connection) {
   if (const auto reason = connection.blocked())
     throw BlockedError({.operation = "basic.publish", .text = std::string(blocked_text) + *reason});
@@ -41,7 +41,7 @@ void refuse_if_blocked(const Connection& connection) {
 
 }  // namespace
 
-// What one send() tells of: a fault once, when it is another one, and then each minute.
+// The latest fault that a send() logged. A fault is logged when it is a new one, and then once a minute.
 struct Republisher::Notice {
   std::string fault{};
   Clock::time_point told_at{};
@@ -96,8 +96,8 @@ bool Republisher::send(Copy& copy, const Stop& stop) {
   }
 }
 
-// One try; where a queue or the exchange is missing, a second one once they are declared anew. False where
-// `stop` said so first.
+// Publishes the copy. If a queue or the exchange is missing, declares them again and publishes once more.
+// Returns false if `stop` returned true first.
 bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& notice) const {
   try {
     return publish_once(link, copy, stop, notice);
@@ -111,7 +111,7 @@ bool Republisher::publish(Link& link, Copy& copy, const Stop& stop, Notice& noti
   return publish_once(link, copy, stop, notice);
 }
 
-// Where its headers do not fit, as often as there is something to take off.
+// Publishes the copy, and shrinks it until its headers fit into a frame.
 bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice& notice) const {
   std::string dropped;
   for (;;) {
@@ -139,8 +139,8 @@ bool Republisher::publish_once(Link& link, Copy& copy, const Stop& stop, Notice&
   }
 }
 
-// As the message came: without the header by which the publisher recognises a return, and, where that one
-// byte is still too much, as transient as it was.
+// Publishes the copy without the header by which a Publisher recognises a returned message. If the headers
+// still do not fit, it also drops the delivery mode, which takes one byte.
 bool Republisher::publish_bare(Link& link, Copy& copy, const std::string& queue, const Stop& stop) const {
   const auto publish = [&] {
     return engine::publish_alone(engine::ConnectionAccess::core(*link.connection), policy_.options().exchange,
@@ -166,7 +166,8 @@ std::string Republisher::resolve(const std::string& queue) const {
   return resolve_ ? resolve_(queue) : queue;
 }
 
-// Returns true once confirmed, false where `stop` said so first; else throws.
+// Returns true when the copy is confirmed, and false if `stop` returned true or close() was called first.
+// Throws if the publish failed, or was not confirmed in time.
 bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy& copy, const Stop& stop,
                         Notice& notice) const {
   auto deadline = Clock::now() + confirm_timeout;
@@ -174,14 +175,15 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
   const auto is_confirmed = [&] {
     try {
       return confirmation.wait_for(confirm_slice);
-    } catch (const TimeoutError&) {  // past the deadline of its admission; the confirm may still come
+    } catch (const TimeoutError&) {  // its admission deadline has passed, but the confirm may still come
       return false;
     }
   };
   for (;;) {
     if (is_confirmed()) return true;
     const auto now = Clock::now();
-    // The first publish after an alarm began is what the broker answers by blocking. It is still under way.
+    // The broker blocks the connection when it gets the first publish during an alarm. That publish is still
+    // in flight.
     if (const auto reason = link.connection->blocked()) {
       tell(notice, copy, std::string(blocked_text) + *reason);
       deadline = now + confirm_timeout;
@@ -196,7 +198,7 @@ bool Republisher::await(const Link& link, Confirmation& confirmation, const Copy
   }
 }
 
-// Null if `stop` said so first, or if this was closed.
+// Returns null if `stop` returned true first, or if close() was called.
 std::shared_ptr<Republisher::Link> Republisher::link(const Stop& stop) {
   return opening_.get([](const Link& link) { return link.connection->is_open(); },
                       [&] { return open_link(stop); }, stop);
@@ -209,12 +211,12 @@ std::shared_ptr<Republisher::Link> Republisher::open_link(const Stop& stop) {
   }
   std::shared_ptr<Connection> connection = connection_->get([&] { return is_over(stop); });
   if (connection == nullptr) return nullptr;
-  refuse_if_blocked(*connection);  // another sender's copies may have been the first ones
+  refuse_if_blocked(*connection);  // a copy of another sender may have made the broker block it
   return std::make_shared<Link>(std::move(connection),
                                 PublisherOptions{.exchange = policy_.options().exchange});
 }
 
-// False where `stop` says so, or this was closed.
+// Returns false if `stop` returned true, or if close() was called.
 bool Republisher::pause(std::chrono::milliseconds delay, const Stop& stop) {
   const auto until = Clock::now() + delay;
   for (;;) {
@@ -223,7 +225,7 @@ bool Republisher::pause(std::chrono::milliseconds delay, const Stop& stop) {
       const std::lock_guard lock(mutex_);
       wakes = wakes_;
     }
-    if (is_over(stop)) return false;  // a wake from here on is seen below
+    if (is_over(stop)) return false;  // a wake() after this line is noticed below
     std::unique_lock lock(mutex_);
     if (!changed_.wait_until(lock, until, [&] { return wakes_ != wakes; })) return true;
   }
@@ -264,7 +266,7 @@ void Republisher::tell(Notice& notice, const Copy& copy, const std::string& faul
 void Republisher::log(LogLevel level, const std::string& text) const noexcept {
   try {
     if (log_) log_(level, text);
-  } catch (...) {  // what goes wrong in a log is no reason to lose a message
+  } catch (...) {  // an error in a log callback must not lose a message
   }
 }
 

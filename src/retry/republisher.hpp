@@ -19,11 +19,11 @@
 
 namespace warren::inline v0::retry {
 
-/// Sends copies, and says so only once the broker has taken them: the caller may then acknowledge the
-/// original.
+/// Sends copies, and reports success only when the broker has confirmed them. Then the caller may acknowledge
+/// the original.
 ///
-/// Publishes over a PublishingConnection, which it may share with others, with a Publisher of its own. Both
-/// are opened when they are needed, and opened again if they were lost. Any thread.
+/// It has a Publisher of its own, on a PublishingConnection that it may share with others. Both are opened
+/// when they are needed, and opened again if they were lost. Thread-safe.
 class Republisher {
  public:
   using Connect = PublishingConnection::Connect;
@@ -31,40 +31,45 @@ class Republisher {
   using Stop = std::function<bool()>;
   using Resolve = std::function<std::string(const std::string&)>;
 
-  /// @param connection     for publishing
+  /// @param connection     the connection for publishing
   /// @param close_timeout  how long closing the connection may block, if no other sender uses it
-  /// @param queue    the consumer's, from which copies are made
-  /// @param log      called on the threads that send; what it throws is dropped
-  /// @param resolve  the name that a queue has now, of one that it once had: a queue that the broker named
-  ///                 has another name after each recovery. Called on the threads that send; empty: as it is
+  /// @param policy   the policy whose queues are declared again if they are missing
+  /// @param queue    the consumer's queue, from which copies are made
+  /// @param log      called on the threads that send; an exception that it throws is dropped
+  /// @param resolve  returns the current name of a queue for an earlier one, because a queue that the broker
+  ///                 named has another name after each recovery. Called on the threads that send. Empty means
+  ///                 that names never change
   Republisher(std::shared_ptr<PublishingConnection> connection, std::chrono::milliseconds close_timeout,
               RetryPolicy policy, std::string queue, Log log, Resolve resolve = {});
-  /// With a connection that it shares with nobody, closed within 2 s.
+  /// Uses a connection that no other sender shares. Closing it blocks at most 2 s.
   Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve = {});
-  /// As close(), then disconnect(). Nobody may be in send().
+  /// Calls close(), then disconnect(). No thread may be in send().
   ~Republisher();
   Republisher(const Republisher&) = delete;
   Republisher& operator=(const Republisher&) = delete;
 
-  /// Publishes the copy, mandatory and persistent, and returns true once it is confirmed. Whatever goes wrong
-  /// is logged and tried again, after a pause of 100 ms that doubles up to 5 s: a message is never dropped.
-  /// What was returned for want of a queue is sent again once the policy's queues are declared anew. A copy
-  /// whose headers do not fit one frame is made smaller (see shrink()), which is logged, and is parked if
-  /// nothing else helps: `copy` then says so.
+  /// Publishes the copy, mandatory and persistent, and returns true when it is confirmed.
   ///
-  /// Blocks until then, or until `stop` says so; then false, and the original must be left unacknowledged,
-  /// though the copy may have arrived. A confirm under way is given two more seconds, for a stop is no reason
-  /// for a duplicate; connecting and declaring end by their own deadlines.
+  /// Every error is logged, and the copy is sent again after a pause of 100 ms that doubles up to 5 s. A
+  /// message is never dropped. If the copy is unroutable, the policy's queues are declared again before it is
+  /// sent again. If its headers do not fit into one frame, the copy is made smaller (see shrink()), which is
+  /// logged. As the last resort it is parked, and `copy` says so.
+  ///
+  /// Blocks until the copy is confirmed or `stop` returns true. A pending confirm is awaited for two more
+  /// seconds, because giving up early could make a duplicate. Connecting and declaring end by their own
+  /// deadlines.
   /// @param stop  called on this thread with no lock held; must not throw
+  /// @returns false if `stop` returned true first. Leave the original unacknowledged then. The copy may have
+  ///          arrived nevertheless
   [[nodiscard]] bool send(Copy& copy, const Stop& stop);
   [[nodiscard]] bool send(Copy&& copy, const Stop& stop) { return send(copy, stop); }
 
-  /// Everybody who pauses in send() asks its `stop` again. Never blocks.
+  /// Makes each thread that pauses in send() call its `stop` again. Never blocks.
   void wake() noexcept;
-  /// Uses the connection no more until the next send(). If nobody else uses it, it is closed, which blocks at
-  /// most `close_timeout`. Nobody may be in send().
+  /// Gives up the connection until the next send(). If no other sender uses the connection, it is closed,
+  /// which blocks at most `close_timeout`. No thread may be in send().
   void disconnect() noexcept;
-  /// Ends every send() with false: at once if it pauses, within 200 ms if it waits for a confirm. Never
+  /// Makes every send() return false: at once if it pauses, within 200 ms if it waits for a confirm. Never
   /// blocks.
   void close() noexcept;
 
@@ -96,7 +101,7 @@ class Republisher {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::uint64_t wakes_ = 0;
-  bool joined_ = false;  // the connection
+  bool joined_ = false;  // whether join() was called on the connection
 };
 
 }  // namespace warren::inline v0::retry

@@ -19,7 +19,8 @@ namespace {
 using std::chrono::milliseconds;
 using Delays = std::vector<milliseconds>;
 
-constexpr std::size_t most_distinct = 16;  // each is a quorum queue, which costs the broker memory and a log
+// Each distinct delay needs a quorum queue, which costs the broker memory and a log.
+constexpr std::size_t most_distinct = 16;
 constexpr std::size_t longest_schedule = 1'000;
 constexpr milliseconds longest_delay{4'294'967'295};  // https://www.rabbitmq.com/docs/ttl
 
@@ -42,7 +43,7 @@ std::string text_of(milliseconds time) {
                                    : fmt::format("{}ms", time.count());
 }
 
-// How many copies a message can become before it is parked: as many delays a schedule needs, at least one.
+// The most copies of a message before it is parked. A schedule needs this number of delays, at least one.
 std::size_t copies(const RetryOptions& options) {
   const std::uint64_t runs_a_copy = std::uint64_t{options.runs_in_place} + 1;
   const std::uint64_t most = options.max_attempts == 0 ? 0 : (options.max_attempts - 1) / runs_a_copy;
@@ -51,7 +52,8 @@ std::size_t copies(const RetryOptions& options) {
 
 milliseconds cap_of(const RetryOptions& options) { return options.max_delay.value_or(longest_delay); }
 
-// Ends where the delays stop growing: the last one stands for all later ones.
+// A schedule of growing delays. It ends when they reach the cap, because its last delay applies to all later
+// copies.
 template <typename DelayOf>
 Delays growing(const RetryOptions& options, DelayOf&& delay_of) {
   const double cap = static_cast<double>(cap_of(options).count());
@@ -67,7 +69,7 @@ Delays growing(const RetryOptions& options, DelayOf&& delay_of) {
   return schedule;
 }
 
-// A wait queue. The broker puts a message back into `consumed` once its delay is over.
+// A wait queue. The broker dead-letters a message to `consumed` when its delay is over.
 RetryQueue waiting(std::string_view consumed, milliseconds delay, const std::string& exchange) {
   return {.name = RetryPolicy::wait_queue(consumed, delay),
           .options = {.type = QueueType::quorum,
@@ -78,7 +80,7 @@ RetryQueue waiting(std::string_view consumed, milliseconds delay, const std::str
                       .dead_letter_strategy = DeadLetterStrategy::at_least_once}};
 }
 
-// `exists`: nobody has to declare it.
+// Refuses a name that can't be declared. `exists` says that the queue need not be declared.
 void check_declarable(const std::string& name, bool exists) {
   if (name.size() > max_short_string)
     refuse(fmt::format("the queue's name is above {} bytes: {}", max_short_string, name));
@@ -206,14 +208,14 @@ RetryTopology RetryPolicy::topology(std::string_view consumed) const {
     topology.queues.push_back(waiting(consumed, delay, options_.exchange));
     if (topology.queues.back().name == parked) refuse("the parked queue is one to wait in");
   }
-  // By name: the virtual host's default may be quorum, whose delivery limit deletes what is looked at too
-  // often.
+  // The type is sent, because the virtual host's default may be quorum. A quorum queue's delivery limit
+  // deletes messages that are inspected too often.
   topology.queues.push_back({.name = parked, .options = {.type = QueueType::classic}});
   for (const RetryQueue& queue : topology.queues) {
     check_declarable(queue.name, queue.name == queue_);
     if (!options_.exchange.empty()) topology.bindings.push_back(queue.name);
   }
-  // A message that waited comes back by that exchange, too.
+  // After its delay a message returns to `consumed` through that exchange, too.
   if (shape_ == Shape::delayed && !options_.exchange.empty()) topology.bindings.emplace_back(consumed);
   return topology;
 }

@@ -19,7 +19,8 @@
 namespace warren::inline v0::retry {
 namespace {
 
-// A refusal closes its channel, so each question has one of its own. False where the answer is `refusal`.
+// Asks the broker on a channel of its own, because a refusal closes the channel. Returns false if the broker
+// answers with `refusal`.
 bool ask(Connection& connection, std::uint16_t refusal, const std::function<void(Channel&)>& question) {
   try {
     Channel channel = connection.open_channel();
@@ -31,7 +32,8 @@ bool ask(Connection& connection, std::uint16_t refusal, const std::function<void
   }
 }
 
-// Whoever looks at a parked message gives it back, and a quorum queue may count that.
+// Warns if inspecting messages may delete them: an inspected message is requeued, and a quorum queue may
+// count that towards its delivery limit.
 void warn_of_deletions(Connection& connection, const RetryQueue& queue) {
   constexpr std::int64_t never_reached = 1'000;
   const auto& core = engine::ConnectionAccess::core(connection);
@@ -56,11 +58,11 @@ void declare_queue(Connection& connection, const RetryQueue& queue) {
         channel.declare_queue_passive(
             engine::ConnectionAccess::core(connection)->topology().current_name(queue.name));
       })) {
-    // A parked or a suspect queue is to be a classic one.
+    // A parked queue and a suspect queue should be classic queues.
     if (queue.options.type == QueueType::classic) warn_of_deletions(connection, queue);
     return;
   }
-  // 406: somebody else was faster, and declared it otherwise.
+  // 406: another program has declared the queue with other arguments meanwhile.
   ask(connection, reply_code::precondition_failed,
       [&](Channel& channel) { channel.declare_queue(queue.name, queue.options); });
 }

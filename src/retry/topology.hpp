@@ -7,15 +7,20 @@
 
 namespace warren::inline v0::retry {
 
-/// What the name of a parked queue has behind that of its queue, unless the policy names another.
+/// The suffix of a parked queue's name: the name is that of the queue plus this suffix, unless the policy
+/// names another parked queue.
 inline constexpr std::string_view parked_suffix = "_parked";
 
-/// Declares what a policy needs: exchange, queues, bindings.
+/// Declares the exchange, the queues and the bindings that a policy needs.
 ///
-/// What exists is left as it is, whatever its arguments: an operator's parked queue may be a quorum queue,
-/// and a changed policy never meets a 406. A quorum queue for messages that rest, with a delivery limit that
-/// looking at them may reach, is warned about in the log. Blocks at most `operation_timeout` for each step.
-/// @throws ChannelError, ConnectionError, TimeoutError  as Channel's declarations
+/// An existing queue or exchange stays unchanged, whatever its arguments. Therefore an operator's parked
+/// queue may be a quorum queue, and a changed policy never causes a 406. A warning is logged for a parked or
+/// suspect queue that is a quorum queue, if inspecting its messages may reach its delivery limit.
+///
+/// Blocks at most `operation_timeout` for each step.
+/// @throws ChannelError     the broker refused a step
+/// @throws ConnectionError  the connection is lost or closed
+/// @throws TimeoutError     the broker did not answer a step in time
 void declare(Connection& connection, const RetryTopology& topology);
 
 }  // namespace warren::inline v0::retry

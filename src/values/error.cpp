@@ -7,7 +7,7 @@
 namespace warren::inline v0 {
 namespace {
 
-// Makes the texts printable first.
+// Makes the texts printable, and returns the text of what().
 std::string describe(ErrorDetails& details) {
   make_printable(details);
   std::string what = details.operation;
@@ -23,7 +23,7 @@ std::string describe(ErrorDetails& details) {
 Error::Error(ErrorDetails details) : std::runtime_error(describe(details)), details_(std::move(details)) {}
 Error::~Error() = default;
 
-// Out of line, so that each class has one home for its type information.
+// Constructors and destructors are out of line, so that each class has its type information in one place.
 InvalidArgument::InvalidArgument(ErrorDetails details) : Error(std::move(details)) {}
 InvalidArgument::~InvalidArgument() = default;
 LogicError::LogicError(ErrorDetails details) : InvalidArgument(std::move(details)) {}

@@ -16,7 +16,7 @@ void refuse_moved_from(const char* handle, const char* operation) {
 
 const std::string& no_name() noexcept {
   alignas(std::string) static std::byte room[sizeof(std::string)];
-  static const std::string* const name = new (room) std::string();  // an empty one owns nothing
+  static const std::string* const name = new (room) std::string();  // an empty string owns no memory
   return *name;
 }
 

@@ -5,17 +5,19 @@
 
 namespace warren::inline v0 {
 
-/// @throws LogicError  the handle was moved from
+/// Throws the error for a handle that was moved from.
+/// @throws LogicError  always
 [[noreturn]] void refuse_moved_from(const char* handle, const char* operation);
-/// @throws LogicError  another process made the handle
+/// Throws the error for a handle that another process made.
+/// @throws LogicError  always
 [[noreturn]] void refuse_left(const char* handle, const char* operation);
 
-/// Empty, never destroyed: for a handle that was moved from.
+/// The empty name of a handle that was moved from. It is never destroyed.
 [[nodiscard]] const std::string& no_name() noexcept;
 
-/// What a handle stands for, to be used by this process.
-/// @param handle  its class, for the error: `Connection`
-/// @throws LogicError  it was moved from, or this is a child of the process that made it
+/// Returns the object behind a handle, if this process may use it.
+/// @param handle  the name of the handle's class, for the error, for example `Connection`
+/// @throws LogicError  the handle was moved from, or this process is a child of the one that made it
 template <typename T>
 [[nodiscard]] T& use(const std::shared_ptr<T>& inner, const char* handle, const char* operation) {
   if (inner == nullptr) [[unlikely]]
@@ -25,8 +27,8 @@ template <typename T>
   return *inner;
 }
 
-/// Whether there is something to close: not in a handle that was moved from, nor in a child of the process
-/// that made it, where the connection is the parent's.
+/// Whether a handle has something to close. A moved-from handle has nothing. Nor has a handle in a child of
+/// the process that made it, because the connection belongs to the parent.
 template <typename T>
 [[nodiscard]] bool is_to_close(const std::shared_ptr<T>& inner) noexcept {
   return inner != nullptr && !inner->process().is_left();

@@ -4,7 +4,8 @@
 
 namespace warren::inline v0 {
 
-/// The most bytes of AMQP's short string, whose length is one byte: names, routing keys and some properties.
+/// The most bytes of an AMQP short string, whose length takes one byte. Names, routing keys and some
+/// properties are short strings.
 inline constexpr std::size_t max_short_string = 255;
 
 }  // namespace warren::inline v0

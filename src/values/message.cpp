@@ -3,7 +3,7 @@
 namespace warren::inline v0 {
 namespace {
 
-constexpr std::size_t shared_from = std::size_t{64} << 10;  // to copy one costs as much as to send it
+constexpr std::size_t shared_from = std::size_t{64} << 10;  // copying such a body costs as much as sending it
 
 }  // namespace
 

@@ -15,10 +15,10 @@ enum class Kind { plain, line_break, control, direction, no_character };
 struct Character {
   Kind kind = Kind::plain;
   std::size_t bytes = 1;
-  std::uint32_t code = 0;  // of its value; of no character: the byte
+  std::uint32_t code = 0;  // the character's value, or the byte if it is no character
 };
 
-// The character that the text, which is not empty, begins with.
+// The first character of a text, which must not be empty.
 Character first_character(std::string_view text) noexcept {
   const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
   const std::uint32_t first = byte(0);

@@ -7,12 +7,14 @@
 
 namespace warren::inline v0 {
 
-/// Replaces a text by what printable() makes of it. One that is printable costs a scan, and no memory.
+/// Replaces a text by its printable() form. A text that is printable already is only scanned, and needs no
+/// memory.
 inline void make_printable(std::string& text) {
   if (!is_printable(text)) text = printable(text);
 }
 
-/// The same for the texts of an error: names and the broker's words are in both.
+/// Replaces the operation and the text of an error by their printable() forms, because both may contain names
+/// and the broker's words.
 inline void make_printable(ErrorDetails& details) {
   make_printable(details.operation);
   make_printable(details.text);

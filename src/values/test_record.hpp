@@ -8,14 +8,16 @@
 
 namespace warren::inline v0 {
 
-/// How a delivery of Delivery::for_test was settled. Any thread.
+/// Records how a delivery of Delivery::for_test was settled. Thread-safe.
 class Delivery::TestRecord {
  public:
-  /// @throws InvalidArgument  it was settled before
+  /// Records the settlement.
+  /// @throws InvalidArgument  the delivery was settled before
   void settle(Settlement settlement, std::uint64_t delivery_tag);
   [[nodiscard]] std::optional<Settlement> settled() const noexcept;
 
   void share() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  /// Releases a reference.
   /// @returns whether that was the last reference
   [[nodiscard]] bool release() noexcept { return references_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
 

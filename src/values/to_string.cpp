@@ -10,8 +10,8 @@
 #include <warren/queue_options.hpp>
 #include <warren/uri.hpp>
 
-// The names of the public enumerators; those of retry/ and consumer/ are in files of the same name there. A
-// switch without `default`, so that the compiler misses a new one.
+// The names of the public enumerators. Those of retry/ and consumer/ are in the files to_string.cpp there.
+// The switches have no `default`, so that the compiler warns of a new enumerator that is missing here.
 
 namespace warren::inline v0 {
 

@@ -18,8 +18,8 @@ namespace {
 
 constexpr auto npos = std::string_view::npos;
 
-/// Faults are described by our own words, names and positions, never by quoting: anything in a malformed URI
-/// may be a piece of the password.
+/// Throws the error for a malformed URI. The text never quotes the URI, because any part of a malformed URI
+/// may belong to the password. It contains only warren's own words, names and positions.
 [[noreturn]] void fail(std::string text) {
   throw InvalidArgument(ErrorDetails{.operation = "parse URI", .text = std::move(text), .permanent = true});
 }
@@ -43,7 +43,7 @@ constexpr int hex_value(char c) noexcept {
   return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
 }
 
-/// A piece of the URI that knows where it lies.
+/// A part of the URI with its position.
 struct Part {
   std::string_view text{};
   std::size_t offset = 0;
@@ -78,7 +78,8 @@ std::string decode_short(Part part, std::string_view what) {
   return out;
 }
 
-/// Decimal digits only: no sign, no space. Empty if it is no number, or not within the limits.
+/// Reads a number of decimal digits, without sign and space. Returns nothing if the text is no number, or if
+/// the number is not within the limits.
 std::optional<std::uint32_t> number(std::string_view text, std::uint32_t min, std::uint32_t max) {
   if (text.empty() || !std::all_of(text.begin(), text.end(), is_digit)) return std::nullopt;
   std::uint32_t value = 0;
@@ -103,7 +104,7 @@ void parse_port(Part part, Endpoint& endpoint) {
   endpoint.port = static_cast<std::uint16_t>(*port);
 }
 
-/// `[address]` or, with a zone (RFC 6874), `[address%25zone]`. The resolver judges the address itself.
+/// Reads `[address]` or, with a zone (RFC 6874), `[address%25zone]`. The resolver checks the address itself.
 std::string ipv6(Part part) {
   const auto zone = part.text.find('%');
   const std::string_view address = part.text.substr(0, zone);
@@ -171,7 +172,7 @@ std::string not_empty(std::string_view parameter, std::string value) {
   return value;
 }
 
-// The setters marked as TLS are called only if uri.endpoint.tls is set.
+// Setters that are marked as TLS are called only if uri.endpoint.tls is set.
 constexpr std::array<Parameter, 9> parameters{{
     {"heartbeat", false,
      [](Uri& uri, std::string value) {
@@ -228,7 +229,7 @@ constexpr std::array<Parameter, 9> parameters{{
      }},
 }};
 
-/// Whether an unknown parameter may be named. What lies before an '@' may be a password with a raw '?' in it.
+/// Whether an error may name an unknown parameter. Text before an '@' may be a password with a raw '?' in it.
 bool may_be_named(std::string_view name, std::string_view rest) {
   return name.size() <= 64 && rest.find('@') == npos && std::all_of(name.begin(), name.end(), [](char c) {
            return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '_' || c == '-' || c == '.';

@@ -6,8 +6,10 @@
 
 namespace warren::inline v0 {
 
-/// The length of the UTF-8 character that the text begins with, or 0 if it begins with none: no overlong
-/// form, no surrogate, nothing above U+10FFFF (RFC 3629 section 4). The text is not empty.
+/// The length of the UTF-8 character that the text begins with, or 0 if it begins with none.
+///
+/// Overlong forms, surrogates and values above U+10FFFF do not count as characters (RFC 3629 section 4).
+/// @param text  must not be empty
 [[nodiscard]] constexpr std::size_t utf8_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::uint8_t first = byte(0);
@@ -23,7 +25,7 @@ namespace warren::inline v0 {
   return length;
 }
 
-/// Whether the text is UTF-8 as RFC 3629 says: no overlong form, no surrogate, nothing above U+10FFFF.
+/// Whether the text is valid UTF-8 (RFC 3629), without overlong forms, surrogates or values above U+10FFFF.
 [[nodiscard]] constexpr bool is_utf8(std::string_view text) noexcept {
   while (!text.empty()) {
     const std::size_t length = utf8_length(text);
