@@ -87,9 +87,7 @@ class WARREN_EXPORT Message {
     return shared_ ? std::string_view(*shared_) : std::string_view(body_);
   }
   /// The bytes of the body. They are valid until the message changes.
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
-    return std::as_bytes(std::span(body().data(), body().size()));
-  }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept;
   /// The properties.
   [[nodiscard]] const Properties& properties() const noexcept { return properties_; }
   /// The properties, which the caller may change.
@@ -101,9 +99,7 @@ class WARREN_EXPORT Message {
   [[nodiscard]] std::string& body_buffer();
 
   /// Whether the bytes of the bodies and the properties are equal.
-  friend bool operator==(const Message& left, const Message& right) {
-    return left.body() == right.body() && left.properties_ == right.properties_;
-  }
+  friend WARREN_EXPORT bool operator==(const Message& left, const Message& right);
 
  private:
   friend struct wire::ContentFrames;

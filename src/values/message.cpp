@@ -44,4 +44,11 @@ Message Message::text(std::string text) {
   return Message(std::move(text), {.content_type = "text/plain; charset=utf-8"});
 }
 
+// Out of line, as bytes() is: what is instantiated here costs each file that includes the header.
+bool operator==(const Message& left, const Message& right) {
+  return left.body() == right.body() && left.properties_ == right.properties_;
+}
+
+std::span<const std::byte> Message::bytes() const noexcept { return std::as_bytes(std::span(body())); }
+
 }  // namespace warren::inline v0
