@@ -27,8 +27,9 @@ enum class SubscriptionPause : std::uint8_t {
   lifted,  ///< workers take deliveries; the watcher has not noticed that a hold was asked for
 };
 
-/// The whole state of a Subscription.
-struct SubscriptionState {
+/// The whole state of a Subscription. It is aligned as one integer, so that std::atomic needs no library:
+/// clang calls libatomic for a type that is less aligned than its size.
+struct alignas(2) SubscriptionState {
   SubscriptionLink link = SubscriptionLink::opening;
   SubscriptionPause pause = SubscriptionPause::none;
 
