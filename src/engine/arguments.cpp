@@ -20,18 +20,12 @@ constexpr std::int64_t longest_ttl = 4'294'967'295;
   throw InvalidArgument({.operation = operation, .text = std::move(text), .permanent = true});
 }
 
-const char* retry_name(DelayedRetry retry) noexcept {
-  switch (retry) {
-    case DelayedRetry::all:
-      return "all";
-    case DelayedRetry::failed:
-      return "failed";
-    case DelayedRetry::returned:
-      return "returned";
-    case DelayedRetry::disabled:
-      break;
-  }
-  return "disabled";
+// The name of an enumerator as RabbitMQ writes it in arguments.
+template <typename Enum>
+std::string argument_name(Enum value) {
+  std::string name = to_string(value);
+  std::ranges::replace(name, '_', '-');
+  return name;
 }
 
 // The broker ignores invalid values: the queue would work, but never delay a retry.
@@ -92,48 +86,7 @@ std::int64_t within(const char* name, std::int64_t value, std::int64_t least, st
                          .permanent = true});
 }
 
-// Null means that the broker chooses the type.
-const char* queue_type(QueueType type) noexcept {
-  switch (type) {
-    case QueueType::classic:
-      return "classic";
-    case QueueType::quorum:
-      return "quorum";
-    case QueueType::stream:
-      return "stream";
-    case QueueType::broker_default:
-      break;
-  }
-  return nullptr;
-}
-
-const char* overflow_name(Overflow overflow) noexcept {
-  switch (overflow) {
-    case Overflow::reject_publish:
-      return "reject-publish";
-    case Overflow::reject_publish_dlx:
-      return "reject-publish-dlx";
-    case Overflow::drop_head:
-      break;
-  }
-  return "drop-head";
-}
-
 }  // namespace
-
-const char* exchange_type(ExchangeType type) noexcept {
-  switch (type) {
-    case ExchangeType::fanout:
-      return "fanout";
-    case ExchangeType::topic:
-      return "topic";
-    case ExchangeType::headers:
-      return "headers";
-    case ExchangeType::direct:
-      break;
-  }
-  return "direct";
-}
 
 FieldTable exchange_arguments(const ExchangeOptions& options) {
   FieldTable arguments = options.arguments;
@@ -151,20 +104,17 @@ FieldTable queue_arguments(const QueueOptions& options) {
     if (value) arguments.set(name, within(name, value->count(), least, longest_ttl));
   };
 
-  if (const char* type = queue_type(options.type)) arguments.set("x-queue-type", type);
+  if (options.type != QueueType::broker_default) arguments.set("x-queue-type", argument_name(options.type));
   set_time("x-message-ttl", options.message_ttl, 0);
   set_time("x-expires", options.expires, 1);
   set_number("x-max-length", options.max_length, 0, any);
   set_number("x-max-length-bytes", options.max_length_bytes, 0, any);
-  if (options.overflow) arguments.set("x-overflow", overflow_name(*options.overflow));
+  if (options.overflow) arguments.set("x-overflow", argument_name(*options.overflow));
   if (options.dead_letter_exchange) arguments.set("x-dead-letter-exchange", *options.dead_letter_exchange);
   if (options.dead_letter_routing_key)
     arguments.set("x-dead-letter-routing-key", *options.dead_letter_routing_key);
-  if (options.dead_letter_strategy) {
-    arguments.set("x-dead-letter-strategy", *options.dead_letter_strategy == DeadLetterStrategy::at_least_once
-                                                ? "at-least-once"
-                                                : "at-most-once");
-  }
+  if (options.dead_letter_strategy)
+    arguments.set("x-dead-letter-strategy", argument_name(*options.dead_letter_strategy));
   set_number("x-delivery-limit", options.delivery_limit, -1, any);
   if (options.single_active_consumer) arguments.set("x-single-active-consumer", true);
   set_number("x-max-priority", options.max_priority, 1, 255);
@@ -174,13 +124,10 @@ FieldTable queue_arguments(const QueueOptions& options) {
   set_number("x-stream-max-segment-size-bytes", options.max_segment_size_bytes, 1, any);
   set_number(options.type == QueueType::stream ? "x-initial-cluster-size" : "x-quorum-initial-group-size",
              options.initial_group_size, 1, any);
-  if (options.leader_locator) {
-    arguments.set("x-queue-leader-locator",
-                  *options.leader_locator == LeaderLocator::balanced ? "balanced" : "client-local");
-  }
+  if (options.leader_locator) arguments.set("x-queue-leader-locator", argument_name(*options.leader_locator));
   set_time("x-consumer-timeout", options.consumer_timeout, 1);
   check_delayed_retry(options);
-  if (options.delayed_retry) arguments.set("x-delayed-retry-type", retry_name(*options.delayed_retry));
+  if (options.delayed_retry) arguments.set("x-delayed-retry-type", argument_name(*options.delayed_retry));
   set_time("x-delayed-retry-min", options.delayed_retry_min, 1);
   set_time("x-delayed-retry-max", options.delayed_retry_max, 1);
   set_number("x-stream-filter-size-bytes", options.filter_size_bytes, 16, 255);

@@ -5,8 +5,7 @@
 
 namespace warren::inline v0::engine {
 
-/// The type and the arguments of exchange.declare. @throws InvalidArgument
-[[nodiscard]] const char* exchange_type(ExchangeType type) noexcept;
+/// The arguments of exchange.declare.
 [[nodiscard]] FieldTable exchange_arguments(const ExchangeOptions& options);
 /// The arguments of queue.declare (https://www.rabbitmq.com/docs/queues#optional-arguments).
 /// @throws InvalidArgument  a number is below the broker's minimum

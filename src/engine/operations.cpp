@@ -77,7 +77,7 @@ std::uint32_t delete_queue(Session& session, std::string_view queue, RemoveOptio
 void declare_exchange(Session& session, std::string_view name, const ExchangeOptions& options) {
   ExchangeRecord record{
       .name = std::string(name),
-      .type = options.custom_type ? *options.custom_type : exchange_type(options.type),
+      .type = options.custom_type ? *options.custom_type : to_string(options.type),
       .flags = {.durable = options.durable, .auto_delete = options.auto_delete, .internal = options.internal},
       .arguments = exchange_arguments(options)};
   session.call([&] { return request::declare_exchange(record); });

@@ -303,18 +303,17 @@ void PublishWindow::note_unseen(PublishSlot& slot) noexcept {
 }
 
 void PublishWindow::log_unseen(Deadline now) noexcept {
-  static constexpr std::array<const char*, 6> names{"pending",  "confirmed", "nacked",
-                                                    "returned", "refused",   "unknown"};
   const auto unlogged = std::exchange(unlogged_, {});
   if (std::ranges::all_of(unlogged, [](std::size_t count) { return count == 0; })) return;
   next_log_ = now + log_interval;
   connection_->events().log(LogLevel::error, [&] {
     std::size_t count = 0;
     std::string by_outcome;
-    for (std::size_t i = 0; i < names.size(); ++i) {
+    for (std::size_t i = 0; i < unlogged.size(); ++i) {
       if (unlogged[i] == 0) continue;
       count += unlogged[i];
-      by_outcome += fmt::format("{}{} {}", by_outcome.empty() ? "" : ", ", unlogged[i], names[i]);
+      by_outcome += fmt::format("{}{} {}", by_outcome.empty() ? "" : ", ", unlogged[i],
+                                to_string(static_cast<PublishOutcome>(i)));
     }
     return fmt::format(
         "publisher to exchange \"{}\": {} publishes failed, and their Confirmations were dropped: {} "
