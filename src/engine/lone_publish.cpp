@@ -14,6 +14,7 @@
 
 #include "engine/channel_core.hpp"
 #include "engine/no_memory.hpp"
+#include "engine/request.hpp"
 #include "wire/frame.hpp"
 
 namespace warren::inline v0::engine {
@@ -114,7 +115,7 @@ bool publish_alone(const std::shared_ptr<ConnectionCore>& connection, const std:
   connection->await_open(operation, answer_by);
   const Opened opened(*connection, answer_by, outcome);
   ChannelCore& channel = *opened.channel;
-  channel.call("confirm.select", wire::id::confirm_select_ok, answer_by, wire::confirm_select);
+  ask(channel, request::confirm_select(), answer_by);
   const auto encode = [&](wire::Bytes& out, std::uint16_t number) {
     wire::append_content(out, number, exchange, routing_key, true, message.properties(), std::nullopt,
                          message.body(), channel.frame_max());

@@ -8,6 +8,7 @@
 
 #include "engine/deadline.hpp"
 #include "engine/no_memory.hpp"
+#include "engine/request.hpp"
 #include "wire/scratch.hpp"
 
 namespace warren::inline v0::engine {
@@ -34,7 +35,7 @@ void PublishWindow::open() {
 std::shared_ptr<ChannelCore> PublishWindow::open_channel(Deadline deadline, ConnectionCore::Access access) {
   auto channel = connection_->open_channel(deadline, weak_from_this(), access);
   try {
-    channel->call("confirm.select", wire::id::confirm_select_ok, deadline, wire::confirm_select);
+    ask(*channel, request::confirm_select(), deadline);
   } catch (...) {
     channel->give_up();
     throw;

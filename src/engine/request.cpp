@@ -100,11 +100,21 @@ Request set_prefetch(std::uint16_t count) {
           [count](Bytes& out, std::uint16_t channel) { wire::basic_qos(out, channel, count); }};
 }
 
+Request consume(std::string_view queue, std::string_view consumer_tag, wire::ConsumeFlags flags,
+                const FieldTable& arguments) {
+  return {fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok,
+          [queue, consumer_tag, flags, &arguments](Bytes& out, std::uint16_t channel) {
+            wire::basic_consume(out, channel, queue, consumer_tag, flags, arguments);
+          }};
+}
+
 Request cancel(std::string_view consumer_tag) {
   return {"basic.cancel", id::basic_cancel_ok, [consumer_tag](Bytes& out, std::uint16_t channel) {
             wire::basic_cancel(out, channel, consumer_tag);
           }};
 }
+
+Request confirm_select() { return {"confirm.select", id::confirm_select_ok, wire::confirm_select}; }
 
 }  // namespace request
 }  // namespace warren::inline v0::engine

@@ -50,7 +50,10 @@ namespace request {
 /// except with NoAck::yes: then it is lost.
 [[nodiscard]] Request get(std::string_view queue, NoAck no_ack);
 [[nodiscard]] Request set_prefetch(std::uint16_t count);
+[[nodiscard]] Request consume(std::string_view queue, std::string_view consumer_tag, wire::ConsumeFlags flags,
+                              const FieldTable& arguments);
 [[nodiscard]] Request cancel(std::string_view consumer_tag);
+[[nodiscard]] Request confirm_select();
 
 }  // namespace request
 }  // namespace warren::inline v0::engine

@@ -11,11 +11,6 @@
 #include "wire/broker_text.hpp"
 
 namespace warren::inline v0::engine {
-namespace {
-
-namespace id = wire::id;
-
-}  // namespace
 
 Subscription::Subscription(std::shared_ptr<ConnectionCore> connection, SubscriptionOptions options)
     : connection_(std::move(connection)),
@@ -117,11 +112,10 @@ void Subscription::subscribe() {
   const FieldTable arguments = position_.arguments(std::chrono::system_clock::now());
   const std::string queue = connection_->topology().current_name(options_.queue);
   channel()->expect_deliveries(prefetch_);
-  Reply reply = channel()->call(fmt::format("basic.consume \"{}\"", queue), id::basic_consume_ok,
-                                connection_->operation_deadline(), [&](Bytes& out, std::uint16_t number) {
-                                  wire::basic_consume(out, number, queue, options_.consumer_tag,
-                                                      {.exclusive = options_.exclusive}, arguments);
-                                });
+  Reply reply =
+      ask(*channel(),
+          request::consume(queue, options_.consumer_tag, {.exclusive = options_.exclusive}, arguments),
+          connection_->operation_deadline());
   const std::lock_guard lock(mutex_);
   if (!consumer_tag_) connection_->topology().consumer_added(queue);
   consumer_tag_ = std::move(reply.name);
