@@ -29,7 +29,6 @@ constexpr auto confirm_timeout = 30s;
 constexpr auto confirm_slice = 200ms;  // how often `stop` is asked while a confirm is awaited
 constexpr auto confirm_grace = 2s;     // to wait for a confirm after `stop` returned true
 constexpr auto reminder = 1min;        // between two log lines about one fault
-constexpr auto own_close_timeout = 2s;
 constexpr std::string_view blocked_text = "the broker blocks publishing: ";
 
 // Throws while the broker blocks publishing. The broker would answer nothing before the alarm ends, and only
@@ -64,10 +63,6 @@ Republisher::Republisher(std::shared_ptr<PublishingConnection> connection,
       queue_(std::move(queue)),
       log_(std::move(log)),
       resolve_(std::move(resolve)) {}
-
-Republisher::Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve)
-    : Republisher(std::make_shared<PublishingConnection>(std::move(connect)), own_close_timeout,
-                  std::move(policy), std::move(queue), std::move(log), std::move(resolve)) {}
 
 Republisher::~Republisher() {
   close();

@@ -26,7 +26,6 @@ namespace warren::inline v0::retry {
 /// when they are needed, and opened again if they were lost. Thread-safe.
 class Republisher {
  public:
-  using Connect = PublishingConnection::Connect;
   using Log = std::function<void(LogLevel, const std::string&)>;
   using Stop = std::function<bool()>;
   using Resolve = std::function<std::string(const std::string&)>;
@@ -41,8 +40,6 @@ class Republisher {
   ///                 that names never change
   Republisher(std::shared_ptr<PublishingConnection> connection, std::chrono::milliseconds close_timeout,
               RetryPolicy policy, std::string queue, Log log, Resolve resolve = {});
-  /// Uses a connection that no other sender shares. Closing it blocks at most 2 s.
-  Republisher(Connect connect, RetryPolicy policy, std::string queue, Log log, Resolve resolve = {});
   /// Calls close(), then disconnect(). No thread may be in send().
   ~Republisher();
   Republisher(const Republisher&) = delete;

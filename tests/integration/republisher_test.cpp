@@ -59,14 +59,13 @@ class Target {
 /// For the sender of copies alone: what it would log, and a stop that the test decides.
 struct Sender {
   Sender(std::string url, const std::string& queue, std::string name = {})
-      : republisher(
-            [this, address = std::move(url), called = std::move(name)] {
-              ++opened;
-              if (refuse) throw std::runtime_error("no connection, says the test");
-              return Connection(address, support::test_options(called));
-            },
-            RetryPolicy::to_queue(queue), "orders",
-            [this](LogLevel, const std::string& line) { log.add(line); }) {}
+      : Sender(std::make_shared<retry::PublishingConnection>(
+                   [this, address = std::move(url), called = std::move(name)] {
+                     ++opened;
+                     if (refuse) throw std::runtime_error("no connection, says the test");
+                     return Connection(address, support::test_options(called));
+                   }),
+               queue) {}
 
   Sender(const std::shared_ptr<retry::PublishingConnection>& shared, const std::string& queue)
       : republisher(shared, 2s, RetryPolicy::to_queue(queue), "orders",
