@@ -21,10 +21,7 @@ using warren::Outcome;
 
 namespace {
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 struct Proxied {
   TestQueue queue;
@@ -163,8 +160,7 @@ TEST_CASE_METHOD(Fixture, "a consumer of a missing queue ends with 404, and its 
   CHECK(connection.open_channel().number() == 1);  // nothing stays open
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "a queue that is deleted ends its consumer with ConsumerCancelledError, soon") {
+TEST_CASE_METHOD(Fixture, "a queue that is deleted ends its consumer with ConsumerCancelledError, soon") {
   queue.fill(3);
   std::atomic<int> handled{0};
   Gate gate;

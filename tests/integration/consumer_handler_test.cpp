@@ -23,10 +23,7 @@ using warren::RetryPolicy;
 
 namespace {
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 // What handlers took away, on any thread.
 class Kept {

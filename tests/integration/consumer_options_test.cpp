@@ -16,10 +16,7 @@ using warren::InvalidArgument;
 
 namespace {
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 }  // namespace
 

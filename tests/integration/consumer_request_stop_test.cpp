@@ -23,10 +23,7 @@ using warren::TimeoutError;
 
 namespace {
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 static_assert(noexcept(std::declval<Consumer&>().request_stop()));
 

@@ -69,10 +69,7 @@ int signal_that_ended_a_child(int signal) {
   return ended && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 }  // namespace
 

@@ -20,10 +20,7 @@ using warren::TimeoutError;
 
 namespace {
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 const auto nothing = [](const Delivery&) {};
 
@@ -96,8 +93,7 @@ TEST_CASE_METHOD(Fixture, "a stop under load loses nothing and handles nothing t
   CHECK(handled == numbered(count));
 }
 
-TEST_CASE_METHOD(Fixture,
-                 "drain_timeout holds: a handler that does not end is left, its message goes back") {
+TEST_CASE_METHOD(Fixture, "drain_timeout holds: a handler that does not end is left, its message goes back") {
   queue.fill(3);
   Gate gate;
   std::atomic<int> ended{0};

@@ -20,10 +20,7 @@ using warren::Outcome;
 
 namespace {
 
-struct Fixture {
-  TestQueue queue;
-  Connection connection{shared_broker().endpoint(), test_options()};
-};
+using Fixture = ConnectedQueue;
 
 struct Proxied {
   TestQueue queue;

@@ -101,4 +101,10 @@ class Gate {
   std::atomic<int> waiting_{0};
 };
 
+/// What most tests of consumers begin with: a queue, and a connection of the test's own.
+struct ConnectedQueue {
+  TestQueue queue;
+  warren::Connection connection{shared_broker().endpoint(), test_options()};
+};
+
 }  // namespace support
